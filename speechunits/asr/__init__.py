@@ -1,0 +1,1 @@
+"""Recognition from few labels: tokens, CTC recogniser, decoding."""

@@ -1,0 +1,1 @@
+"""Recordings: manifests, loading, splits, batches, synthesis."""

@@ -1,0 +1,82 @@
+"""What an encoder is made of; sizes have names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """A convolutional front end and a transformer context. Literature names are fairseq's ``Wav2Vec2Config``."""
+
+    size: Literal["nano", "small", "medium", "large", "base"] = "nano"
+    """A named preset for the fields below; fields given beside it override it."""
+    frontend: Literal["logmel", "waveform"] = "logmel"
+    channels: int = 192
+    """Channels of the front end's convolutions (``conv_feature_layers``: 512)."""
+    mel_bins: int = 80
+    """Log-mel bins (log-mel front end only)."""
+    frontend_norm: Literal["layer", "group"] = "layer"
+    """``extractor_mode``; group norm (over time, first layer only) makes outputs depend on padding when training."""
+    input_norm: Literal["none", "window"] = "window"
+    """Zero mean, unit variance over the real part of a window: of the samples, or of each log-mel bin."""
+    dim: int = 192
+    """``encoder_embed_dim``."""
+    layers: int = 4
+    """``encoder_layers``."""
+    heads: int = 4
+    """``encoder_attention_heads``."""
+    ffn_dim: int = 640
+    """``encoder_ffn_embed_dim``."""
+    position_kernel: int = 31
+    """``conv_pos``: frames the convolutional position embedding sees."""
+    position_groups: int = 16
+    """``conv_pos_groups``."""
+    pre_norm: bool = True
+    """``layer_norm_first``."""
+    dropout: float = 0.1
+
+    PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "nano": {"channels": 192, "dim": 192, "layers": 4, "heads": 4, "ffn_dim": 640},
+        "small": {"channels": 256, "dim": 256, "layers": 6, "heads": 4, "ffn_dim": 1024},
+        "medium": {"channels": 384, "dim": 384, "layers": 8, "heads": 6, "ffn_dim": 1536},
+        "large": {"channels": 512, "dim": 512, "layers": 8, "heads": 8, "ffn_dim": 2048},
+        "base": {"frontend": "waveform", "channels": 512, "dim": 768, "layers": 12, "heads": 12, "ffn_dim": 3072,
+                 "position_kernel": 128, "pre_norm": False},
+    }  # fmt: skip
+
+    def __post_init__(self) -> None:
+        if self.dim % self.heads:
+            raise ValueError(f"dim must be a multiple of heads, but is {self.dim} with {self.heads} heads instead")
+        if self.dim % self.position_groups:
+            raise ValueError(
+                f"dim must be a multiple of position_groups, but is {self.dim} with {self.position_groups}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskConfig:
+    """Span masking (wav2vec 2.0 §3.1): every frame starts a span with probability ``start_prob``."""
+
+    start_prob: float = 0.065
+    """``mask_prob / mask_length``: .65 / 10 masks about 49 % of the frames."""
+    span: int = 10
+    """``mask_length`` in frames."""
+    min_spans: int = 2
+    """Spans an utterance gets at least, where it is long enough."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizerConfig:
+    """Product quantiser with Gumbel softmax (wav2vec 2.0 §2)."""
+
+    groups: int = 2
+    """``latent_groups`` G."""
+    entries: int = 320
+    """``latent_vars`` V, entries of each group."""
+    temperature_start: float = 2.0
+    temperature_end: float = 0.5
+    temperature_decay: float = 0.999995
+    """``latent_temp``: max(end, start * decay ** step)."""

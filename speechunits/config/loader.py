@@ -1,0 +1,154 @@
+"""YAML and ``key=value`` pairs into frozen dataclasses; every fault is listed at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import yaml
+
+from speechunits.errors import UsageError
+
+T = TypeVar("T")
+
+
+def load_config(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
+    """Read ``path`` as a ``kind``, with dotted ``key=value`` overrides applied on top.
+
+    Raises
+    ------
+    UsageError
+        If the file is missing, is not a YAML mapping, or holds unknown keys or wrong types: all of them named.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the recipe {path}: {error.strerror}; recipes/ holds those of the project"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the recipe {path} must be UTF-8 text, but is not: {error}") from error
+    try:
+        tree = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"the recipe {path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise UsageError(
+            f"the recipe {path} must be a mapping of keys to values, but is a {type(tree).__name__} instead"
+        )
+    for override in overrides:
+        _apply(tree, override)
+    return build_config(kind, tree, origin=str(path))
+
+
+def build_config(kind: type[T], tree: Mapping[str, Any], *, origin: str = "configuration") -> T:
+    """Make a ``kind`` from nested mappings (a recipe, a bundle's header)."""
+    faults: list[str] = []
+    value = _dataclass(kind, tree, "", faults)
+    if faults:
+        raise UsageError(f"{origin}: {len(faults)} fault(s):\n" + "\n".join(f"  - {fault}" for fault in faults))
+    return typing.cast("T", value)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UsageError(f"an override must be key=value, but is {override!r} instead (e.g. pretrain.budget.hours=2)")
+    *parents, last = key.split(".")
+    for parent in parents:
+        branch = tree.setdefault(parent, {})
+        if not isinstance(branch, dict):
+            raise UsageError(f"override {override!r}: {parent!r} is a value, not a section")
+        tree = branch
+    tree[last] = yaml.safe_load(text)
+
+
+def _dataclass(kind: Any, tree: Any, where: str, faults: list[str]) -> Any:
+    if not isinstance(tree, Mapping):
+        faults.append(f"{where or 'the file'}: must be a section of keys and values, but is {tree!r} instead")
+        return None
+    hints = typing.get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    values: dict[str, Any] = {}
+    presets: Mapping[str, Mapping[str, Any]] = getattr(kind, "PRESETS", {})
+    if presets:
+        size = tree.get("size", fields["size"].default)
+        values.update(presets.get(size, {}) if isinstance(size, str) else {})
+    for key, value in tree.items():
+        name = f"{where}.{key}" if where else str(key)
+        if key not in fields:
+            faults.append(f"{name}: unknown key; known here: {', '.join(sorted(fields))}")
+        else:
+            values[key] = _value(hints[key], value, name, faults)
+    for name, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and name not in values:
+            faults.append(f"{where + '.' if where else ''}{name}: missing; it has no default")
+    if faults:
+        return None
+    try:
+        return kind(**values)
+    except ValueError as error:
+        faults.append(f"{where or 'the file'}: {error}")
+        return None
+
+
+def _value(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
+    origin = typing.get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _dataclass(hint, value, where, faults)
+    if origin in (typing.Union, types.UnionType):
+        options = [option for option in typing.get_args(hint) if option is not type(None)]
+        if value is None and len(options) < len(typing.get_args(hint)):
+            return None
+        trials: list[list[str]] = []
+        for option in options:
+            trial: list[str] = []
+            made = _value(option, value, where, trial)
+            if not trial:
+                return made
+            trials.append(trial)
+        fewest: list[str] = min(trials, key=len)
+        faults.extend(fewest)
+        return None
+    if origin is Literal:
+        if value in typing.get_args(hint):
+            return value
+        faults.append(f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, but is {value!r} instead")
+        return None
+    if origin is tuple:
+        if not isinstance(value, list | tuple):
+            faults.append(f"{where}: must be a list, but is {value!r} instead")
+            return None
+        item, *rest = typing.get_args(hint)
+        if rest and rest[0] is not Ellipsis and len(value) != 1 + len(rest):
+            faults.append(f"{where}: must have {1 + len(rest)} items, but has {len(value)} instead")
+        return tuple(_value(item, element, f"{where}[{index}]", faults) for index, element in enumerate(value))
+    return _scalar(hint, value, where, faults)
+
+
+def _scalar(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint in (int, str, bool) and type(value) is hint:
+        return value
+    name = {Path: "a path", float: "a number", int: "a whole number", str: "text", bool: "true or false"}[hint]
+    faults.append(f"{where}: must be {name}, but is {value!r} instead")
+    return None
+
+
+def to_tree(config: Any) -> Any:
+    """Return a config as plain dictionaries and lists, ready for YAML or JSON; the inverse of :func:`build_config`."""
+    if dataclasses.is_dataclass(config):
+        return {field.name: to_tree(getattr(config, field.name)) for field in dataclasses.fields(config)}
+    if isinstance(config, Path):
+        return str(config)
+    if isinstance(config, tuple | list):
+        return [to_tree(item) for item in config]
+    return config

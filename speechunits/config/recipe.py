@@ -1,0 +1,74 @@
+"""One experiment: a corpus and every stage, as one YAML file of differences from the defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from speechunits.config.finetune import FinetuneConfig
+from speechunits.config.pretrain import PretrainConfig
+from speechunits.config.units import PseudotextConfig, UnitsConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusConfig:
+    """Where the recordings are. Relative paths are relative to the working directory."""
+
+    manifest: Path
+    """TSV manifest (id, audio, duration, optional speaker, split, text, start, end)."""
+    card: Path | None = None
+    """Card of the corpus in data_manifests/: printed where the manifest is absent."""
+    phones: Path | None = None
+    """Phone alignment for unit quality: id, start, end, phone (``#`` starts no comment)."""
+    dev: str = "dev"
+    """Split the results are reported on."""
+    strip_marks: bool = False
+    """Remove combining marks (tones) from transcripts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthConfig:
+    """The embedded synthetic corpus, for recipes that make their own recordings."""
+
+    hours: float = 1.0
+    seed: int = 0
+    voices: int = 60
+    languages: tuple[str, ...] = ("es",)
+    difficulty: str = "field"
+    jobs: int = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReductionConfig:
+    """The label budgets of a sweep and how its runs are trained (see PROTOCOL: docs/reduction.md)."""
+
+    minutes: tuple[float, ...] = (1, 4, 16)
+    """Label budgets in minutes of the pretrained side."""
+    baseline_minutes: tuple[float, ...] = (1, 4, 16, 60)
+    """Label budgets of the baselines; ``all_labels`` adds everything."""
+    all_labels: bool = False
+    """Both sides also train on all of train − tune."""
+    headline_minutes: float = 1
+    seeds: int = 3
+    finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
+    """Training of the pretrained side."""
+    untrained: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="untrained", frozen=0.0))
+    logmel: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="logmel", frozen=0.0))
+    bootstrap: int = 1000
+    """Resamples of utterances behind the interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeConfig:
+    """A whole experiment."""
+
+    name: str
+    """Names the run folder, ``runs/NAME``."""
+    corpus: CorpusConfig
+    synth: SynthConfig | None = None
+    pretrain: PretrainConfig = field(default_factory=PretrainConfig)
+    units: UnitsConfig = field(default_factory=UnitsConfig)
+    pseudotext: PseudotextConfig = field(default_factory=PseudotextConfig)
+    reduction: ReductionConfig = field(default_factory=ReductionConfig)
+    smoke: bool = False
+    """Too small to measure anything: says so in place of a factor."""

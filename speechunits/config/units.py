@@ -1,0 +1,32 @@
+"""How units are fitted and made into pseudo-text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitsConfig:
+    """Units from k-means on a layer, or from the learner's own codebook."""
+
+    source: str = "kmeans"
+    """``kmeans``, ``codebook`` or ``mfcc`` (k-means on MFCC: the baseline)."""
+    clusters: int = 100
+    """K; 0 with ``source: codebook`` keeps the product codebook's pairs."""
+    layer: int | str = "auto"
+    """0 is the convolutions' output, k the output after k blocks, ``auto`` the layer of the most predictable units."""
+    sample_frames: int = 200_000
+    """Frames k-means is fitted on: a seeded uniform sample."""
+    iterations: int = 25
+    restarts: int = 1
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudotextConfig:
+    """A sentencepiece model over units."""
+
+    pieces: int = 500
+    """``vocab_size``."""
+    model: str = "unigram"
+    """``unigram`` or ``bpe``."""

@@ -1,0 +1,1 @@
+"""The speech encoder: front ends, transformer context, quantiser, masking."""

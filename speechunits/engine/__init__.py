@@ -1,0 +1,1 @@
+"""Training on fairseq2; the only folder that imports it."""

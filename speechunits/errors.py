@@ -1,0 +1,35 @@
+"""The errors a user can meet, each with the exit code of the command line it leads to."""
+
+from __future__ import annotations
+
+
+class SpeechUnitsError(Exception):
+    """Base of every error whose message is meant for the user: value, likely cause, remedy."""
+
+    exit_code = 1
+
+
+class InputRefused(SpeechUnitsError):
+    """One input (a recording, a row, a bundle) cannot be used; the others can. Exit code 1."""
+
+    exit_code = 1
+
+
+class UsageError(SpeechUnitsError):
+    """The command or its configuration is wrong; nothing was started. Exit code 2."""
+
+    exit_code = 2
+
+
+class TrainingStopped(SpeechUnitsError):
+    """Training cannot go on (collapse, NaN, full disk); a checkpoint is kept. Exit code 3."""
+
+    exit_code = 3
+
+
+class Interrupted(SpeechUnitsError):
+    """Stopped by a signal after saving a checkpoint; the same command resumes. Exit code 128 + signal number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,1 @@
+"""Measures: error rates, unit quality, information, the reduction factor."""

@@ -1,0 +1,1 @@
+"""Hand-made features: log-mel and MFCC."""

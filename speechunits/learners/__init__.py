@@ -1,0 +1,1 @@
+"""One module per pretraining method: encoder, heads, and how x and y are made from a batch."""

@@ -1,0 +1,47 @@
+"""What every pretraining method (and the CTC recogniser) is to the engine."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from speechunits.audio.batch import AudioBatch
+from speechunits.objectives.loss import Loss
+
+
+class Learner(nn.Module, ABC):
+    """An encoder with its heads; the whole loss is computed in ``forward``, where data-parallel hooks fire.
+
+    In training mode ``forward`` returns the training loss. In evaluation mode it returns the *reported* loss
+    (duplicates among the negatives kept, no dropout), whose metrics and histograms are summed over held-out speech and
+    then handed to :meth:`report`. All randomness beyond dropout comes from ``batch.seed``.
+    """
+
+    @abstractmethod
+    def forward(self, batch: AudioBatch) -> Loss:
+        """Return the loss of a batch, summed over its targets, in nats."""
+
+    @abstractmethod
+    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
+        """Turn averaged metrics and summed histograms into the figures shown: bits, perplexity, active codes and so on.
+
+        ``metrics`` are the ratios sum / count over a whole evaluation. Pretraining learners return at least
+        ``loss_bits`` and ``chance_bits`` (per target) and ``bits`` (the bound).
+        """
+
+    def collapse(self, report: Mapping[str, float]) -> str | None:  # noqa: ARG002 - the base learner cannot collapse
+        """Name the collapse that a held-out report shows, or return None; thresholds by the protocol."""
+        return None
+
+    def set_progress(self, step: int, total_steps: int) -> None:
+        """Tell the learner how far training is, for schedules of temperature or freezing. ``step`` counts from 0."""
+
+    def parameter_groups(self, lr: float) -> list[dict[str, object]]:
+        """Return optimiser groups; a group's ``lr`` is scaled by the schedule."""
+        return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]
+
+    @abstractmethod
+    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors and the JSON header of a bundle of this learner (kind, encoder config, heads)."""

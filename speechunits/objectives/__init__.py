@@ -1,0 +1,1 @@
+"""Objectives and bounds: pure functions of tensors."""

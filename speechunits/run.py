@@ -1,0 +1,127 @@
+"""Run folders: atomic writes, one process at a time, and what made each output written beside it."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from speechunits import __version__
+from speechunits.config import to_tree
+from speechunits.errors import UsageError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed, on failure removed.
+
+    A reader never sees half a file, and a full disk or kill -9 leaves the previous one in place.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays last: some writers (soundfile, matplotlib) choose their format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON atomically; NaN is refused, since other readers cannot read it."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def file_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_key(*parts: Any) -> str:
+    """Return a short key of JSON-serialisable values: equal content, equal key."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def commit() -> str:
+    """Return the commit of the source tree (``-dirty`` with local changes), or ``unknown`` outside a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        # Tests and pipelines run in other repositories: ask about the folder of this file only.
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 - git by PATH
+            capture_output=True, text=True, check=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def provenance(config: Any, manifest: Path | None = None) -> dict[str, Any]:
+    """Return what made an output: version, commit, machine, configuration and the manifest's hash."""
+    return {
+        "version": __version__,
+        "commit": commit(),
+        "machine": f"{platform.machine()} {platform.system()} Python {platform.python_version()}",
+        "config": to_tree(config),
+        "manifest_sha256": file_hash(manifest) if manifest is not None else None,
+    }
+
+
+class RunFolder:
+    """A folder that holds one run: its outputs, and the configuration that made them."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder: a second process is refused instead of writing into the same files.
+
+        Raises
+        ------
+        UsageError
+            If another process holds the folder.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(
+                    f"{self.path} is in use by another process; wait for it, or give the recipe another name"
+                ) from error
+            yield
+
+    def record(self, name: str, config: Any, manifest: Path | None = None) -> None:
+        """Write ``NAME.yaml``: the configuration and provenance of the output called ``name``."""
+        write_text(
+            self.path / f"{name}.yaml",
+            yaml.safe_dump(provenance(config, manifest), sort_keys=False, allow_unicode=True),
+        )

@@ -1,0 +1,1 @@
+"""Units: fitting, bundles, transcription, formats, pseudo-text."""

@@ -1,0 +1,1 @@
+"""Slow oracles, written from the papers; never imported by the package."""
