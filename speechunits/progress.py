@@ -25,18 +25,21 @@ def seconds_text(seconds: float) -> str:
 
 
 @contextmanager
-def progress(label: str, total: float, *, every_s: float = 5.0) -> Iterator[Advance]:
-    """Show the progress of ``total`` units of work on stderr; yields the function that advances it."""
+def progress(label: str, total: float, *, done: float = 0.0, every_s: float = 5.0) -> Iterator[Advance]:
+    """Show the progress of ``total`` units of work on stderr; yields the function that advances it.
+
+    ``done`` units were finished earlier: they count in the share shown, not in the estimate of what is left.
+    """
     console = Console(stderr=True)
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
                    TextColumn("{task.fields[note]}"))  # fmt: skip
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(label, total=total, note="")
+            task = bar.add_task(label, total=total, completed=done, note="")
             yield lambda amount, note: bar.update(task, advance=amount, note=note)
         return
     started = last = time.monotonic()
-    done = 0.0
+    before = done
 
     def advance(amount: float, note: str) -> None:
         nonlocal done, last
@@ -45,7 +48,7 @@ def progress(label: str, total: float, *, every_s: float = 5.0) -> Iterator[Adva
         if now - last < every_s and done < total:
             return
         last = now
-        remaining_s = (now - started) * (total - done) / done if done else 0.0
+        remaining_s = (now - started) * (total - done) / (done - before) if done > before else 0.0
         share = 100 * done / total if total else 100.0
         print(f"{label}: {share:.0f} %, {seconds_text(remaining_s)} left {note}".rstrip(), file=sys.stderr, flush=True)
 

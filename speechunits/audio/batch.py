@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from speechunits.frames import SAMPLE_RATE_HZ
+from speechunits.audio.sampler import padded_samples
+from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 
 
 class AudioBatch(NamedTuple):
@@ -31,3 +36,47 @@ class AudioBatch(NamedTuple):
     def audio_s(self) -> float:
         """Seconds of audio in the batch, padding excluded."""
         return float(self.lengths.sum()) / SAMPLE_RATE_HZ
+
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> AudioBatch:
+        """Return the batch on another device."""
+        moved = (part.to(device, non_blocking=non_blocking) if isinstance(part, Tensor) else part for part in self)
+        return AudioBatch(*moved)  # type: ignore[arg-type]  # part by part of the same kind
+
+
+class Row(NamedTuple):
+    """One recording, or a piece of one, on its way into a batch."""
+
+    id: str
+    waveform: NDArray[np.float32]
+    """``(T,)`` samples at 16 kHz."""
+    units: NDArray[np.integer] | None = None
+    """``(S,)`` target units of its frames."""
+    tokens: NDArray[np.integer] | None = None
+    """``(L,)`` CTC targets."""
+
+
+def collate(rows: Sequence[Row], *, seed: int) -> AudioBatch:
+    """Pad rows to one length: waveforms with zeros, units with -1, tokens with the blank (0)."""
+    lengths = [len(row.waveform) for row in rows]
+    width = padded_samples(max(lengths))
+    waveforms = torch.zeros(len(rows), width)
+    for place, row in enumerate(rows):
+        waveforms[place, : lengths[place]] = torch.from_numpy(row.waveform)
+    units = [row.units for row in rows if row.units is not None]
+    tokens = [row.tokens for row in rows if row.tokens is not None]
+    return AudioBatch(
+        waveforms=waveforms,
+        lengths=torch.tensor(lengths),
+        ids=tuple(row.id for row in rows),
+        seed=seed,
+        units=_padded(units, frame_count(width), -1) if units else None,
+        tokens=_padded(tokens, max(1, *(len(row) for row in tokens), 1), 0) if tokens else None,
+        token_lengths=torch.tensor([len(row) for row in tokens]) if tokens else None,
+    )
+
+
+def _padded(rows: Sequence[NDArray[np.integer]], width: int, value: int) -> Tensor:
+    padded = torch.full((len(rows), width), value, dtype=torch.int64)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = torch.from_numpy(row.astype(np.int64))
+    return padded

@@ -71,6 +71,7 @@ def _dataclass(kind: Any, tree: Any, where: str, faults: list[str]) -> Any:
     if not isinstance(tree, Mapping):
         faults.append(f"{where or 'the file'}: must be a section of keys and values, but is {tree!r} instead")
         return None
+    known = len(faults)
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
     values: dict[str, Any] = {}
@@ -88,7 +89,7 @@ def _dataclass(kind: Any, tree: Any, where: str, faults: list[str]) -> Any:
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
             faults.append(f"{where + '.' if where else ''}{name}: missing; it has no default")
-    if faults:
+    if len(faults) > known:
         return None
     try:
         return kind(**values)

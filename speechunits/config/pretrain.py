@@ -30,9 +30,11 @@ class MaskedPredictionConfig:
     """HuBERT (Hsu et al. 2021): masked context predicts the unit of an earlier pass."""
 
     clusters: int = 100
-    """K of the first pass: k-means on MFCC, or on a layer of ``teacher``."""
-    teacher: str = "mfcc"
-    """``mfcc``, or the path of a units bundle whose units are the targets."""
+    """K of the k-means whose units are the targets: on MFCC in the first pass, on the encoder itself afterwards."""
+    passes: int = 1
+    """Passes; each gets an equal part of the budget, its targets from the pass before, its encoder a warm start."""
+    target_layer: int | str = "auto"
+    """Layer that gives a later pass its targets."""
     final_dim: int = 128
     """``final_dim`` of the cosine head."""
     temperature: float = 0.1

@@ -40,7 +40,7 @@ class SynthConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class ReductionConfig:
-    """The label budgets of a sweep and how its runs are trained (see PROTOCOL: docs/reduction.md)."""
+    """The label budgets of a sweep and how its runs are trained (docs/protocol.md)."""
 
     minutes: tuple[float, ...] = (1, 4, 16)
     """Label budgets in minutes of the pretrained side."""
@@ -63,12 +63,14 @@ class RecipeConfig:
     """A whole experiment."""
 
     name: str
-    """Names the run folder, ``runs/NAME``."""
+    """Names the run folder, ``RUNS/NAME``."""
     corpus: CorpusConfig
     synth: SynthConfig | None = None
     pretrain: PretrainConfig = field(default_factory=PretrainConfig)
     units: UnitsConfig = field(default_factory=UnitsConfig)
     pseudotext: PseudotextConfig = field(default_factory=PseudotextConfig)
     reduction: ReductionConfig = field(default_factory=ReductionConfig)
+    runs: Path = Path("runs")
+    """Folder of run folders."""
     smoke: bool = False
     """Too small to measure anything: says so in place of a factor."""

@@ -1,0 +1,82 @@
+# speechunits: every step of the pipeline is a target. `make help` explains each.
+#
+#   make demo                                the whole pipeline on the embedded synthetic corpus
+#   make pretrain RECIPE=recipes/mboshi.yaml CORPUS=path/manifest.tsv
+#
+# Variables: RECIPE, CORPUS (a manifest), SIZE=smoke, TORCH_INDEX (an index that has the torch build you want),
+# PYTHON, OVERRIDES (key=value pairs handed to the stage).
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3)
+VENV ?= .venv
+SIZE ?=
+RECIPE ?= recipes/demo$(if $(SIZE),-$(SIZE)).yaml
+CORPUS ?=
+OVERRIDES ?=
+TORCH_INDEX ?=
+
+SPEECHUNITS := $(VENV)/bin/speechunits
+STAGE := $(RECIPE) $(if $(CORPUS),corpus.manifest=$(CORPUS)) $(OVERRIDES)
+INSTALLED := $(VENV)/.installed
+
+.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@printf '\nVariables: RECIPE=%s CORPUS=manifest.tsv SIZE=smoke TORCH_INDEX=URL OVERRIDES="key=value …"\n' '$(RECIPE)'
+
+# The stamp depends on pyproject.toml: a second run starts at once, a changed dependency installs again.
+$(INSTALLED): pyproject.toml
+	@if [ -z "$(PYTHON)" ] || ! $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13))'; then \
+	  echo 'Python 3.11 or 3.12 is missing; on Debian or Ubuntu: sudo apt-get install python3 python3-venv' >&2; exit 2; fi
+	@if ! $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null; then \
+	  echo 'the venv module is missing; on Debian or Ubuntu: sudo apt-get install python3-venv' >&2; exit 2; fi
+	@echo 'Installing into $(VENV) (torch is large: some minutes the first time)…'
+	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
+	  --editable '.[units,train,synthetic,dev]'
+	@touch $@
+
+demo: $(INSTALLED)  ## synth → pretrain → units → pseudo-text → recogniser → reduction factor (SIZE=smoke: minutes)
+	@$(SPEECHUNITS) run $(STAGE)
+
+data: $(INSTALLED)  ## the recipe's corpus: synthesised, or checked where it lies
+	@$(SPEECHUNITS) run $(STAGE) --only data
+
+pretrain: $(INSTALLED)  ## pretrain the encoder on unlabelled speech (resumes by itself)
+	@$(SPEECHUNITS) pretrain $(STAGE)
+
+units: $(INSTALLED)  ## fit units on the encoder (and on MFCC), and score them where phones are known
+	@$(SPEECHUNITS) run $(STAGE) --only units
+
+pseudotext: $(INSTALLED)  ## fit the sentencepiece model over units
+	@$(SPEECHUNITS) run $(STAGE) --only pseudotext
+
+transcribe: $(INSTALLED)  ## write the units of the dev recordings (text, JSONL, TextGrid)
+	@$(SPEECHUNITS) run $(STAGE) --only transcribe
+
+finetune: $(INSTALLED)  ## fine-tune one recogniser at the headline budget and write asr.safetensors
+	@$(SPEECHUNITS) finetune $(STAGE)
+
+reduction: $(INSTALLED)  ## the sweep over label budgets, its curve, and the reduction factor
+	@$(SPEECHUNITS) reduction $(STAGE)
+
+summary: $(INSTALLED)  ## show the results of a finished run again
+	@$(SPEECHUNITS) run $(STAGE) --only summary
+
+test: $(INSTALLED)  ## linters, types and the fast tests (< 6 minutes)
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/python -m pytest -q
+
+test-slow: $(INSTALLED)  ## the slow tests: whole stages, kill -9, two ranks
+	@$(VENV)/bin/python -m pytest -q -m slow
+
+check: test test-slow  ## everything that continuous integration runs
+
+clean:  ## remove the virtual environment (runs/ stays)
+	rm -rf $(VENV)

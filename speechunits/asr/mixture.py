@@ -1,0 +1,51 @@
+"""A speech encoder as the network of a recogniser: a learned mixture of its layers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechunits.asr.masks import augment_masks
+from speechunits.config import AugmentConfig
+from speechunits.encoder.encoder import Encoder
+from speechunits.frames import frame_counts
+
+
+class LayerMixture(nn.Module):
+    """Σ_k softmax(w)_k · norm(layer_k) over the convolutions' output and every block (ELMo, Peters et al. 2018, eq. 1).
+
+    Each layer is normalised without learned scales: layers differ in size by orders of magnitude, and the weights should
+    say how useful a layer is, not how large.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.weights = nn.Parameter(torch.zeros(encoder.num_layers + 1))
+        self.frozen = False
+        """The encoder gets no gradient, so that a fresh head cannot spoil what pretraining learnt."""
+
+    @property
+    def dim(self) -> int:
+        """Channels of the output."""
+        return self.encoder.config.dim
+
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor, *, augment: AugmentConfig | None = None, seed: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``(B, S, D)`` features and ``(B,)`` frame counts of ``(B, T)`` waveforms; ``augment`` masks them."""
+        masks: dict[str, Tensor] = {}
+        if augment is not None:
+            frame_lengths = frame_counts(lengths)
+            time, channels = augment_masks(augment, frame_lengths, self.encoder.config.channels, seed=seed)
+            masks = {"mask": time, "channel_mask": channels}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            output = self.encoder(waveforms, lengths, **masks)
+        shares = self.weights.softmax(dim=0)
+        mixed = sum(
+            share * F.layer_norm(layer.float(), layer.shape[-1:])
+            for share, layer in zip(shares, output.layers, strict=True)
+        )
+        assert isinstance(mixed, Tensor)
+        return mixed, output.frame_lengths

@@ -1,0 +1,153 @@
+"""A recogniser: a network, a linear layer, CTC. One class for every side of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from rapidfuzz.distance import Levenshtein
+from torch import Tensor, nn
+
+from speechunits.asr.baseline import LogMelNetwork
+from speechunits.asr.greedy import collapse
+from speechunits.asr.mixture import LayerMixture
+from speechunits.asr.tokens import Tokenizer
+from speechunits.audio.batch import AudioBatch
+from speechunits.config import EncoderConfig, FinetuneConfig, build_config, to_tree
+from speechunits.encoder.encoder import Encoder, load_exported
+from speechunits.learners.learner import Learner
+from speechunits.objectives.ctc import ctc
+from speechunits.objectives.loss import Loss
+
+
+class Recognizer(Learner):
+    """Network → layer norm → dropout → linear → CTC.
+
+    ``network`` maps ``(B, T)`` waveforms to ``(B, S, dim)`` features: a :class:`LayerMixture` over an encoder
+    (pretrained or not), or the :class:`LogMelNetwork`. The tokenizer's blank is symbol 0.
+    """
+
+    def __init__(self, network: LayerMixture | LogMelNetwork, tokenizer: Tokenizer, config: FinetuneConfig) -> None:
+        super().__init__()
+        self.network = network
+        self.tokenizer = tokenizer
+        self.config = config
+        self.norm = nn.LayerNorm(network.dim)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(network.dim, len(tokenizer))
+        # All symbols start equally likely: what a random head prefers costs the first updates, and those are few.
+        nn.init.normal_(self.head.weight, std=0.01)
+        nn.init.zeros_(self.head.bias)
+
+    def logits(self, waveforms: Tensor, lengths: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+        """Return ``(B, S, V)`` logits and ``(B,)`` frame counts; in training mode the input is masked by ``seed``."""
+        augment = self.config.augment if self.training else None
+        features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed)
+        return self.head(self.dropout(self.norm(features))), frame_lengths
+
+    def forward(self, batch: AudioBatch) -> Loss:
+        """Return the CTC loss of a batch; in evaluation mode with the metric ``cer`` of the greedy hypotheses.
+
+        Raises
+        ------
+        ValueError
+            If the batch has no tokens.
+        """
+        if batch.tokens is None or batch.token_lengths is None:
+            raise ValueError("a batch must have tokens to train a recogniser, but has none; encode its texts first")
+        logits, frame_lengths = self.logits(batch.waveforms, batch.lengths, seed=batch.seed)
+        loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths)
+        if not self.training:
+            loss.metrics["cer"] = self._errors(logits, frame_lengths, batch.tokens, batch.token_lengths)
+        return loss
+
+    def _errors(
+        self, logits: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the character edits of greedy hypotheses and the references' code points."""
+        edits = length = 0
+        best = logits.argmax(dim=-1).cpu()
+        for row, frames, target, count in zip(
+            best, frame_lengths.tolist(), tokens.tolist(), token_lengths.tolist(), strict=True
+        ):
+            reference = self.tokenizer.decode(target[:count])
+            edits += Levenshtein.distance(reference, self.tokenizer.decode(collapse(row[:frames].tolist())))
+            length += len(reference)
+        return token_lengths.new_tensor(edits), token_lengths.new_tensor(length)
+
+    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:  # noqa: ARG002
+        """Return ``loss`` in nats a token, ``blank`` share of frames, ``all_blank`` (0 or 1), ``unaligned``, ``cer``."""
+        return {**metrics, "all_blank": float(metrics.get("blank", 0.0) >= 1.0)}
+
+    def set_progress(self, step: int, total_steps: int) -> None:
+        """Freeze a pretrained encoder for the first share ``frozen`` of the steps.
+
+        The encoder then runs without gradient, so its parameters get none; a data-parallel wrapper must look for unused
+        parameters (not ``static_graph``).
+        """
+        if isinstance(self.network, LayerMixture):
+            share = self.config.frozen if self.config.side == "pretrained" else 0.0
+            self.network.frozen = step < share * total_steps
+
+    def parameter_groups(self, lr: float) -> list[dict[str, object]]:
+        """Return the optimiser groups: the encoder's learning rate is scaled by ``encoder_lr_scale``."""
+        if not isinstance(self.network, LayerMixture):
+            return super().parameter_groups(lr)
+        encoder = list(self.network.encoder.parameters())
+        inside = {id(parameter) for parameter in encoder}
+        head = [parameter for parameter in self.parameters() if id(parameter) not in inside]
+        return [{"params": head, "lr": lr}, {"params": encoder, "lr": lr * self.config.encoder_lr_scale}]
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors and the header of a bundle of kind ``recognizer``."""
+        tokenizer_tensors, tokenizer_header = self.tokenizer.export()
+        encoder = to_tree(self.network.encoder.config) if isinstance(self.network, LayerMixture) else None
+        header: dict[str, object] = {
+            "kind": "recognizer",
+            "side": self.config.side,
+            "encoder": encoder,
+            "tokenizer": tokenizer_header,
+        }
+        return {**self.state_dict(), **tokenizer_tensors}, header
+
+
+def build_recognizer(config: FinetuneConfig, tokenizer: Tokenizer, encoder: Encoder | None = None) -> Recognizer:
+    """Return a fresh recogniser for a side of a comparison, its new weights drawn from ``config.seed``.
+
+    ``encoder`` is the pretrained one; the ``untrained`` side makes its own from ``config.encoder``.
+
+    Raises
+    ------
+    ValueError
+        If the side is ``pretrained`` and no encoder is given.
+    """
+    # torch's initialisers draw from the global generator: it is put back, so that nobody else's randomness changes.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network: LayerMixture | LogMelNetwork
+        if config.side == "logmel":
+            network = LogMelNetwork(dropout=config.dropout)
+        elif config.side == "untrained":
+            network = LayerMixture(Encoder(config.encoder))
+        elif encoder is None:
+            raise ValueError("the pretrained side must be given an encoder, but has none; read one from a checkpoint")
+        else:
+            network = LayerMixture(encoder)
+        return Recognizer(network, tokenizer, config)
+
+
+def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Recognizer:
+    """Return the recogniser of a bundle made from :meth:`Recognizer.export`, in evaluation mode.
+
+    Raises
+    ------
+    InputRefused
+        If a tensor is missing, unknown or of the wrong shape.
+    """
+    tokenizer = Tokenizer.restore(tensors, header["tokenizer"])
+    config = FinetuneConfig(side=header["side"])
+    encoder = Encoder(build_config(EncoderConfig, header["encoder"])) if header["encoder"] else None
+    recognizer = build_recognizer(config, tokenizer, encoder)
+    load_exported(recognizer, {name: tensor for name, tensor in tensors.items() if name != "tokenizer"}, "")
+    return recognizer.eval()

@@ -1,0 +1,84 @@
+"""Decoded recordings kept in memory as 16-bit samples, the least recently used forgotten first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechunits.audio.load import load_waveform
+from speechunits.audio.manifest import Recording
+from speechunits.errors import InputRefused
+from speechunits.frames import SAMPLE_RATE_HZ
+
+_WHOLE_S = 60.0
+"""Longer recordings are read by seeking and not kept: one of three hours would push out everything else."""
+_SCALE = 32768.0
+
+
+class WaveformCache:
+    """Reads stretches of recordings; safe to share between threads.
+
+    Samples are rounded to 16 bits whether they are kept or not, so that training does not depend on what fits.
+    """
+
+    def __init__(self, recordings: Sequence[Recording], limit_mb: float) -> None:
+        self._recordings = recordings
+        self._limit = int(limit_mb * 1_000_000)
+        self._kept: OrderedDict[int, NDArray[np.int16]] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of audio in memory."""
+        return self._bytes
+
+    def read(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
+        """Return samples ``start`` to ``stop`` (fewer where the recording ends before) of a recording, at 16 kHz.
+
+        Raises
+        ------
+        InputRefused
+            If the recording cannot be decoded, or ends before ``start``.
+        """
+        recording = self._recordings[index]
+        if recording.duration_s > _WHOLE_S:
+            samples = _load(recording, start, stop)
+        else:
+            samples = self._whole(index)[start:stop]
+        if not len(samples):
+            raise InputRefused(
+                f"{recording.audio} must reach second {start / SAMPLE_RATE_HZ:.2f}, but ends before; its manifest row "
+                "states another duration: make the manifest again"
+            )
+        return samples.astype(np.float32) / np.float32(_SCALE)
+
+    def _whole(self, index: int) -> NDArray[np.int16]:
+        with self._lock:
+            kept = self._kept.get(index)
+            if kept is not None:
+                self._kept.move_to_end(index)
+                return kept
+        samples = _load(self._recordings[index], 0, None)
+        with self._lock:
+            # Another thread may have been faster.
+            if index not in self._kept and samples.nbytes <= self._limit:
+                self._kept[index] = samples
+                self._bytes += samples.nbytes
+                while self._bytes > self._limit:
+                    self._bytes -= self._kept.popitem(last=False)[1].nbytes
+        return samples
+
+
+def _load(recording: Recording, start: int, stop: int | None) -> NDArray[np.int16]:
+    offset_s = recording.start_s or 0.0
+    if start == 0 and stop is None:
+        waveform = load_waveform(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
+    else:
+        end_s = recording.end_s if stop is None else offset_s + stop / SAMPLE_RATE_HZ
+        waveform = load_waveform(recording.audio, start_s=offset_s + start / SAMPLE_RATE_HZ, end_s=end_s)
+    return np.rint(np.clip(waveform * _SCALE, -_SCALE, _SCALE - 1)).astype(np.int16)

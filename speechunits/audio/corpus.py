@@ -1,0 +1,75 @@
+"""A corpus as the stages see it: recordings with their splits, and phones where they are known."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from speechunits.audio.card import absent_message, read_card
+from speechunits.audio.manifest import Recording, read_manifest
+from speechunits.audio.phones import Phone, read_phones
+from speechunits.audio.split import cut_tune, split
+from speechunits.config import CorpusConfig
+from speechunits.errors import UsageError
+
+SPLIT_SEED = 0
+"""The same for every run: what is held out must not depend on the seed of an experiment."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Recordings of all splits, ``tune`` already cut from train."""
+
+    manifest: Path
+    recordings: tuple[Recording, ...]
+    phones: Mapping[str, Sequence[Phone]]
+    """Phones by recording id; empty where none are known."""
+
+    def split(self, name: str) -> list[Recording]:
+        """Return the recordings of a split.
+
+        Raises
+        ------
+        UsageError
+            If the split is empty.
+        """
+        chosen = [recording for recording in self.recordings if recording.split == name]
+        if not chosen:
+            present = ", ".join(sorted({recording.split or "none" for recording in self.recordings}))
+            raise UsageError(f"{self.manifest} has no recording in split {name!r}; its splits are: {present}")
+        return chosen
+
+
+def load_corpus(config: CorpusConfig) -> Corpus:
+    """Read a recipe's corpus: manifest, splits by the protocol, phones.
+
+    Raises
+    ------
+    UsageError
+        If the corpus is absent (its card's instructions are in the message) or its manifest has faults.
+    """
+    for path in (config.manifest, config.phones):
+        if path is not None and not path.exists():
+            hint = absent_message(read_card(config.card)) if config.card is not None else "check the path"
+            raise UsageError(f"{path} does not exist. {hint}")
+    recordings = [_text_of(recording, config) for recording in read_manifest(config.manifest)]
+    recordings, _ = split(recordings, SPLIT_SEED)
+    return Corpus(
+        manifest=config.manifest,
+        recordings=tuple(cut_tune(recordings, SPLIT_SEED)),
+        phones=read_phones(config.phones) if config.phones is not None else {},
+    )
+
+
+def _text_of(recording: Recording, config: CorpusConfig) -> Recording:
+    if not config.strip_marks or recording.text is None:
+        return recording
+    return replace(recording, text=strip_marks(recording.text))
+
+
+def strip_marks(text: str) -> str:
+    """Return a text without its combining marks (tones and accents)."""
+    kept = [letter for letter in unicodedata.normalize("NFD", text) if not unicodedata.combining(letter)]
+    return unicodedata.normalize("NFC", "".join(kept))

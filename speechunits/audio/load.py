@@ -1,0 +1,193 @@
+"""Any audio file as 16 kHz mono samples, or a refusal that says why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from speechunits.audio.container import is_truncated
+from speechunits.errors import InputRefused
+from speechunits.frames import SAMPLE_RATE_HZ
+
+Samples = npt.NDArray[np.float32]
+
+_BLOCK = 1 << 18
+"""Samples decoded at a time while a file is only verified: bounds the memory a three-hour recording takes."""
+_CONTEXT_S = 0.05
+"""Seconds read on either side of a segment, so that the resampling filter sees the samples around its edges."""
+_MP3_SLACK = 2304
+"""Samples by which the length in an mp3 header may exceed what is decoded: two frames of encoder padding."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AudioInfo:
+    """What the header of an audio file says."""
+
+    rate_hz: int
+    channels: int
+    samples: int
+    """Samples per channel at ``rate_hz``."""
+
+    @property
+    def duration_s(self) -> float:
+        """Length in seconds."""
+        return self.samples / self.rate_hz
+
+
+def refusal(path: Path, cause: str, remedy: str) -> InputRefused:
+    """Return the error for a recording that cannot be used."""
+    return InputRefused(f"{printable(path)}: {cause}; {remedy}")
+
+
+def printable(path: Path | str) -> str:
+    """Return a path as one line of valid UTF-8: tabs, newlines and undecodable bytes escaped."""
+    shown = str(path).encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
+
+
+def probe(path: Path) -> AudioInfo:
+    """Return rate, channels and length from the header, without decoding.
+
+    Raises
+    ------
+    InputRefused
+        If the file is missing, empty, undecodable, visibly truncated, or holds no sample.
+    """
+    with _opened(path) as file:
+        return AudioInfo(rate_hz=file.samplerate, channels=file.channels, samples=file.frames)
+
+
+def verify(path: Path) -> AudioInfo:
+    """Decode the whole file block by block in bounded memory and return its measured length.
+
+    Raises
+    ------
+    InputRefused
+        As :func:`load_waveform`.
+    """
+    samples = 0
+    with _opened(path) as file:
+        for block in _blocks(path, file):
+            samples += len(block)
+        _check_decoded(path, file, samples)
+        return AudioInfo(rate_hz=file.samplerate, channels=file.channels, samples=samples)
+
+
+def load_waveform(path: Path, *, start_s: float | None = None, end_s: float | None = None) -> Samples:
+    """Return ``(T,)`` float32 samples, 16 kHz mono (mean of the channels); a segment is read by seeking.
+
+    Raises
+    ------
+    InputRefused
+        If the file is missing, empty, undecodable, truncated, holds no sample or a NaN or infinite one, or if the
+        segment lies outside it. Very short recordings (1 sample) and silence are accepted.
+    """
+    with _opened(path) as file:
+        if start_s is None and end_s is None:
+            samples = np.concatenate(list(_blocks(path, file)) or [np.zeros(0, np.float32)])
+            _check_decoded(path, file, len(samples))
+            return resample(samples, file.samplerate)
+        return _segment(path, file, start_s or 0.0, end_s)
+
+
+def resample(samples: Samples, rate_hz: float) -> Samples:
+    """Return ``(T,)`` samples of rate ``rate_hz`` at 16 kHz; at least one sample where there was one."""
+    import soxr  # noqa: PLC0415 - imported where needed: manifests and splits work without it
+
+    if rate_hz == SAMPLE_RATE_HZ or len(samples) == 0:
+        return samples
+    resampled: Samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
+    # The filter may return nothing for a handful of samples, but a recording that exists is never zero samples long.
+    return resampled if len(resampled) else samples[:1]
+
+
+def _opened(path: Path) -> Any:
+    import soundfile  # noqa: PLC0415 - as soxr
+
+    if not path.exists():
+        raise refusal(path, "the file is missing", "check the path, and the root the manifest's paths are relative to")
+    if not path.is_file():
+        raise refusal(path, "this is not a file", "name a file; `speechunits manifest` takes folders")
+    if path.stat().st_size == 0:
+        raise refusal(path, "the file is empty (0 bytes)", "copy it again from its source, or remove it")
+    try:
+        file = soundfile.SoundFile(str(path))
+    except (soundfile.LibsndfileError, TypeError) as error:
+        # soundfile raises TypeError for a headerless .raw file, whose rate it cannot know.
+        if is_truncated(path):
+            raise refusal(path, "the file is truncated", "copy it again from its source") from error
+        raise refusal(
+            path,
+            "this is not audio that can be decoded (another kind of file with this name, or damaged)",
+            "convert it to wav or flac, or remove it",
+        ) from error
+    if is_truncated(path):
+        file.close()
+        raise refusal(path, "the file is truncated: its container promises more", "copy it again from its source")
+    if file.frames == 0:
+        file.close()
+        raise refusal(path, "the recording holds 0 samples", "record it again, or remove it")
+    return file
+
+
+def _blocks(path: Path, file: Any) -> Iterator[Samples]:
+    import soundfile  # noqa: PLC0415 - as soxr
+
+    while True:
+        try:
+            block = file.read(_BLOCK, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise refusal(
+                path, "decoding stops midway: truncated or damaged", "copy it again from its source"
+            ) from error
+        if len(block) == 0:
+            return
+        yield _mono(path, block)
+
+
+def _mono(path: Path, block: Samples) -> Samples:
+    if not np.isfinite(block).all():
+        raise refusal(path, "the recording holds NaN or infinite samples", "export it again as 16-bit PCM")
+    mono: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
+    return mono
+
+
+def _check_decoded(path: Path, file: Any, samples: int) -> None:
+    slack = _MP3_SLACK if file.format == "MP3" else 0
+    if samples < file.frames - slack or samples == 0:
+        raise refusal(
+            path,
+            f"the file is truncated: its header promises {file.frames} samples, but {samples} could be decoded",
+            "copy it again from its source",
+        )
+
+
+def _segment(path: Path, file: Any, start_s: float, end_s: float | None) -> Samples:
+    duration_s = file.frames / file.samplerate
+    stop_s = duration_s if end_s is None else end_s
+    # Times in manifests are rounded: half a frame past the end is the end.
+    if not 0 <= start_s < stop_s or stop_s > duration_s + 0.05:
+        raise refusal(
+            path,
+            f"the segment {start_s:g}-{stop_s:g} s must lie within the recording's 0-{duration_s:.3f} s",
+            "correct start and end in the manifest",
+        )
+    # Source and target grids meet every `block` source samples (`step` at 16 kHz): a read that starts there can be
+    # cut to the very samples that the whole file would have given.
+    common = math.gcd(file.samplerate, SAMPLE_RATE_HZ)
+    block, step = file.samplerate // common, SAMPLE_RATE_HZ // common
+    first = max(0, int((start_s - _CONTEXT_S) * file.samplerate)) // block * block
+    last = min(file.frames, math.ceil((stop_s + _CONTEXT_S) * file.samplerate))
+    start = round(start_s * SAMPLE_RATE_HZ) - first // block * step
+    stop = start + max(1, round(stop_s * SAMPLE_RATE_HZ) - round(start_s * SAMPLE_RATE_HZ))
+    file.seek(first)
+    samples = resample(_mono(path, file.read(last - first, dtype="float32", always_2d=True)), file.samplerate)
+    if len(samples) <= start:
+        raise refusal(path, f"nothing could be decoded at {start_s:g} s: truncated", "copy it again from its source")
+    return samples[start:stop].copy()

@@ -1,0 +1,139 @@
+"""A folder of mixed audio files into recordings: every file decoded once, every fault named with its remedy."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from speechunits.audio.load import printable, verify
+from speechunits.audio.manifest import Recording
+from speechunits.errors import InputRefused, UsageError
+
+SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+"""Names taken for audio, in any case."""
+SPLITS = frozenset({"train", "dev", "test", "tune"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fault:
+    """What is wrong with one file, and what to do about it."""
+
+    path: str
+    """Relative to the folder, unprintable characters escaped."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScanResult:
+    """What a folder holds."""
+
+    recordings: list[Recording]
+    faults: list[Fault]
+
+
+def scan(
+    folder: Path, *, labels: Path | None = None, on_progress: Callable[[float, str], None] | None = None
+) -> ScanResult:
+    """Verify every audio file below ``folder`` by decoding it, in the order of their paths, in bounded memory.
+
+    The id is the file's name without suffix, or the whole relative path where names repeat. The transcript is read
+    from ``NAME.txt`` beside ``NAME.wav``, or at the same place below ``labels``. Where all files lie in several
+    sub-folders, the outermost one names the speaker (folders called train, dev, test name the split first).
+    ``on_progress`` is called with the share of bytes done since the last call.
+
+    Raises
+    ------
+    UsageError
+        If the folder cannot be read or holds no audio file.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{printable(folder)} must be a folder of recordings, but is not; check the path")
+    paths = sorted(
+        (path for path in _files(folder) if path.suffix.lower() in SUFFIXES), key=os.fsencode
+    )
+    if not paths:
+        raise UsageError(f"{printable(folder)} holds no audio file ({', '.join(SUFFIXES)}); check the path")
+    faults: list[Fault] = []
+    named = [path for path in paths if _valid_name(path.relative_to(folder), faults)]
+    ids = _ids([path.relative_to(folder) for path in named], faults)
+    places = _places(list(ids))
+    total = sum(path.stat().st_size for path in named) or 1
+    recordings = []
+    for relative, identifier in ids.items():
+        path = folder / relative
+        try:
+            info = verify(path)
+        except InputRefused as error:
+            faults.append(Fault(path=str(relative), reason=str(error).removeprefix(f"{printable(path)}: ")))
+        else:
+            split, speaker = places[relative]
+            recording = Recording(id=identifier, audio=path, duration_s=info.duration_s, speaker=speaker, split=split)
+            recordings.append(replace(recording, text=_text(folder if labels is None else labels, relative, faults)))
+        if on_progress is not None:
+            on_progress(path.stat().st_size / total, str(relative))
+    return ScanResult(recordings=recordings, faults=sorted(faults, key=lambda fault: fault.path))
+
+
+def _files(folder: Path) -> list[Path]:
+    return [Path(parent) / name for parent, _, names in os.walk(folder) for name in names if not name.startswith(".")]
+
+
+def _valid_name(relative: Path, faults: list[Fault]) -> bool:
+    try:
+        relative.as_posix().encode("utf-8")
+    except UnicodeEncodeError:
+        faults.append(Fault(path=printable(relative), reason="the name is not valid UTF-8; rename the file or folder"))
+        return False
+    if any(c in "\t\n\r" for c in str(relative)):
+        faults.append(
+            Fault(path=printable(relative), reason="the name holds a tab or a newline; rename the file or folder")
+        )
+        return False
+    return True
+
+
+def _ids(paths: list[Path], faults: list[Fault]) -> dict[Path, str]:
+    """Return a unique id for each path; of files that differ in their suffix only, the first is kept."""
+    counts = Counter(path.stem for path in paths)
+    ids: dict[Path, str] = {}
+    taken: dict[str, Path] = {}
+    for path in paths:
+        identifier = path.stem if counts[path.stem] == 1 else path.with_suffix("").as_posix().replace("/", "_")
+        if identifier in taken:
+            reason = f"its id {identifier!r} is that of {taken[identifier]} too; keep one of them, or rename one"
+            faults.append(Fault(path=str(path), reason=reason))
+        else:
+            taken[identifier] = path
+            ids[path] = identifier
+    return ids
+
+
+def _places(paths: list[Path]) -> dict[Path, tuple[str | None, str | None]]:
+    """Return (split, speaker) of each path, from the folders it lies in."""
+    folders = {path: path.parts[:-1] for path in paths}
+    outermost = {parts[0] if parts else "" for parts in folders.values()}
+    splits: dict[Path, str | None] = dict.fromkeys(paths)
+    if outermost and outermost <= SPLITS:
+        splits = {path: parts[0] for path, parts in folders.items()}
+        folders = {path: parts[1:] for path, parts in folders.items()}
+    speakers = {parts[0] if parts else "" for parts in folders.values()}
+    told_apart = len(speakers) > 1 and "" not in speakers
+    return {path: (splits[path], folders[path][0] if told_apart else None) for path in paths}
+
+
+def _text(folder: Path, relative: Path, faults: list[Fault]) -> str | None:
+    path = (folder / relative).with_suffix(".txt")
+    if not path.is_file():
+        return None
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        faults.append(
+            Fault(path=str(relative.with_suffix(".txt")), reason="the transcript is not UTF-8 text; save it as UTF-8")
+        )
+        return None
+    return unicodedata.normalize("NFC", " ".join(text.split())) or None

@@ -1,0 +1,152 @@
+"""espeak-ng as a function: the same words, voice and settings give the same samples, whatever was spoken before.
+
+The library keeps state between utterances (its noise sources, for one) and reseeding does not reset it. So it is
+initialised once, and every utterance is spoken by a child forked from that process, which itself never speaks.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pickle  # noqa: S403 - between a process and its own child
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from speechunits.errors import UsageError
+
+_RETRIEVAL = 1
+_PHONEME_EVENTS, _IPA, _DO_NOT_EXIT = 0x1, 0x2, 0x8000
+_UTF8 = 1
+_RATE, _PITCH, _RANGE = 1, 3, 4
+_END_OF_LIST, _PHONEME = 0, 7
+_STRESS = "ˈˌ"
+
+
+class Speech(NamedTuple):
+    """An utterance as spoken."""
+
+    samples: npt.NDArray[np.int16]
+    """``(T,)`` at the engine's rate."""
+    phones: list[tuple[int, str]]
+    """Start in samples and IPA label, without stress marks; an empty label is a pause."""
+
+
+class Voice(NamedTuple):
+    """How something is to be said."""
+
+    name: str
+    """Language and variant, ``es+f3``."""
+    words_per_minute: int
+    pitch: int
+    """0 to 100; 50 is the variant's own."""
+    pitch_range: int
+    """0 (monotone) to 100."""
+
+
+class _Identifier(ctypes.Union):
+    _fields_ = [("number", ctypes.c_int), ("name", ctypes.c_void_p), ("string", ctypes.c_char * 8)]
+
+
+class _Event(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int), ("unique_identifier", ctypes.c_uint), ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int), ("audio_position_ms", ctypes.c_int), ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p), ("identifier", _Identifier),
+    ]  # fmt: skip
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
+
+
+class SpeechEngine:
+    """An initialised espeak-ng. Use it in a process with a single thread: it forks.
+
+    Raises
+    ------
+    UsageError
+        If espeakng-loader is not installed or the library does not start.
+    """
+
+    def __init__(self) -> None:
+        loader = find_loader()
+        self._library = ctypes.CDLL(loader.get_library_path())
+        options = _PHONEME_EVENTS | _IPA | _DO_NOT_EXIT
+        self.rate_hz: int = self._library.espeak_Initialize(_RETRIEVAL, 0, loader.get_data_path().encode(), options)
+        if self.rate_hz <= 0:
+            raise UsageError("espeak-ng did not start; reinstall it: pip install --force-reinstall espeakng-loader")
+
+    def speak(self, text: str, voice: Voice) -> Speech:
+        """Return the utterance and its alignment.
+
+        Raises
+        ------
+        UsageError
+            If espeak-ng has no such voice or says nothing.
+        """
+        reader, writer = os.pipe()
+        child = os.fork()
+        if child == 0:
+            # Whatever happens, the child must not return into its parent's code.
+            with suppress(BaseException):
+                os.close(reader)
+                with os.fdopen(writer, "wb") as pipe:
+                    pickle.dump(self._speak(text, voice), pipe)
+                os._exit(0)
+            os._exit(1)
+        os.close(writer)
+        with os.fdopen(reader, "rb") as pipe:
+            data = pipe.read()
+        _, status = os.waitpid(child, 0)
+        speech: Speech | None = pickle.loads(data) if status == 0 else None  # noqa: S301 - written by our own child
+        if speech is None or len(speech.samples) == 0:
+            raise UsageError(
+                f"espeak-ng could not speak {text!r} with the voice {voice.name!r}; `espeak-ng --voices` lists languages"
+            )
+        return speech
+
+    def _speak(self, text: str, voice: Voice) -> Speech | None:
+        chunks: list[npt.NDArray[np.int16]] = []
+        phones: list[tuple[int, str]] = []
+
+        def receive(samples: Any, count: int, events: Any) -> int:
+            if samples and count > 0:
+                chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+            index = 0
+            while events[index].type != _END_OF_LIST:
+                if events[index].type == _PHONEME:
+                    label = events[index].identifier.string.decode("utf-8", "ignore")
+                    phones.append((events[index].sample, label.strip(_STRESS)))
+                index += 1
+            return 0
+
+        callback = _Callback(receive)
+        self._library.espeak_SetSynthCallback(callback)
+        if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
+            return None
+        for parameter, value in ((_RATE, voice.words_per_minute), (_PITCH, voice.pitch), (_RANGE, voice.pitch_range)):
+            self._library.espeak_SetParameter(parameter, value, 0)
+        data = text.encode()
+        self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
+        self._library.espeak_Synchronize()
+        return Speech(np.concatenate(chunks) if chunks else np.zeros(0, np.int16), phones)
+
+
+def find_loader() -> Any:
+    """Return the module that finds espeak-ng.
+
+    Raises
+    ------
+    UsageError
+        If it is not installed.
+    """
+    try:
+        import espeakng_loader  # noqa: PLC0415 - an optional extra
+    except ImportError as error:
+        raise UsageError(
+            "synthesis needs espeak-ng, which is not installed; run: pip install 'speechunits[synthetic]' "
+            "(or pip install espeakng-loader)"
+        ) from error
+    return espeakng_loader

@@ -1,0 +1,171 @@
+"""Splits and label lists by the protocol: seeded, independent of the order of the manifest."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from speechunits.audio.manifest import Recording
+from speechunits.errors import UsageError
+
+HELD_OUT_SHARE = 0.1
+"""Share of duration in dev, and in test."""
+FEWEST_SPEAKERS = 6
+"""With fewer speakers, a split by speaker would leave too few in each part."""
+TUNE_SHARE = 0.05
+TUNE_MAX_S = 300.0
+
+
+def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], list[str]]:
+    """Divide recordings into train, dev and test (.8, .1, .1 of duration), by speaker where there are at least six.
+
+    Recordings that all have a split keep it. Returns the recordings in their order, and warnings.
+
+    Raises
+    ------
+    UsageError
+        If only some recordings have a split, or there are too few to divide.
+    """
+    without = sum(recording.split is None for recording in recordings)
+    if recordings and without == 0:
+        return list(recordings), []
+    if without < len(recordings):
+        raise UsageError(
+            f"split must be given for all recordings or for none, but {without} of {len(recordings)} lack it"
+        )
+    if len(recordings) < 3:
+        raise UsageError(f"train, dev and test need at least 3 recordings, but there are {len(recordings)}")
+    speakers = {recording.speaker for recording in recordings}
+    by_speaker = len(speakers) >= FEWEST_SPEAKERS
+    warnings = []
+    if not by_speaker:
+        warnings.append(
+            f"split by recording, since there are fewer than {FEWEST_SPEAKERS} speakers ({len(speakers)} named): "
+            "dev and test hold speakers of train"
+        )
+    durations: dict[str, float] = defaultdict(float)
+    for recording in recordings:
+        durations[_split_group(recording, by_speaker=by_speaker)] += recording.duration_s
+    names = _assign(durations, np.random.default_rng([seed, 1]))
+    return [
+        replace(recording, split=names.get(_split_group(recording, by_speaker=by_speaker), "train"))
+        for recording in recordings
+    ], warnings
+
+
+def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
+    """Move 5 % of train's duration, at most 5 min, to ``tune``: speakers in proportion, no text shared with the rest.
+
+    Recordings without text count as texts of their own. A manifest that has a tune split is returned as it is.
+
+    Raises
+    ------
+    UsageError
+        If train is too small to give anything up.
+    """
+    if any(recording.split == "tune" for recording in recordings):
+        return list(recordings)
+    groups: dict[str, list[Recording]] = defaultdict(list)
+    train = [recording for recording in recordings if recording.split == "train"]
+    for recording in train:
+        groups[_text_group(recording)].append(recording)
+    elsewhere = {_text_group(recording) for recording in recordings if recording.split != "train"}
+    target_s = min(TUNE_SHARE * sum(recording.duration_s for recording in train), TUNE_MAX_S)
+    # One recording stands for its group, with the group's duration, so that repeated texts move together.
+    heads = {
+        members[0].id: replace(members[0], duration_s=sum(member.duration_s for member in members))
+        for key, members in groups.items()
+        if key not in elsewhere
+    }
+    chosen, total_s = set(), 0.0
+    for head in in_proportion(list(heads.values()), np.random.default_rng([seed, 2])):
+        if head.duration_s > target_s:
+            continue
+        if total_s + head.duration_s > target_s:
+            break
+        total_s += head.duration_s
+        chosen.add(_text_group(head))
+    if not chosen and heads and len(groups) > 1:
+        chosen.add(_text_group(min(heads.values(), key=lambda head: (head.duration_s, head.id))))
+    if not chosen:
+        raise UsageError("tune is cut from train, but train has too few recordings or texts of its own to give one up")
+    return [
+        replace(recording, split="tune")
+        if recording.split == "train" and _text_group(recording) in chosen
+        else recording
+        for recording in recordings
+    ]
+
+
+def label_list(recordings: Sequence[Recording], minutes: float | None, seed: int) -> list[Recording]:
+    """Return the labelled recordings of a budget: a seeded order of train, speakers in proportion, up to ``minutes``.
+
+    Lists of one seed are nested: a smaller budget's is a prefix of a larger one's. ``None`` is all of train.
+
+    Raises
+    ------
+    UsageError
+        If train holds fewer labelled minutes than the budget.
+    """
+    labelled = [recording for recording in recordings if recording.split == "train" and recording.text]
+    order = in_proportion(labelled, np.random.default_rng([seed, 3]))
+    if minutes is None:
+        return order
+    totals_s = np.cumsum([recording.duration_s for recording in order])
+    if len(order) == 0 or totals_s[-1] < 60 * minutes:
+        held = totals_s[-1] / 60 if len(order) else 0.0
+        raise UsageError(
+            f"a budget of {minutes:g} min of labels needs as much transcribed speech in train, but there are "
+            f"{held:.1f} min; lower the budget, or use all labels"
+        )
+    return order[: int(np.searchsorted(totals_s, 60 * minutes)) + 1]
+
+
+def in_proportion(recordings: Sequence[Recording], generator: np.random.Generator) -> list[Recording]:
+    """Return a random order any prefix of which holds the speakers in proportion to their duration.
+
+    Each speaker's recordings are shuffled and laid end to end on [0, 1]; a recording is placed at a random point of
+    its stretch, the same share along it for all of a speaker (systematic sampling), and the places are sorted.
+    """
+    by_speaker: dict[str, list[Recording]] = defaultdict(list)
+    for recording in sorted(recordings, key=lambda recording: recording.id):
+        by_speaker[recording.speaker or ""].append(recording)
+    placed: list[tuple[float, str, Recording]] = []
+    for _, own in sorted(by_speaker.items()):
+        shuffled = [own[index] for index in generator.permutation(len(own))]
+        durations_s = np.array([recording.duration_s for recording in shuffled])
+        total_s = durations_s.sum() or 1.0
+        places = (np.cumsum(durations_s) - durations_s * generator.random()) / total_s
+        placed += [(float(place), recording.id, recording) for place, recording in zip(places, shuffled, strict=True)]
+    return [recording for _, _, recording in sorted(placed, key=lambda item: item[:2])]
+
+
+def _split_group(recording: Recording, *, by_speaker: bool) -> str:
+    return recording.speaker or "" if by_speaker else recording.id
+
+
+def _text_group(recording: Recording) -> str:
+    return f"text {recording.text}" if recording.text else f"id {recording.id}"
+
+
+def _assign(durations_s: dict[str, float], generator: np.random.Generator) -> dict[str, str]:
+    """Return the groups of dev and test: in a random order, each as long as it brings the split closer to its share."""
+    target_s = HELD_OUT_SHARE * sum(durations_s.values())
+    names = sorted(durations_s)
+    free = [names[index] for index in generator.permutation(len(names))]
+    assigned: dict[str, str] = {}
+    for part in ("test", "dev"):
+        total_s = 0.0
+        for name in list(free):
+            if abs(total_s + durations_s[name] - target_s) < abs(total_s - target_s) and len(free) > 1:
+                total_s += durations_s[name]
+                assigned[name] = part
+                free.remove(name)
+        if part not in assigned.values():
+            shortest = min(free, key=lambda name: (durations_s[name], name))
+            assigned[shortest] = part
+            free.remove(shortest)
+    return assigned

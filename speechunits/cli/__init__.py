@@ -1,0 +1,56 @@
+"""The command line, ``speechunits STAGE …``: arguments here and beside, work in :mod:`speechunits.pipeline`.
+
+Heavy imports happen inside the commands, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sys
+from collections.abc import Sequence
+
+from speechunits import __version__
+from speechunits.cli import corpus, recognition, training, units
+from speechunits.errors import SpeechUnitsError
+
+_DESCRIPTION = """Unlabelled speech into pseudo-text units, minutes of labels into a recogniser.
+
+exit codes: 0 all done; 1 inputs refused, each named, the rest done; 2 wrong usage or configuration;
+3 training stopped (collapse, NaN, full disk), checkpoint kept; 130/143 interrupted, resumable."""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="speechunits", description=_DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--version", action="version", version=f"speechunits {__version__}")
+    commands = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
+    for stage in (corpus, training, units, recognition):
+        stage.add(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options = make_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except SpeechUnitsError as error:
+        print(f"speechunits: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("speechunits: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output (head, less) has left: not an error, but nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        print(f"speechunits: the disk is full ({error.filename}); free some space and run the same command again",
+              file=sys.stderr)  # fmt: skip
+        return 1

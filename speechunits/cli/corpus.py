@@ -1,0 +1,54 @@
+"""Commands about recordings: ``synth`` and ``manifest``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add(commands: Commands) -> None:
+    """Add the commands of this file."""
+    synth = commands.add_parser("synth", help="synthesise a corpus with text and exact phone alignments")
+    synth.add_argument("out", type=Path, metavar="OUT", help="folder to write: audio/, manifest.tsv, phones.tsv")
+    synth.add_argument("--hours", type=float, default=1.0, help="hours of speech (default %(default)s)")
+    synth.add_argument("--seed", type=int, default=0)
+    synth.add_argument("--voices", type=int, default=60, help="speakers over all splits (default %(default)s)")
+    synth.add_argument("--languages", default="es", help="espeak languages, comma-separated (default %(default)s)")
+    synth.add_argument("--difficulty", choices=("clean", "field"), default="field")
+    synth.add_argument("--jobs", type=int, default=2, help="processes; the bytes do not depend on it")
+    synth.set_defaults(run=run_synth)
+
+    manifest = commands.add_parser("manifest", help="scan a folder of recordings: verify, name every fault, split")
+    manifest.add_argument("folder", type=Path, metavar="FOLDER", help="folder of recordings, or a fairseq .tsv")
+    manifest.add_argument("-o", "--out", type=Path, required=True, metavar="MANIFEST.tsv")
+    manifest.add_argument("--card", type=Path, help="read FOLDER as the corpus this card describes")
+    manifest.add_argument("--seed", type=int, default=0, help="seed of the splits")
+    manifest.set_defaults(run=run_manifest)
+
+
+def run_synth(options: argparse.Namespace) -> int:
+    """Write a synthetic corpus."""
+    from speechunits.audio.synthetic import synthesise
+    from speechunits.config import SynthConfig
+
+    config = SynthConfig(
+        hours=options.hours, seed=options.seed, voices=options.voices, jobs=options.jobs,
+        languages=tuple(options.languages.split(",")), difficulty=options.difficulty,
+    )  # fmt: skip
+    print(synthesise(options.out, config))
+    return 0
+
+
+def run_manifest(options: argparse.Namespace) -> int:
+    """Write a manifest; exit code 1 if something was refused."""
+    from speechunits.pipeline import make_manifest
+
+    faults = make_manifest(options.folder, options.out, card=options.card, seed=options.seed)
+    for fault in faults:
+        print(f"refused: {fault}", file=sys.stderr)
+    return 1 if faults else 0

@@ -1,0 +1,74 @@
+"""Commands that run stages of a recipe: ``run``, ``pretrain``, ``finetune``, ``reduction``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from speechunits.config import RecipeConfig
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+STAGES = ("data", "pretrain", "units", "pseudotext", "transcribe", "finetune", "reduction", "summary")
+
+
+def add(commands: Commands) -> None:
+    """Add the commands of this file."""
+    whole = _add_recipe(commands, "run", "every stage of a recipe in turn; what is done is kept")
+    whole.add_argument("--only", choices=STAGES, help="run this stage alone")
+    whole.set_defaults(run=run_stages)
+
+    pretrain = _add_recipe(commands, "pretrain", "pretrain an encoder on unlabelled speech; resumes by itself")
+    pretrain.set_defaults(run=run_stages, only="pretrain")
+
+    finetune = _add_recipe(commands, "finetune", "fine-tune one CTC recogniser on a label budget")
+    finetune.add_argument("--minutes", type=float, help="label budget in minutes (default: the recipe's headline)")
+    finetune.add_argument("--label-seed", type=int, default=0, help="seed of the label list and the training")
+    finetune.add_argument("--side", choices=("pretrained", "untrained", "logmel"), default="pretrained")
+    finetune.set_defaults(run=run_finetune)
+
+    reduction = _add_recipe(commands, "reduction", "how many times fewer labels the pretraining saved")
+    reduction.add_argument(
+        "--from-saved", type=Path, metavar="RESULTS.json", help="recompute the table from results.json"
+    )
+    reduction.set_defaults(run=run_reduction)
+
+
+def _add_recipe(commands: Commands, name: str, help_text: str) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=help_text)
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. pretrain.budget.hours=2")
+    return parser
+
+
+def _recipe(options: argparse.Namespace) -> RecipeConfig:
+    from speechunits.config import RecipeConfig, load_config
+
+    return load_config(RecipeConfig, options.recipe, options.overrides)
+
+
+def run_stages(options: argparse.Namespace) -> int:
+    """Run all stages, or one."""
+    from speechunits import pipeline
+
+    return pipeline.run(_recipe(options), stages=STAGES if options.only is None else (options.only,))
+
+
+def run_finetune(options: argparse.Namespace) -> int:
+    """Fine-tune one recogniser."""
+    from speechunits import pipeline
+
+    recipe = _recipe(options)
+    minutes = recipe.reduction.headline_minutes if options.minutes is None else options.minutes
+    pipeline.finetune(recipe, side=options.side, minutes=minutes, seed=options.label_seed)
+    return 0
+
+
+def run_reduction(options: argparse.Namespace) -> int:
+    """Run or recompute the sweep."""
+    from speechunits import pipeline
+
+    pipeline.reduction(_recipe(options), from_saved=options.from_saved)
+    return 0

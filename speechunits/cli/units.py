@@ -1,0 +1,156 @@
+"""Commands about units: ``units fit``, ``transcribe``, ``pseudotext``, ``evaluate units``, ``info``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def add(commands: Commands) -> None:
+    """Add the commands of this file."""
+    _add_fit(commands)
+    transcribe = commands.add_parser("transcribe", help="write the units of any recording")
+    transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, folders, manifests (.tsv)")
+    transcribe.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
+    transcribe.add_argument("--format", choices=("text", "jsonl", "textgrid"), default="text")
+    transcribe.add_argument("--frames", action="store_true", help="keep every frame instead of merging repeated units")
+    transcribe.add_argument("--bpe", action="store_true", help="write pseudo-text pieces instead of units")
+    transcribe.add_argument("--overwrite", action="store_true", help="write again what is already there")
+    transcribe.add_argument(
+        "-o", "--out", type=Path, metavar="DIR", help="one file a recording (default: standard output)"
+    )
+    transcribe.set_defaults(run=run_transcribe)
+
+    evaluate = commands.add_parser("evaluate", help="measure units, or a recogniser").add_subparsers(required=True)
+    units = evaluate.add_parser("units", help="PNMI, purity, information and predictability, bundles side by side")
+    units.add_argument("bundles", nargs="+", type=Path, metavar="UNITS.safetensors")
+    units.add_argument("--manifest", type=Path, required=True)
+    units.add_argument("--phones", type=Path, required=True, help="phone alignment: id, start, end, phone")
+    units.add_argument("--split", default="dev")
+    units.add_argument("-o", "--out", type=Path, metavar="RESULTS.json")
+    units.set_defaults(run=run_evaluate)
+    _add_evaluate_asr(evaluate)
+
+    _add_pseudotext(commands)
+    info = commands.add_parser("info", help="print the header and quality card of a bundle")
+    info.add_argument("bundle", type=Path)
+    info.set_defaults(run=run_info)
+
+
+def _add_fit(commands: Commands) -> None:
+    units = commands.add_parser("units", help="fit units on an encoder").add_subparsers(required=True)
+    fit = units.add_parser("fit", help="k-means on a layer, or the learner's codebook, into one bundle")
+    fit.add_argument("source_model", type=Path, metavar="RUN|BUNDLE", help="run folder or encoder.safetensors; `mfcc`")
+    fit.add_argument("--manifest", type=Path, required=True)
+    fit.add_argument("--source", choices=("kmeans", "codebook"), default="kmeans")
+    fit.add_argument("--clusters", type=int, default=100)
+    fit.add_argument("--layer", default="auto", help="a number, or `auto`: the most predictable units")
+    fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("-o", "--out", type=Path, required=True, metavar="UNITS.safetensors")
+    fit.set_defaults(run=run_fit)
+
+
+def _add_pseudotext(commands: Commands) -> None:
+    verbs = commands.add_parser("pseudotext", help="units as text, by sentencepiece").add_subparsers(required=True)
+    fit = verbs.add_parser("fit", help="fit a model and store it in the units bundle")
+    fit.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
+    fit.add_argument("--manifest", type=Path, required=True)
+    fit.add_argument("--pieces", type=int, default=500)
+    fit.add_argument("--type", choices=("unigram", "bpe"), default="unigram")
+    fit.add_argument("-o", "--out", type=Path, help="bundle to write (default: the same)")
+    fit.set_defaults(run=run_pseudotext_fit)
+    for name, text in (
+        ("encode", "lines of units into lines of pieces"),
+        ("decode", "lines of pieces into lines of units"),
+    ):
+        verb = verbs.add_parser(name, help=f"{text}, standard input to standard output")
+        verb.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
+        verb.set_defaults(run=run_pseudotext, verb=name)
+
+
+def _add_evaluate_asr(evaluate: Commands) -> None:
+    asr = evaluate.add_parser("asr", help="character and word error rate of a recogniser")
+    asr.add_argument("model", type=Path, metavar="ASR.safetensors")
+    asr.add_argument("--manifest", type=Path, required=True)
+    asr.add_argument("--split", default="dev")
+    asr.set_defaults(run=run_evaluate_asr)
+
+
+def run_fit(options: argparse.Namespace) -> int:
+    """Fit units."""
+    from speechunits import pipeline
+    from speechunits.config import UnitsConfig
+
+    layer = int(options.layer) if options.layer.lstrip("-").isdigit() else options.layer
+    mfcc = str(options.source_model) == "mfcc"
+    config = UnitsConfig(
+        source="mfcc" if mfcc else options.source, clusters=options.clusters, layer=layer, seed=options.seed
+    )
+    source = None if mfcc else pipeline.encoder_path(options.source_model)
+    pipeline.fit_units(source, options.manifest, config, options.out)
+    return 0
+
+
+def run_transcribe(options: argparse.Namespace) -> int:
+    """Transcribe; exit code 1 if an input was refused."""
+    from speechunits.units.transcribe import transcribe
+
+    report = transcribe(
+        options.files, options.model, form=options.format, frames=options.frames, pieces=options.bpe,
+        out=options.out, overwrite=options.overwrite,
+    )  # fmt: skip
+    return 1 if report.refused else 0
+
+
+def run_evaluate(options: argparse.Namespace) -> int:
+    """Measure units bundles."""
+    from speechunits import pipeline
+
+    pipeline.evaluate_units(options.bundles, options.manifest, options.phones, split=options.split, out=options.out)
+    return 0
+
+
+def run_evaluate_asr(options: argparse.Namespace) -> int:
+    """Measure a recogniser."""
+    from speechunits import pipeline
+
+    pipeline.evaluate_recognizer(options.model, options.manifest, split=options.split)
+    return 0
+
+
+def run_pseudotext_fit(options: argparse.Namespace) -> int:
+    """Fit a sentencepiece model over units."""
+    from speechunits import pipeline
+    from speechunits.config import PseudotextConfig
+
+    config = PseudotextConfig(pieces=options.pieces, model=options.type)
+    pipeline.fit_pseudotext(options.model, options.manifest, config, options.out or options.model)
+    return 0
+
+
+def run_pseudotext(options: argparse.Namespace) -> int:
+    """Encode or decode lines."""
+    from speechunits.units.units import Units
+
+    model = Units.load(options.model).pseudotext
+    for line in sys.stdin:
+        words = line.split()
+        out = model.encode([int(word) for word in words]) if options.verb == "encode" else model.decode(words)
+        print(*out)
+    return 0
+
+
+def run_info(options: argparse.Namespace) -> int:
+    """Print a bundle's header."""
+    import json
+
+    from speechunits.units.bundle import read_bundle
+
+    _, header = read_bundle(options.bundle)
+    print(json.dumps(header, indent=1, ensure_ascii=False, sort_keys=True))
+    return 0

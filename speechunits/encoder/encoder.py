@@ -1,0 +1,114 @@
+"""The encoder: samples in, every layer out, at 50 Hz."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from speechunits.config import EncoderConfig, build_config
+from speechunits.encoder.context import Context
+from speechunits.encoder.frontend import build_frontend, zero_beyond
+from speechunits.errors import InputRefused
+from speechunits.frames import frame_count, frame_counts
+
+
+class EncoderOutput(NamedTuple):
+    """All that an encoder computes from a batch; padding frames are zero everywhere."""
+
+    latents: Tensor
+    """``(B, S, C)`` output of the front end after its layer norm, never masked: what a quantiser sees."""
+    layers: tuple[Tensor, ...]
+    """``(B, S, D)`` each: 0 the projected latents (masked where asked for), k the output after k blocks."""
+    output: Tensor
+    """``(B, S, D)``: the last layer, after the final norm of a pre-norm model."""
+    frame_lengths: Tensor
+    """``(B,)`` real frames of each row."""
+    penalty: Tensor
+    """``(B, S)`` fp32 mean squared front-end output before its layer norm: wav2vec 2.0's feature penalty."""
+
+
+class Encoder(nn.Module):
+    """A front end and a context network.
+
+    Neither padding, nor what it holds, nor the other rows change a row's real frames.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.frontend = build_frontend(config)
+        self.norm = nn.LayerNorm(config.channels)
+        self.context = Context(config)
+
+    @property
+    def num_layers(self) -> int:
+        """Number of transformer blocks: layers are addressed from 0 to this number, both included."""
+        return len(self.context.blocks)
+
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor, *, mask: Tensor | None = None, channel_mask: Tensor | None = None
+    ) -> EncoderOutput:
+        """Encode a batch.
+
+        Parameters
+        ----------
+        waveforms
+            ``(B, T)`` samples at 16 kHz within [-1, 1].
+        lengths
+            ``(B,)`` real samples of each row, at most ``T``.
+        mask
+            ``(B, S)``, true where the projected frame is replaced by the learned mask embedding.
+        channel_mask
+            ``(B, C)``, true where a channel of the latents is zeroed on its way into the context.
+        """
+        frame_lengths = frame_counts(lengths)
+        if frame_count(waveforms.shape[1]) == 0:
+            return self._empty(waveforms, frame_lengths)
+        features = self.frontend(waveforms, lengths, frame_lengths).float()
+        penalty = zero_beyond(features.square().mean(dim=-1), frame_lengths)
+        latents = zero_beyond(self.norm(features), frame_lengths)
+        seen = latents if channel_mask is None else latents.masked_fill(channel_mask[:, None, :], 0.0)
+        layers, output = self.context(seen, frame_lengths, mask)
+        return EncoderOutput(latents, tuple(layers), output, frame_lengths, penalty)
+
+    def _empty(self, waveforms: Tensor, frame_lengths: Tensor) -> EncoderOutput:
+        # The sum of nothing: still differentiable, and every parameter still takes part.
+        nothing = sum((parameter.flatten()[:0].sum() for parameter in self.parameters()), start=waveforms.new_zeros(()))
+        batch, dim = waveforms.shape[0], self.config.dim
+        layer = waveforms.new_zeros((batch, 0, dim)) + nothing
+        latents = waveforms.new_zeros((batch, 0, self.config.channels)) + nothing
+        penalty = waveforms.new_zeros((batch, 0)) + nothing
+        return EncoderOutput(latents, (layer,) * (self.num_layers + 1), layer, frame_lengths, penalty)
+
+
+def encoder_from_export(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Encoder:
+    """Return the encoder that a learner exported, in evaluation mode.
+
+    Raises
+    ------
+    InputRefused
+        If a tensor is missing, unknown or of the wrong shape.
+    """
+    encoder = Encoder(build_config(EncoderConfig, header["encoder"], origin="encoder of the bundle"))
+    load_exported(encoder, tensors, "encoder.")
+    return encoder.eval()
+
+
+def load_exported(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
+    """Load the tensors whose names start with ``prefix`` into ``module``, all of them and no others.
+
+    Raises
+    ------
+    InputRefused
+        If a tensor is missing, unknown or of the wrong shape.
+    """
+    state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise InputRefused(
+            f"the tensors {prefix}* must be those of the header's configuration, but are not (was the file edited, "
+            f"or made by another version?): {error}"
+        ) from error

@@ -1,0 +1,108 @@
+"""Front ends: from samples to 50 Hz vectors, by convolutions over the waveform or over log-mel frames.
+
+Both yield ``S = (T - 400) // 320 + 1`` frames. A real frame depends on real samples only: statistics are taken over the
+real part of a row, and what lies beyond it is zeroed before every convolution that could reach it.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechunits.config import EncoderConfig
+from speechunits.features.mel import LogMel
+from speechunits.frames import frames_mask
+
+_EPSILON = 1e-5
+
+
+def zero_beyond(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Return ``(B, S, D)`` frames (or ``(B, S)`` values) with everything beyond each row's length set to zero.
+
+    Filled, not multiplied: what lies beyond may be NaN.
+    """
+    padding = ~frames_mask(lengths, frames.shape[1])
+    return frames.masked_fill(padding[..., None] if frames.dim() == 3 else padding, 0.0)
+
+
+def normalize(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Return ``(B, S, D)`` frames with zero mean and unit variance over the real part of each row, zero beyond it."""
+    count = lengths.clamp(min=1)[:, None, None]
+    frames = zero_beyond(frames, lengths)
+    centered = zero_beyond(frames - frames.sum(dim=1, keepdim=True) / count, lengths)
+    variance = centered.square().sum(dim=1, keepdim=True) / count
+    return centered * torch.rsqrt(variance + _EPSILON)
+
+
+class LogMelFrontend(nn.Module):
+    """Log-mel frames at 100 Hz, then two convolutions over three frames each, the first of stride 2."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.normalizes = config.input_norm == "window"
+        self.mel = LogMel(config.mel_bins)
+        self.reduce = nn.Conv1d(config.mel_bins, config.channels, 3, stride=2, padding=1)
+        self.reduce_norm = nn.LayerNorm(config.channels)
+        self.refine = nn.Conv1d(config.channels, config.channels, 3, padding=1)
+        for convolution in (self.reduce, self.refine):
+            nn.init.kaiming_normal_(convolution.weight)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:
+        """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row."""
+        features, counts = self.mel(waveforms, lengths)
+        features = normalize(features, counts) if self.normalizes else zero_beyond(features, counts)
+        frames = F.gelu(self.reduce_norm(self.reduce(features.transpose(1, 2)).transpose(1, 2)))
+        frames = zero_beyond(frames, frame_lengths)
+        return F.gelu(self.refine(frames.transpose(1, 2)).transpose(1, 2))
+
+
+class WaveformFrontend(nn.Module):
+    """The seven convolutions of wav2vec 2.0 (Baevski et al. 2020, §2 and §4.2), each followed by a norm and a GELU."""
+
+    LAYERS = ((10, 5), (3, 2), (3, 2), (3, 2), (3, 2), (2, 2), (2, 2))
+    """Kernel and stride: together 400 samples every 320."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.normalizes = config.input_norm == "window"
+        layered = config.frontend_norm == "layer"
+        self.convolutions = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for index, (kernel, stride) in enumerate(self.LAYERS):
+            inputs = config.channels if index else 1
+            convolution = nn.Conv1d(inputs, config.channels, kernel, stride=stride, bias=layered)
+            nn.init.kaiming_normal_(convolution.weight)
+            self.convolutions.append(convolution)
+            norm = nn.LayerNorm(config.channels) if layered else TimeNorm(config.channels) if index == 0 else None
+            self.norms.append(norm if norm is not None else nn.Identity())
+
+    def forward(self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:  # noqa: ARG002 - as LogMelFrontend
+        """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row."""
+        frames = zero_beyond(waveforms.float(), lengths)[..., None]
+        if self.normalizes:
+            frames = normalize(frames, lengths)
+        for convolution, norm, (kernel, stride) in zip(self.convolutions, self.norms, self.LAYERS, strict=True):
+            lengths = torch.where(lengths < kernel, 0, (lengths - kernel) // stride + 1)
+            frames = convolution(frames.transpose(1, 2)).transpose(1, 2)
+            frames = F.gelu(norm(frames, lengths) if isinstance(norm, TimeNorm) else norm(frames))
+        return frames
+
+
+class TimeNorm(nn.Module):
+    """Group norm with one group a channel, over the real frames of a row only: padding changes nothing."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
+        """Return the normalised ``(B, S, channels)`` frames; ``lengths`` are the ``(B,)`` real frames of each row."""
+        with torch.autocast(frames.device.type, enabled=False):
+            return normalize(frames.float(), lengths) * self.weight + self.bias
+
+
+def build_frontend(config: EncoderConfig) -> LogMelFrontend | WaveformFrontend:
+    """Return the front end that ``config.frontend`` names."""
+    return LogMelFrontend(config) if config.frontend == "logmel" else WaveformFrontend(config)

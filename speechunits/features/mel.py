@@ -1,0 +1,69 @@
+"""Log-mel spectrogram: 25 ms windows every 10 ms, never centred, so that no sample beyond a recording is invented."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
+
+MEL_HOP = HOP // 2
+"""Samples between two log-mel frames (10 ms): two of them a 50 Hz frame."""
+_FFT_SIZE = 512
+_FLOOR = 1e-9
+"""Added to every mel energy: about that of the rounding of 16-bit samples, so that digital silence is no outlier."""
+
+
+def mel_frame_counts(lengths: Tensor) -> Tensor:
+    """Return M, the number of log-mel frames, for each of the ``(B,)`` lengths in samples."""
+    return torch.where(lengths < RECEPTIVE_FIELD, 0, (lengths - RECEPTIVE_FIELD) // MEL_HOP + 1)
+
+
+def mel_filters(bins: int) -> Tensor:
+    """Return the ``(257, bins)`` triangular filters, 0 to 8000 Hz, on Slaney's mel scale with unit area.
+
+    Slaney's scale is linear below 1 kHz: up to 94 filters keep at least one bin of the Fourier transform each.
+    """
+    from torchaudio.functional import melscale_fbanks  # noqa: PLC0415 - a slow import that a bundle's header never needs
+
+    filters: Tensor = melscale_fbanks(
+        _FFT_SIZE // 2 + 1, 0.0, SAMPLE_RATE_HZ / 2, bins, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
+    )
+    return filters
+
+
+class LogMel(nn.Module):
+    """Natural logarithm of the mel energies of Hann windows; fp32 always, no parameters."""
+
+    window: Tensor
+    filters: Tensor
+
+    def __init__(self, bins: int = 80) -> None:
+        super().__init__()
+        self.register_buffer("window", torch.hann_window(RECEPTIVE_FIELD), persistent=False)
+        self.register_buffer("filters", mel_filters(bins), persistent=False)
+
+    @torch.no_grad()
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-mel features and their lengths.
+
+        Parameters
+        ----------
+        waveforms
+            ``(B, T)`` samples within [-1, 1].
+        lengths
+            ``(B,)`` real samples of each row.
+
+        Returns
+        -------
+        ``(B, M, bins)`` with ``M = (T - 400) // 160 + 1`` (0 below 400 samples), and the ``(B,)`` real frames of each
+        row. A real frame reads real samples only; what lies beyond is left as it comes.
+        """
+        counts = mel_frame_counts(lengths)
+        if waveforms.shape[1] < RECEPTIVE_FIELD:
+            return waveforms.new_zeros((waveforms.shape[0], 0, self.filters.shape[1]), dtype=torch.float32), counts
+        with torch.autocast(waveforms.device.type, enabled=False):
+            frames = waveforms.float().unfold(1, RECEPTIVE_FIELD, MEL_HOP) * self.window
+            spectrum = torch.fft.rfft(frames, n=_FFT_SIZE)
+            power = spectrum.real.square() + spectrum.imag.square()
+            return torch.log(power @ self.filters + _FLOOR), counts

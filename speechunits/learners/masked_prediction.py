@@ -1,0 +1,112 @@
+"""Masked prediction of units from an earlier pass, HuBERT (Hsu et al. 2021).
+
+x is the utterance with masked spans, z_x the context at a masked frame; y = z_y is the unit of that frame. It raises
+I(z_x; z_y) ≥ H(unit) − cross-entropy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from speechunits.audio.batch import AudioBatch
+from speechunits.config import EncoderConfig, MaskConfig, MaskedPredictionConfig, to_tree
+from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.masking import span_mask
+from speechunits.frames import frame_count, frame_counts, frames_mask
+from speechunits.learners.learner import Learner
+from speechunits.learners.targets import batch_generator, exported, non_silent
+from speechunits.objectives.bounds import bits, direct_bits, entropy_bits
+from speechunits.objectives.collapse import find_collapse, inventory_report
+from speechunits.objectives.loss import Loss
+from speechunits.objectives.masked_prediction import masked_prediction_loss
+
+
+class MaskedPredictionLearner(Learner):
+    """Encoder, projection, and one embedding for each of K units."""
+
+    def __init__(
+        self, encoder: EncoderConfig, mask: MaskConfig, config: MaskedPredictionConfig, clusters: int | None = None
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.mask = mask
+        self.clusters = config.clusters if clusters is None else clusters
+        self.encoder = Encoder(encoder)
+        self.heads = nn.ModuleDict(
+            {
+                "context": nn.Linear(encoder.dim, config.final_dim),
+                "units": nn.Embedding(self.clusters, config.final_dim),
+            }
+        )
+
+    def forward(self, batch: AudioBatch) -> Loss:
+        """Return the cross-entropy of the units of the masked frames (in training, also of weighted unmasked ones).
+
+        Raises
+        ------
+        ValueError
+            If the batch has no units, or not one for each frame.
+        """
+        frame_lengths = frame_counts(batch.lengths)
+        size = frame_count(batch.waveforms.shape[1])
+        units = self._units(batch, size)
+        generator = batch_generator(batch.seed, batch.waveforms.device)
+        mask = span_mask(frame_lengths, size, self.mask, generator)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
+        known = units >= 0
+        chosen = mask & known
+        loss = self._loss(encoded.output, units, chosen)
+        total = loss.sum
+        if self.training and self.config.unmasked_weight > 0:
+            rest = ~mask & known & frames_mask(frame_lengths, size)
+            total = total + self.config.unmasked_weight * self._loss(encoded.output, units, rest).sum
+        return Loss(total, loss.count, loss.metrics, loss.histograms | self._speech(batch, encoded.output, chosen))
+
+    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return loss, chance and bound in bits, accuracy, and how the predicted units are used.
+
+        Chance is the entropy of the targets: what knowing only how frequent each unit is costs.
+        """
+        chance = float(entropy_bits(histograms["targets"]).sum())
+        loss = bits(metrics["loss"])
+        return {
+            "loss_bits": loss,
+            "chance_bits": chance,
+            "bits": direct_bits(chance, loss),
+            "accuracy": metrics["accuracy"],
+            **inventory_report(histograms["predictions"], histograms["speech"]),
+        }
+
+    def collapse(self, report: Mapping[str, float]) -> str | None:
+        """Name the collapse that a held-out report shows, or return None."""
+        return find_collapse(report)
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
+        header: dict[str, object] = {
+            "kind": "encoder",
+            "learner": "masked_prediction",
+            "encoder": to_tree(self.encoder.config),
+            "mask": to_tree(self.mask),
+            "masked_prediction": to_tree(self.config),
+            "clusters": self.clusters,
+        }
+        return exported(encoder=self.encoder, heads=self.heads), header
+
+    def _units(self, batch: AudioBatch, size: int) -> Tensor:
+        if batch.units is None:
+            raise ValueError("masked prediction needs the units of every batch, but this one has none")
+        if batch.units.shape != (batch.waveforms.shape[0], size):
+            raise ValueError(
+                f"the units of a batch must be {(batch.waveforms.shape[0], size)}, one for each frame, but are "
+                f"{tuple(batch.units.shape)} instead"
+            )
+        return batch.units
+
+    def _loss(self, output: Tensor, units: Tensor, chosen: Tensor) -> Loss:
+        projected = self.heads["context"](output[chosen])
+        embeddings: Tensor = self.heads["units"].weight  # type: ignore[assignment]  # an Embedding's own parameter
+        return masked_prediction_loss(projected, embeddings, units[chosen], temperature=self.config.temperature)

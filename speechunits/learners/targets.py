@@ -1,0 +1,54 @@
+"""What every masked learner does with a batch: generators, masked places, non-silent frames."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from speechunits.frames import HOP, RECEPTIVE_FIELD, frame_count
+
+SILENCE_DB = -40.0
+"""A frame this far below the loudest one of its row is silent."""
+
+
+def batch_generator(seed: int, device: torch.device) -> torch.Generator:
+    """Return the generator of all masks, negatives and noise of a batch."""
+    return torch.Generator(device=device).manual_seed(seed)
+
+
+def masked_places(mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``(B, M)`` indices of the masked frames of each row of a ``(B, S)`` mask, in order, and which are real.
+
+    M is the largest number of masked frames of a row; places beyond a row's own number point anywhere.
+    """
+    counts = mask.sum(dim=1)
+    size = int(counts.max()) if mask.numel() else 0
+    places = torch.argsort(~mask, dim=1, stable=True)[:, :size]
+    return places, torch.arange(size, device=mask.device)[None, :] < counts[:, None]
+
+
+def pad_rows(rows: Tensor, valid: Tensor) -> Tensor:
+    """Return ``(B, M, D)``: the ``(N, D)`` rows at the N true places of ``(B, M)``, in order, zeros elsewhere."""
+    empty = rows.new_zeros((*valid.shape, rows.shape[-1]))
+    return empty.masked_scatter(valid[..., None], rows)
+
+
+def non_silent(waveforms: Tensor, frame_lengths: Tensor) -> Tensor:
+    """Return ``(B, S)``, true where the energy of a frame is within 40 dB of the loudest of its row."""
+    size = frame_count(waveforms.shape[1])
+    if size == 0:
+        return torch.zeros((waveforms.shape[0], 0), dtype=torch.bool, device=waveforms.device)
+    energies = F.avg_pool1d(waveforms.float().square()[:, None], RECEPTIVE_FIELD, HOP)[:, 0]
+    real = torch.arange(size, device=waveforms.device)[None, :] < frame_lengths[:, None]
+    energies = energies.masked_fill(~real, 0.0)
+    return real & (energies > energies.amax(dim=1, keepdim=True) * 10 ** (SILENCE_DB / 10))
+
+
+def exported(**modules: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of modules as a bundle keeps them: on the CPU, copied, named ``MODULE.parameter``."""
+    return {
+        f"{name}.{key}": tensor.detach().cpu().clone().contiguous()
+        for name, module in modules.items()
+        for key, tensor in module.state_dict().items()
+    }

@@ -1,0 +1,127 @@
+"""wav2vec 2.0 (Baevski et al. 2020).
+
+x is the utterance with masked spans, z_x the context at a masked frame; y is the latent of that frame, z_y its product
+code. It raises I(z_x; z_y | utterance) ≥ log2 N − L, N candidates from the same utterance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from speechunits.audio.batch import AudioBatch
+from speechunits.config import EncoderConfig, MaskConfig, Wav2Vec2Config, to_tree
+from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.masking import span_mask
+from speechunits.encoder.quantizer import ProductQuantizer, Quantized
+from speechunits.frames import frame_count, frame_counts
+from speechunits.learners.learner import Learner
+from speechunits.learners.targets import batch_generator, exported, masked_places, non_silent, pad_rows
+from speechunits.objectives.bounds import bits, infonce_bits
+from speechunits.objectives.collapse import find_collapse, inventory_report
+from speechunits.objectives.loss import Loss
+from speechunits.objectives.wav2vec2 import contrastive_loss, diversity_loss, feature_penalty, sample_negatives
+
+
+class Wav2Vec2Learner(Learner):
+    """Encoder, product quantiser and the two projections into the space of the cosine."""
+
+    def __init__(self, encoder: EncoderConfig, mask: MaskConfig, config: Wav2Vec2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.mask = mask
+        self.encoder = Encoder(encoder)
+        groups = config.quantizer.groups
+        # The codebook is at least as wide as the cosine's space, in whole groups.
+        self.quantizer_dim = math.ceil(config.final_dim / groups) * groups
+        self.quantizer = ProductQuantizer(encoder.channels, self.quantizer_dim, config.quantizer)
+        self.heads = nn.ModuleDict(
+            {
+                "context": nn.Linear(encoder.dim, config.final_dim),
+                "target": nn.Linear(self.quantizer_dim, config.final_dim),
+            }
+        )
+
+    def forward(self, batch: AudioBatch) -> Loss:
+        """Return the contrastive loss; in training with diversity and feature penalty, each times the targets."""
+        config = self.config
+        generator = batch_generator(batch.seed, batch.waveforms.device)
+        frame_lengths = frame_counts(batch.lengths)
+        mask = span_mask(frame_lengths, frame_count(batch.waveforms.shape[1]), self.mask, generator)
+        # Two frames make a contrast; a row with one masked frame has nothing to tell it from.
+        mask = mask & (mask.sum(dim=1, keepdim=True) > 1)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
+        places, valid = masked_places(mask)
+        quantized: Quantized = self.quantizer(encoded.latents[mask], generator)
+        negatives = sample_negatives(valid.sum(dim=1), places.shape[1], config.negatives, generator)
+        loss = contrastive_loss(
+            pad_rows(self.heads["context"](encoded.output[mask]), valid),
+            pad_rows(self.heads["target"](quantized.vectors), valid),
+            negatives,
+            valid,
+            temperature=config.temperature,
+            same=self._same(quantized.codes, negatives, valid),
+            mask_same=self.training,
+        )
+        diversity = diversity_loss(quantized.probabilities)
+        penalty = feature_penalty(encoded.penalty, encoded.frame_lengths)
+        total = loss.sum
+        if self.training:
+            extra = config.diversity_weight * diversity + config.feature_penalty * penalty
+            total = total + extra * loss.count
+        one = torch.ones_like(loss.count)
+        metrics = loss.metrics | {"diversity": (diversity.detach(), one), "penalty": (penalty.detach(), one)}
+        speech = non_silent(batch.waveforms, frame_lengths)[mask]
+        histograms = {"codes": self._histogram(quantized.codes), "speech": self._histogram(quantized.codes[speech])}
+        return Loss(total, loss.count, metrics, histograms)
+
+    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return loss and chance in bits, the bound, accuracy, and how the codebooks are used."""
+        candidates = self.config.negatives + 1
+        return {
+            "loss_bits": bits(metrics["loss"]),
+            "chance_bits": math.log2(candidates),
+            "bits": infonce_bits(metrics["loss"], candidates),
+            "accuracy": metrics["accuracy"],
+            "negative_is_positive": metrics["negative_is_positive"],
+            "diversity": metrics["diversity"],
+            "penalty": metrics["penalty"],
+            **inventory_report(histograms["codes"], histograms["speech"]),
+        }
+
+    def collapse(self, report: Mapping[str, float]) -> str | None:
+        """Name the collapse that a held-out report shows, or return None."""
+        return find_collapse(report, self.config.quantizer.groups)
+
+    def set_progress(self, step: int, total_steps: int) -> None:  # noqa: ARG002 - the literature cools by steps
+        """Set the temperature of the Gumbel softmax."""
+        self.quantizer.set_temperature(step)
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors ``encoder.*``, ``quantizer.*``, ``heads.*`` and the header that rebuilds them."""
+        header: dict[str, object] = {
+            "kind": "encoder",
+            "learner": "wav2vec2",
+            "encoder": to_tree(self.encoder.config),
+            "mask": to_tree(self.mask),
+            "wav2vec2": to_tree(self.config),
+            "quantizer": to_tree(self.config.quantizer),
+            "quantizer_dim": self.quantizer_dim,
+        }
+        return exported(encoder=self.encoder, quantizer=self.quantizer, heads=self.heads), header
+
+    def _same(self, codes: Tensor, negatives: Tensor, valid: Tensor) -> Tensor:
+        """Return ``(B, M, N)``, true where all codes of a negative equal those of the frame."""
+        entries = self.config.quantizer.entries
+        weights = entries ** torch.arange(codes.shape[1], device=codes.device)
+        symbols = pad_rows((codes * weights).sum(dim=1, keepdim=True), valid)[..., 0]
+        pairs = symbols[:, None, :].expand(-1, symbols.shape[1], -1)
+        return torch.gather(pairs, 2, negatives) == symbols[..., None]
+
+    def _histogram(self, codes: Tensor) -> Tensor:
+        """Return ``(G, V)`` counts of ``(N, G)`` codes."""
+        entries = self.config.quantizer.entries
+        return torch.stack([torch.bincount(column, minlength=entries) for column in codes.unbind(dim=1)])

@@ -1,0 +1,155 @@
+"""The trainings behind the reduction factor: one cell a side, label budget and seed; finished cells are kept."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from speechunits.asr.decode import transcribe_recordings
+from speechunits.asr.recognizer import Recognizer, build_recognizer
+from speechunits.asr.tokens import build_tokenizer, usable
+from speechunits.audio.corpus import Corpus
+from speechunits.audio.manifest import Recording
+from speechunits.audio.split import label_list
+from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, to_tree
+from speechunits.encoder.encoder import encoder_from_export
+from speechunits.engine.train import train
+from speechunits.errors import UsageError
+from speechunits.evaluation.edit import character_edits
+from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json, utterance_hash
+from speechunits.run import content_key, file_hash, provenance, read_json, write_json
+from speechunits.units.bundle import read_bundle, write_bundle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training of the sweep."""
+
+    side: Side
+    minutes: float | None
+    """Label budget; None for all labels."""
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's files."""
+        return f"{self.side}-{'all' if self.minutes is None else f'{self.minutes:g}'}-{self.seed}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What all cells of a sweep share."""
+
+    corpus: Corpus
+    config: ReductionConfig
+    encoder: Path
+    """``encoder.safetensors`` of the pretraining."""
+    folder: Path
+    dev: str = "dev"
+
+
+def cells(config: ReductionConfig) -> list[Cell]:
+    """Return the sweep's cells, the headline first and the seeds outermost: an early look shows a whole curve."""
+    everything: list[float | None] = [None] if config.all_labels else []
+    budgets: dict[Side, list[float | None]] = {
+        "pretrained": [*config.minutes, *everything],
+        "untrained": [*config.baseline_minutes, *everything],
+        "logmel": [*config.baseline_minutes, *everything],
+    }
+    return [
+        Cell(side=side, minutes=minutes, seed=seed)
+        for seed in range(config.seeds)
+        for side, held in budgets.items()
+        for minutes in sorted(held, key=lambda budget: (budget != config.headline_minutes, budget is None, budget))
+    ]
+
+
+def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[Score]:
+    """Train one cell and score it on dev and ``tune``, or return the scores it already has.
+
+    ``keep`` is where to write the recogniser's bundle. Hypotheses stay beside the scores in the run folder.
+    """
+    config = _config(cell, setting)
+    labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
+    key = content_key(
+        to_tree(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
+        file_hash(setting.encoder) if cell.side == "pretrained" else None,
+    )  # fmt: skip
+    saved = setting.folder / f"{cell.name}.json"
+    if saved.exists() and (keep is None or keep.exists()):
+        found = read_json(saved)
+        if found["key"] == key:
+            return scores_from_json(found["scores"])
+    recognizer, outcome = _train(cell, config, labelled, setting)
+    scores = [_score(cell, recognizer, setting.corpus.split(split), split, labelled, setting.folder)
+              for split in (setting.dev, "tune")]  # fmt: skip
+    if keep is not None:
+        tensors, header = recognizer.export()
+        write_bundle(keep, tensors, {**header, "provenance": provenance(config, setting.corpus.manifest)})
+    write_json(saved, {"key": key, "outcome": outcome, "scores": scores_to_json(scores)})
+    return scores
+
+
+def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
+    reduction = setting.config
+    base = {"pretrained": reduction.finetune, "untrained": reduction.untrained, "logmel": reduction.logmel}[cell.side]
+    encoder = base.encoder
+    if cell.side == "untrained":
+        # The baseline is the pretrained side's own architecture: only the weights differ.
+        encoder = _encoder_config(setting.encoder)
+    return replace(base, side=cell.side, seed=cell.seed, encoder=encoder)
+
+
+def _encoder_config(path: Path) -> EncoderConfig:
+    return encoder_from_export(*read_bundle(path, kind="encoder")).config
+
+
+def _train(
+    cell: Cell, config: FinetuneConfig, labelled: list[Recording], setting: Setting
+) -> tuple[Recognizer, dict[str, Any]]:
+    tokenizer = build_tokenizer((recording.text or "" for recording in labelled), config.tokens, config.pieces)
+    fastest = max(config.augment.speed)
+    kept, left_out = usable(labelled, tokenizer, fastest=fastest, longest_s=config.batch.crop_s)
+    for recording, reason in left_out:
+        print(f"{cell.name}: {recording.id} is left out: {reason}", file=sys.stderr)
+    if not kept:
+        raise UsageError(f"{cell.name}: none of the {len(labelled)} labelled recordings can be trained on")
+    unseen: Counter[str] = Counter()
+    tune, _ = usable(setting.corpus.split("tune"), tokenizer, longest_s=config.batch.crop_s)
+    tokens = {recording.id: tokenizer.encode(recording.text or "", unseen) for recording in [*kept, *tune]}
+    encoder = encoder_from_export(*read_bundle(setting.encoder, kind="encoder")) if cell.side == "pretrained" else None
+    recognizer = build_recognizer(config, tokenizer, encoder)
+    result = train(
+        recognizer, folder=setting.folder / cell.name, train=kept, held_out=tune, tokens=tokens, batch=config.batch,
+        optimizer=config.optimizer, budget=config.budget, engine=config.engine, seed=config.seed, label=cell.name,
+        speed=config.augment.speed, checkpoints=False,
+    )  # fmt: skip
+    outcome = {
+        "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s, "left_out": len(left_out),
+        "unseen_characters": dict(unseen), "tokens": len(tokenizer), "trials": 1,
+    }  # fmt: skip
+    return recognizer.eval(), outcome
+
+
+def _score(
+    cell: Cell, recognizer: Recognizer, recordings: list[Recording], split: str, labelled: list[Recording], folder: Path
+) -> Score:
+    hypotheses = transcribe_recordings(recognizer, recordings)
+    counted = [
+        character_edits(recording.text or "", hypothesis) for recording, hypothesis in zip(recordings, hypotheses, strict=True)
+    ]
+    lines = {recording.id: hypothesis for recording, hypothesis in zip(recordings, hypotheses, strict=True)}
+    write_json(folder / cell.name / f"{split}.json", lines)
+    score = Score(
+        side=cell.side, minutes=cell.minutes, seed=cell.seed, split=split,
+        minutes_actual=sum(recording.duration_s for recording in labelled) / 60,
+        hashes=tuple(utterance_hash(recording.id, "speechunits") for recording in recordings),
+        errors=tuple(errors for errors, _ in counted), lengths=tuple(length for _, length in counted),
+        all_blank=not any(hypotheses),
+    )  # fmt: skip
+    blank = " (all blank: it recognised nothing)" if score.all_blank else ""
+    print(f"{cell.name}: CER on {split} {100 * score.cer:.1f} %{blank}", file=sys.stderr)
+    return score

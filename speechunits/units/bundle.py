@@ -1,0 +1,139 @@
+"""The container of every bundle: one safetensors file whose metadata holds a JSON header. Nothing is unpickled.
+
+The header always has ``format``, ``kind``, ``version`` (of this package), ``provenance`` and ``tensors_sha256``; each
+kind adds its own keys (see docs/formats.md).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from speechunits import __version__
+from speechunits.errors import InputRefused
+from speechunits.run import atomic_path
+
+FORMAT = 1
+Kind = Literal["encoder", "units", "recognizer"]
+_KEY = "speechunits"
+_PREFIX_BYTES = 8
+"""A safetensors file begins with the size of its header as a 64-bit little-endian number."""
+_MAX_HEADER_BYTES = 16 * 1024 * 1024
+
+
+def write_bundle(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write a bundle atomically; ``header`` must name its ``kind`` and may hold a ``provenance``.
+
+    Raises
+    ------
+    ValueError
+        If the header names no kind, or cannot be written as JSON.
+    """
+    from safetensors.torch import save_file  # noqa: PLC0415 - needed only where a bundle is written
+
+    if "kind" not in header:
+        raise ValueError(f"the header of a bundle must name its kind, but has only {sorted(header)}")
+    # Copies: tied weights share memory, which the format refuses.
+    stored = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    full = {
+        "provenance": {},
+        **header,
+        "format": FORMAT,
+        "version": __version__,
+        "tensors_sha256": tensors_hash(stored),
+    }
+    text = json.dumps(full, ensure_ascii=False, allow_nan=False, sort_keys=True)
+    if len(text.encode()) > _MAX_HEADER_BYTES // 2:
+        raise ValueError(f"the header of a bundle must be under {_MAX_HEADER_BYTES // 2} bytes, but is {len(text)}")
+    with atomic_path(path) as temporary:
+        save_file(stored, str(temporary), metadata={_KEY: text})
+
+
+def read_bundle(path: Path, kind: Kind | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read a bundle: its tensors and its header.
+
+    Raises
+    ------
+    InputRefused
+        If the file is missing, truncated or corrupted, is no bundle, or is of another kind or a later format.
+    """
+    header = read_header(path, kind)
+    from safetensors import SafetensorError  # noqa: PLC0415 - a header can be shown without torch tensors
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        tensors = load_file(str(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputRefused(f"the bundle {path} cannot be read ({error}); copy or make it again") from error
+    if tensors_hash(tensors) != header["tensors_sha256"]:
+        raise InputRefused(f"the bundle {path} is corrupted: its tensors do not match their hash; copy or make it again")
+    return tensors, header
+
+
+def read_header(path: Path, kind: Kind | None = None) -> dict[str, Any]:
+    """Read and check only the header of a bundle. Raises InputRefused like :func:`read_bundle`."""
+    metadata = _metadata(path)
+    try:
+        header = json.loads(metadata[_KEY])
+        form, found = header["format"], header["kind"]
+        header["tensors_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputRefused(
+            f"{path} is a safetensors file but no speechunits bundle; make one with `speechunits pretrain` or "
+            "`speechunits units fit`"
+        ) from error
+    if form != FORMAT:
+        raise InputRefused(
+            f"the bundle {path} must have format {FORMAT}, but has {form} instead; "
+            f"it was made by speechunits {header.get('version')}, and this is {__version__}"
+        )
+    if kind is not None and found != kind:
+        raise InputRefused(f"{path} must be a bundle of kind {kind!r}, but is of kind {found!r} instead; {_HINT[kind]}")
+    return dict(header)
+
+
+_HINT: Mapping[str, str] = {
+    "encoder": "give the encoder.safetensors of a pretraining run",
+    "units": "`speechunits units fit` makes one from an encoder",
+    "recognizer": "`speechunits finetune` makes one from an encoder",
+}
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a safetensors file, read without trusting the sizes it states."""
+    try:
+        with path.open("rb") as file:
+            prefix = file.read(_PREFIX_BYTES)
+            size = int.from_bytes(prefix, "little")
+            if len(prefix) < _PREFIX_BYTES:
+                raise InputRefused(f"the bundle {path} is truncated: {len(prefix)} bytes; copy or make it again")
+            if size > _MAX_HEADER_BYTES:
+                raise InputRefused(
+                    f"{path} is no bundle: a header must be at most {_MAX_HEADER_BYTES} bytes, but {size} are announced"
+                )
+            text = file.read(size)
+    except OSError as error:
+        raise InputRefused(f"cannot read the bundle {path}: {error.strerror}") from error
+    if len(text) < size:
+        raise InputRefused(f"the bundle {path} is truncated within its header; copy or make it again")
+    try:
+        metadata = json.loads(text).get("__metadata__", {})
+    except (ValueError, AttributeError) as error:
+        raise InputRefused(f"{path} is no bundle: it is not a safetensors file") from error
+    return dict(metadata)
+
+
+def tensors_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 over names, types, shapes and bytes of tensors, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

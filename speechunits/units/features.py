@@ -1,0 +1,89 @@
+"""What units are made from: a layer of an encoder, the learner's own codebook, or MFCC, one canonical window at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.quantizer import ProductQuantizer
+from speechunits.errors import UsageError
+from speechunits.features.mfcc import COEFFICIENTS, mfcc
+from speechunits.frames import frame_count
+
+Precision = Literal["fp32", "bf16"]
+
+
+class Features(ABC):
+    """Padded windows in, one vector a frame out."""
+
+    dim: int
+    """D."""
+
+    @abstractmethod
+    def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Return ``(B, S, D)`` float32 for ``(B, T)`` samples of ``(B,)`` real lengths; padding frames mean nothing."""
+
+
+class MfccFeatures(Features):
+    """39 MFCC: the baseline of every unit table."""
+
+    dim = 3 * COEFFICIENTS
+
+    def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Compute each row over its real part alone."""
+        features = waveforms.new_zeros((len(waveforms), frame_count(waveforms.shape[1]), self.dim))
+        for row, length in enumerate(lengths.tolist()):
+            features[row, : frame_count(length)] = mfcc(waveforms[row, :length])
+        return features
+
+
+class LayerFeatures(Features):
+    """One layer of an encoder, or several side by side."""
+
+    def __init__(self, encoder: Encoder, layers: Sequence[int], precision: Precision = "fp32") -> None:
+        for layer in layers:
+            if not 0 <= layer <= encoder.num_layers:
+                raise UsageError(
+                    f"layer must be within 0 (convolutions) and {encoder.num_layers} (last block), but is {layer} instead"
+                )
+        self.encoder = encoder.eval()
+        self.layers = tuple(layers)
+        self.precision = precision
+        self.dim = encoder.config.dim * len(self.layers)
+
+    @torch.inference_mode()
+    def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Run the encoder once and take its layers."""
+        with torch.autocast(waveforms.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            output = self.encoder(waveforms, lengths)
+        return torch.cat([output.layers[layer].float() for layer in self.layers], dim=-1)
+
+
+class CodebookFeatures(Features):
+    """The codebook entries a product quantiser chooses, embedded; or the pair itself as one number."""
+
+    def __init__(
+        self, encoder: Encoder, quantizer: ProductQuantizer, *, pairs: bool, precision: Precision = "fp32"
+    ) -> None:
+        self.encoder = encoder.eval()
+        self.quantizer = quantizer.eval()
+        self.pairs = pairs
+        self.precision = precision
+        config = quantizer.config
+        self.num_pairs = config.entries**config.groups
+        self.dim = config.groups if pairs else quantizer.entries.shape[0] * quantizer.entries.shape[2]
+
+    @torch.inference_mode()
+    def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Return the embedded codes ``(B, S, D)``, or with ``pairs`` the codes of the groups ``(B, S, G)``."""
+        with torch.autocast(waveforms.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            latents = self.encoder(waveforms, lengths).latents
+        batch, frames, _ = latents.shape
+        quantized = self.quantizer(latents.float().flatten(0, 1))
+        chosen = quantized.codes if self.pairs else quantized.vectors
+        return chosen.float().view(batch, frames, self.dim)

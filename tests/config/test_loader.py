@@ -1,0 +1,103 @@
+"""Recipes: presets, overrides, and every fault at once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from speechunits.config import EncoderConfig, PretrainConfig, RecipeConfig, build_config, load_config, to_tree
+from speechunits.errors import UsageError
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
+
+
+def write(tmp_path, text):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_differences_only(tmp_path):
+    path = write(tmp_path, "name: x\ncorpus: {manifest: m.tsv}\npretrain: {budget: {hours: 2}, encoder: {size: small}}\n")
+    recipe = load_config(RecipeConfig, path, ["pretrain.seed=3", "pretrain.encoder.dropout=0"])
+    assert recipe.pretrain.budget.hours == 2.0
+    assert recipe.pretrain.seed == 3
+    assert recipe.pretrain.encoder.dim == 256, "the preset of `small`"
+    assert recipe.pretrain.encoder.dropout == 0.0
+    assert recipe.corpus.manifest == Path("m.tsv")
+    assert recipe.pretrain.mask == PretrainConfig().mask
+
+
+def test_a_field_beside_a_preset_overrides_it():
+    assert build_config(EncoderConfig, {"size": "small", "layers": 2}).layers == 2
+
+
+def test_default_preset_is_what_the_defaults_say():
+    assert build_config(EncoderConfig, {}) == EncoderConfig()
+
+
+def test_every_fault_at_once(tmp_path):
+    text = "nmae: x\ncorpus: {manifest: 3}\npretrain: {budget: {hours: many}, learner: cpv, seed: 1.5, batch: {crop_s: 30}}\n"
+    with pytest.raises(UsageError) as caught:
+        load_config(RecipeConfig, write(tmp_path, text))
+    message = str(caught.value)
+    for expected in ("nmae: unknown key", "corpus.manifest: must be a path", "pretrain.budget.hours: must be a number",
+                     "pretrain.learner: must be one of wav2vec2", "pretrain.seed: must be a whole number", "crop_s",
+                     "name: missing"):  # fmt: skip
+        assert expected in message
+
+
+def test_values_are_checked_beyond_their_types():
+    with pytest.raises(UsageError, match=r"dim must be a multiple of heads, but is 190"):
+        build_config(EncoderConfig, {"dim": 190, "heads": 4})
+
+
+@pytest.mark.parametrize(("text", "expected"), [("[1, 2]", "must be a mapping"), ("a: [", "not valid YAML")])
+def test_what_is_no_recipe(tmp_path, text, expected):
+    with pytest.raises(UsageError, match=expected):
+        load_config(RecipeConfig, write(tmp_path, text))
+
+
+def test_a_missing_recipe_and_a_bad_override(tmp_path):
+    with pytest.raises(UsageError, match="No such file"):
+        load_config(RecipeConfig, tmp_path / "absent.yaml")
+    path = write(tmp_path, "name: x\ncorpus: {manifest: m.tsv}\n")
+    with pytest.raises(UsageError, match="key=value"):
+        load_config(RecipeConfig, path, ["seed"])
+    with pytest.raises(UsageError, match="is a value, not a section"):
+        load_config(RecipeConfig, path, ["name.length=2"])
+
+
+def test_not_utf8(tmp_path):
+    path = tmp_path / "latin.yaml"
+    path.write_bytes("name: señor".encode("latin-1"))
+    with pytest.raises(UsageError, match="UTF-8"):
+        load_config(RecipeConfig, path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    both: tuple[float, float] = (0.0, 1.0)
+    many: tuple[int, ...] = ()
+    maybe: int | None = None
+    either: int | str = "auto"
+    nested: EncoderConfig = field(default_factory=EncoderConfig)
+
+
+def test_tuples_and_unions():
+    pair = build_config(Pair, {"both": [1, 2], "many": [3], "maybe": None, "either": 7})
+    assert (pair.both, pair.many, pair.maybe, pair.either) == ((1.0, 2.0), (3,), None, 7)
+    with pytest.raises(UsageError, match="must have 2 items, but has 1"):
+        build_config(Pair, {"both": [1]})
+    with pytest.raises(UsageError, match="either"):
+        build_config(Pair, {"either": [1]})
+
+
+def test_to_tree_is_the_inverse():
+    config = build_config(Pair, {"both": [1, 2], "nested": {"size": "small", "layers": 3}})
+    assert build_config(Pair, to_tree(config)) == config
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
+def test_the_recipes_of_the_project_load(path):
+    assert load_config(RecipeConfig, path).name

@@ -1,0 +1,19 @@
+"""Progress off a terminal is plain lines with what is left."""
+
+import pytest
+
+from speechunits.progress import progress, seconds_text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.2, "0 s"), (48, "48 s"), (725, "12:05"), (10_930, "3:02:10")])
+def test_seconds_text(seconds, text):
+    assert seconds_text(seconds) == text
+
+
+def test_plain_lines(capfd):
+    with progress("reading", 4, every_s=0.0) as advance:
+        advance(1, "")
+        advance(3, "two refused")
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].startswith("reading: 25 %")
+    assert lines[-1] == "reading: 100 %, 0 s left two refused"
