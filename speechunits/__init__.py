@@ -1,3 +1,39 @@
 """Speech units without transcripts: pretraining, units, pseudo-text, recognition, and an honest reduction factor."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from speechunits.asr.decode import SpeechRecognizer
+    from speechunits.units.units import Units
+
 __version__ = "0.1.0"
+__all__ = ["__version__", "load", "load_recognizer"]
+
+
+def load(bundle: str | Path) -> Units:
+    """Return the units of a bundle: ``.units(waveform, rate_hz)`` and ``.transcribe(path)``.
+
+    Raises
+    ------
+    InputRefused
+        If the file is missing, damaged, or no units bundle.
+    """
+    from speechunits.units.units import Units  # noqa: PLC0415 - importing the package stays light
+
+    return Units.load(Path(bundle))
+
+
+def load_recognizer(bundle: str | Path) -> SpeechRecognizer:
+    """Return the recogniser of a bundle: ``.recognize(path)``.
+
+    Raises
+    ------
+    InputRefused
+        If the file is missing, damaged, or no recogniser bundle.
+    """
+    from speechunits.asr.decode import SpeechRecognizer  # noqa: PLC0415
+
+    return SpeechRecognizer.load(Path(bundle))

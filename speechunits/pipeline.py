@@ -2,31 +2,36 @@
 
     data → pretrain → units → pseudotext → transcribe → finetune → reduction → summary
 
-Every stage reads the outputs of the ones before from the run folder, and keeps what it finds done.
+Each reads what the stages before left in the run folder, and keeps what it finds done by the same settings.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+from rich.console import Console
 
+from speechunits import sweep
+from speechunits.audio.card import card_manifest, read_card
 from speechunits.audio.corpus import Corpus, load_corpus
-from speechunits.audio.manifest import Recording
-from speechunits.config import (
-    BudgetConfig,
-    PretrainConfig,
-    PseudotextConfig,
-    RecipeConfig,
-    UnitsConfig,
-)
+from speechunits.audio.fairseq_manifest import read_fairseq
+from speechunits.audio.manifest import write_manifest
+from speechunits.audio.scan import scan
+from speechunits.audio.split import cut_tune, split
+from speechunits.audio.synthetic import synthesise
+from speechunits.config import CorpusConfig, PseudotextConfig, RecipeConfig, UnitsConfig, to_tree
 from speechunits.errors import UsageError
-from speechunits.run import RunFolder, content_key, read_json, write_json
+from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json
+from speechunits.pretraining import pretrain_passes
+from speechunits.quality import aligned_example, measure_units
+from speechunits.report.tables import quality_markdown, reduction_markdown
+from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
+from speechunits.units.fit import fit_units as fit_bundle
 
 
 class Experiment:
@@ -38,11 +43,221 @@ class Experiment:
         self.encoder = self.folder / "pretrain" / "encoder.safetensors"
         self.units = self.folder / "units.safetensors"
         self.mfcc_units = self.folder / "mfcc.safetensors"
+        self.quality = self.folder / "units.json"
         self.recognizer = self.folder / "asr.safetensors"
         self.results = self.folder / "results.json"
-        self.quality = self.folder / "units.json"
 
     @cached_property
     def corpus(self) -> Corpus:
-        """The recipe's corpus."""
+        """The recipe's corpus, with its splits."""
         return load_corpus(self.recipe.corpus)
+
+    def need(self, path: Path, stage: str) -> Path:
+        """Return ``path``, which an earlier stage makes. Raises UsageError where it is missing."""
+        if not path.exists():
+            raise UsageError(f"{path} does not exist yet; run `speechunits run RECIPE.yaml --only {stage}` first")
+        return path
+
+    @cached_property
+    def setting(self) -> sweep.Setting:
+        """What the trainings behind the reduction factor share."""
+        return sweep.Setting(
+            corpus=self.corpus, config=self.recipe.reduction, encoder=self.need(self.encoder, "pretrain"),
+            folder=self.folder / "cells", dev=self.recipe.corpus.dev,
+        )  # fmt: skip
+
+
+def data(experiment: Experiment) -> None:
+    """Synthesise the recipe's corpus, or check that it is where the recipe says."""
+    recipe = experiment.recipe
+    if recipe.synth is not None:
+        report = synthesise(recipe.corpus.manifest.parent, recipe.synth)
+        print(f"synthetic corpus: {report.utterances} utterances of {report.speakers} speakers, "
+              f"{'made' if report.made else 'already there'}", file=sys.stderr)  # fmt: skip
+    splits = {name: sum(row.duration_s for row in experiment.corpus.recordings if row.split == name) / 60
+              for name in sorted({row.split or "" for row in experiment.corpus.recordings})}  # fmt: skip
+    print("minutes: " + ", ".join(f"{name} {minutes:.1f}" for name, minutes in splits.items()), file=sys.stderr)
+
+
+def pretrain(experiment: Experiment) -> None:
+    """Pretrain the encoder on all of train, without its texts; held-out figures read ``tune``."""
+    pretrain_passes(experiment.recipe.pretrain, experiment.corpus, experiment.folder / "pretrain")
+
+
+def units(experiment: Experiment) -> None:
+    """Fit units on the encoder, and the baseline on MFCC, and score both where phones are known."""
+    recipe, corpus = experiment.recipe, experiment.corpus
+    baseline = replace(recipe.units, source="mfcc", clusters=recipe.units.clusters or 100)
+    fit_units(experiment.need(experiment.encoder, "pretrain"), corpus, recipe.units, experiment.units)
+    fit_units(None, corpus, baseline, experiment.mfcc_units)
+    if corpus.phones:
+        bundles = {"units": experiment.units, "MFCC k-means": experiment.mfcc_units}
+        write_json(experiment.quality, measure_units(bundles, corpus, recipe.corpus.dev))
+        print(quality_markdown(read_json(experiment.quality)))
+
+
+def fit_units(source: Path | None, corpus: Corpus, config: UnitsConfig, out: Path) -> None:
+    """Fit a units bundle on the train split; ``layer: auto`` takes the layer of the most predictable units."""
+    from speechunits.evaluation.select import select_layer  # noqa: PLC0415 - only where units are fitted
+    from speechunits.units.bundle import read_bundle  # noqa: PLC0415
+
+    train = corpus.split("train")
+    made_by = {**provenance(config, corpus.manifest), "source_sha256": file_hash(source) if source else None}
+    made_by["key"] = content_key(made_by["config"], made_by["manifest_sha256"], made_by["source_sha256"])
+    if out.exists() and read_bundle(out, "units")[1]["provenance"].get("key") == made_by["key"]:
+        print(f"{out} is there already, made by the same settings", file=sys.stderr)
+        return
+    if config.source == "kmeans" and config.layer == "auto" and source is not None:
+        choice = select_layer(source, train, corpus.split("tune"), config)
+        made_by["layer_choice"] = choice.to_tree()
+        print(f"layer {choice.layer}: its units are the most predictable on held-out speech", file=sys.stderr)
+        config = replace(config, layer=choice.layer)
+    fit_bundle(source, train, config, path=out, provenance=made_by)
+
+
+def pseudotext(experiment: Experiment) -> None:
+    """Fit the sentencepiece model over units and store it in the bundle."""
+    bundle = experiment.need(experiment.units, "units")
+    fit_pseudotext(bundle, experiment.corpus, experiment.recipe.pseudotext, bundle)
+
+
+def fit_pseudotext(bundle: Path, corpus: Corpus, config: PseudotextConfig, out: Path) -> None:
+    """Fit a sentencepiece model on the merged units of train; write the bundle with it to ``out``."""
+    from speechunits.units.extract import load_recordings  # noqa: PLC0415
+    from speechunits.units.pseudotext import Pseudotext  # noqa: PLC0415
+    from speechunits.units.sequence import merged  # noqa: PLC0415
+    from speechunits.units.units import Units  # noqa: PLC0415
+
+    inventory = Units.load(bundle)
+    if out == bundle and inventory.has_pseudotext and inventory.header.get("pseudotext_config") == to_tree(config):
+        return
+    sequences = [merged(inventory.units(waveform)) for _, waveform in load_recordings(corpus.split("train"))]
+    model = Pseudotext.fit(sequences, inventory.clusters, pieces=config.pieces, model=config.model)
+    before = sum(map(len, sequences))
+    after = sum(len(model.encode(sequence.tolist())) for sequence in sequences)
+    print(f"pseudo-text: {len(model)} pieces, {before / max(after, 1):.2f} units a piece", file=sys.stderr)
+    inventory = inventory.with_pseudotext(model)
+    inventory.header["pseudotext_config"] = to_tree(config)
+    inventory.save(out)
+
+
+def transcribe(experiment: Experiment) -> None:
+    """Write the units of the dev recordings, one file each, as text, JSONL and TextGrid."""
+    from speechunits.units.transcribe import transcribe as write_units  # noqa: PLC0415
+
+    manifest = experiment.folder / "dev.tsv"
+    write_manifest(manifest, experiment.corpus.split(experiment.recipe.corpus.dev))
+    bundle = experiment.need(experiment.units, "units")
+    for form in ("text", "jsonl", "textgrid"):
+        out = experiment.folder / "transcripts" / form
+        report = write_units([manifest], bundle, form=form, out=out, overwrite=True)  # type: ignore[arg-type]
+        print(f"{out}: {len(report.done)} transcripts, {len(report.refused)} refused", file=sys.stderr)
+
+
+def finetune(experiment: Experiment) -> None:
+    """Fine-tune the recogniser of the headline cell and keep its bundle."""
+    finetune_cell(experiment, "pretrained", experiment.recipe.reduction.headline_minutes, 0)
+
+
+def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, seed: int) -> None:
+    """Fine-tune one recogniser of the sweep and write its bundle to ``asr.safetensors``."""
+    cell = sweep.Cell(side=side, minutes=minutes, seed=seed)
+    sweep.run_cell(cell, experiment.setting, keep=experiment.recognizer)
+
+
+def reduction(experiment: Experiment) -> None:
+    """Train every cell of the sweep that is not there yet; write results.json, the table and the curve."""
+    recipe, scores = experiment.recipe, list[Score]()
+    todo = sweep.cells(recipe.reduction)
+    started = time.monotonic()
+    for index, cell in enumerate(todo):
+        scores += sweep.run_cell(cell, experiment.setting)
+        left_s = (time.monotonic() - started) / (index + 1) * (len(todo) - index - 1)
+        print(f"sweep: {index + 1} of {len(todo)} trainings, about {left_s / 60:.0f} min left", file=sys.stderr)
+    made_by = provenance(recipe, recipe.corpus.manifest)
+    trials = {"pretrained": 1, "untrained": 1, "logmel": 1}
+    write_json(experiment.results, {"provenance": made_by, "trials": trials, "scores": scores_to_json(scores)})
+    show_reduction(experiment.results, recipe, experiment.folder.path)
+
+
+def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
+    """Compute the table from ``results.json`` alone; write and print it, and draw the curve."""
+    from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
+    from speechunits.report.plots import plot_reduction  # noqa: PLC0415
+
+    scores = scores_from_json(read_json(results)["scores"])
+    table = compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke)
+    text = reduction_markdown(table)
+    write_text(out / "reduction.md", text)
+    plot_reduction(table, out / "reduction.png")
+    print(text)
+
+
+def summary(experiment: Experiment) -> None:
+    """Show what a newcomer wants to see: a sentence and its units, their quality, the error rates, the factor."""
+    from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
+    from speechunits.report.screen import summary_screen  # noqa: PLC0415
+
+    recipe = experiment.recipe
+    scores = scores_from_json(read_json(experiment.need(experiment.results, "reduction"))["scores"])
+    screen = summary_screen(
+        example=aligned_example(experiment.units, experiment.corpus, recipe.corpus.dev),
+        quality=read_json(experiment.quality) if experiment.quality.exists() else None,
+        reduction=compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke),
+        folder=experiment.folder.path,
+    )  # fmt: skip
+    Console().print(screen)
+
+
+def corpus_of(manifest: Path, phones: Path | None = None) -> Corpus:
+    """Return the corpus of a manifest given on the command line."""
+    return load_corpus(CorpusConfig(manifest=manifest, phones=phones))
+
+
+def encoder_path(source: Path) -> Path:
+    """Return the encoder bundle that a run folder holds, or the path itself."""
+    if not source.is_dir():
+        return source
+    for candidate in (source / "encoder.safetensors", source / "pretrain" / "encoder.safetensors"):
+        if candidate.exists():
+            return candidate
+    raise UsageError(f"{source} holds no encoder.safetensors; is it a run folder, and has pretraining begun?")
+
+
+def make_manifest(folder: Path, out: Path, *, card: Path | None, seed: int) -> list[str]:
+    """Write the manifest of a folder, split by the protocol; returns the faults, each already named on stderr."""
+    faults: list[str] = []
+    if card is not None:
+        recordings = card_manifest(read_card(card), folder)
+    elif folder.suffix == ".tsv":
+        recordings = read_fairseq(folder)
+    else:
+        found = scan(folder)
+        recordings, faults = found.recordings, [str(fault) for fault in found.faults]
+    for fault in faults:
+        print(f"refused: {fault}", file=sys.stderr)
+    if not recordings:
+        raise UsageError(f"{folder} holds no usable recording; nothing was written")
+    recordings, warnings = split(recordings, seed)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    write_manifest(out, cut_tune(recordings, seed))
+    print(f"{out}: {len(recordings)} recordings, {sum(row.duration_s for row in recordings) / 3600:.2f} h, "
+          f"{len(faults)} refused", file=sys.stderr)  # fmt: skip
+    return faults
+
+
+STAGES = {
+    "data": data, "pretrain": pretrain, "units": units, "pseudotext": pseudotext, "transcribe": transcribe,
+    "finetune": finetune, "reduction": reduction, "summary": summary,
+}  # fmt: skip
+
+
+def run(recipe: RecipeConfig, stages: Sequence[str] = tuple(STAGES)) -> None:
+    """Run stages of a recipe in turn, holding its run folder."""
+    experiment = Experiment(recipe)
+    with experiment.folder.lock():
+        experiment.folder.record("recipe", recipe)
+        for stage in stages:
+            print(f"── {stage}", file=sys.stderr)
+            STAGES[stage](experiment)

@@ -35,7 +35,8 @@ def progress(label: str, total: float, *, done: float = 0.0, every_s: float = 5.
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
                    TextColumn("{task.fields[note]}"))  # fmt: skip
         with Progress(*columns, console=console) as bar:
-            task = bar.add_task(label, total=total, completed=done, note="")
+            task = bar.add_task(label, total=total, note="")
+            bar.update(task, completed=done)
             yield lambda amount, note: bar.update(task, advance=amount, note=note)
         return
     started = last = time.monotonic()

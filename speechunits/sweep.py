@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from speechunits.asr.decode import transcribe_recordings
 from speechunits.asr.recognizer import Recognizer, build_recognizer
 from speechunits.asr.tokens import build_tokenizer, usable
@@ -16,7 +18,7 @@ from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
 from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, to_tree
 from speechunits.encoder.encoder import encoder_from_export
-from speechunits.engine.train import train
+from speechunits.engine.train import Labels, train
 from speechunits.errors import UsageError
 from speechunits.evaluation.edit import character_edits
 from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json, utterance_hash
@@ -119,13 +121,13 @@ def _train(
         raise UsageError(f"{cell.name}: none of the {len(labelled)} labelled recordings can be trained on")
     unseen: Counter[str] = Counter()
     tune, _ = usable(setting.corpus.split("tune"), tokenizer, longest_s=config.batch.crop_s)
-    tokens = {recording.id: tokenizer.encode(recording.text or "", unseen) for recording in [*kept, *tune]}
+    tokens = {recording.id: np.array(tokenizer.encode(recording.text or "", unseen)) for recording in [*kept, *tune]}
     encoder = encoder_from_export(*read_bundle(setting.encoder, kind="encoder")) if cell.side == "pretrained" else None
     recognizer = build_recognizer(config, tokenizer, encoder)
     result = train(
-        recognizer, folder=setting.folder / cell.name, train=kept, held_out=tune, tokens=tokens, batch=config.batch,
-        optimizer=config.optimizer, budget=config.budget, engine=config.engine, seed=config.seed, label=cell.name,
-        speed=config.augment.speed, checkpoints=False,
+        recognizer, folder=setting.folder / cell.name, train=kept, held_out=tune, labels=Labels(tokens=tokens),
+        batch=config.batch, optimizer=config.optimizer, budget=config.budget, engine=config.engine, seed=config.seed,
+        label=cell.name, speed=config.augment.speed, checkpoints=False,
     )  # fmt: skip
     outcome = {
         "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s, "left_out": len(left_out),
@@ -139,7 +141,8 @@ def _score(
 ) -> Score:
     hypotheses = transcribe_recordings(recognizer, recordings)
     counted = [
-        character_edits(recording.text or "", hypothesis) for recording, hypothesis in zip(recordings, hypotheses, strict=True)
+        character_edits(recording.text or "", hypothesis)
+        for recording, hypothesis in zip(recordings, hypotheses, strict=True)
     ]
     lines = {recording.id: hypothesis for recording, hypothesis in zip(recordings, hypotheses, strict=True)}
     write_json(folder / cell.name / f"{split}.json", lines)

@@ -17,7 +17,7 @@ class LogMelNetwork(nn.Module):
 
     def __init__(
         self, *, bins: int = 80, channels: int = 192, hidden: int = 192, layers: int = 3, dropout: float = 0.1
-    ):
+    ) -> None:
         super().__init__()
         self.features = LogMel(bins)
         self.dim = 2 * hidden

@@ -15,8 +15,8 @@ from speechunits.frames import frame_counts
 class LayerMixture(nn.Module):
     """Σ_k softmax(w)_k · norm(layer_k) over the convolutions' output and every block (ELMo, Peters et al. 2018, eq. 1).
 
-    Each layer is normalised without learned scales: layers differ in size by orders of magnitude, and the weights should
-    say how useful a layer is, not how large.
+    Each layer is normalised without learned scales: layers differ in size by orders of magnitude, and the weights
+    should say how useful a layer is, not how large.
     """
 
     def __init__(self, encoder: Encoder) -> None:

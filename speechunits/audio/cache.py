@@ -46,10 +46,8 @@ class WaveformCache:
             If the recording cannot be decoded, or ends before ``start``.
         """
         recording = self._recordings[index]
-        if recording.duration_s > _WHOLE_S:
-            samples = _load(recording, start, stop)
-        else:
-            samples = self._whole(index)[start:stop]
+        long = recording.duration_s > _WHOLE_S
+        samples = _load(recording, start, stop) if long else self._whole(index)[start:stop]
         if not len(samples):
             raise InputRefused(
                 f"{recording.audio} must reach second {start / SAMPLE_RATE_HZ:.2f}, but ends before; its manifest row "
@@ -81,4 +79,5 @@ def _load(recording: Recording, start: int, stop: int | None) -> NDArray[np.int1
     else:
         end_s = recording.end_s if stop is None else offset_s + stop / SAMPLE_RATE_HZ
         waveform = load_waveform(recording.audio, start_s=offset_s + start / SAMPLE_RATE_HZ, end_s=end_s)
-    return np.rint(np.clip(waveform * _SCALE, -_SCALE, _SCALE - 1)).astype(np.int16)
+    rounded: NDArray[np.int16] = np.rint(np.clip(waveform * _SCALE, -_SCALE, _SCALE - 1)).astype(np.int16)
+    return rounded

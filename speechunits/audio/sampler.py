@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -52,7 +53,7 @@ def padded_samples(samples: int) -> int:
 
 
 def fill_batches(pieces: Iterable[Piece], batch_s: float) -> list[Batch]:
-    """Group pieces in the given order; a batch, padding included, stays within ``batch_s`` seconds.
+    """Group pieces in the given order; a batch, padding to its longest row included, stays within ``batch_s`` seconds.
 
     A piece longer than that is a batch of its own. Pieces sorted by length waste the least.
     """
@@ -78,7 +79,7 @@ def consecutive_batches(samples: Sequence[int], config: BatchConfig, *, crop: bo
     pieces = []
     for index, total in enumerate(samples):
         edges = [0, total] if size is None else [*range(0, total, size), total]
-        pieces += [Piece(index, a, b) for a, b in zip(edges, edges[1:], strict=False) if b - a >= _least(config)]
+        pieces += [Piece(index, a, b) for a, b in pairwise(edges) if b - a >= _least(config)]
     return fill_batches(sorted(pieces, key=lambda piece: piece.samples), config.batch_s)
 
 
@@ -179,7 +180,7 @@ class Sampler:
             return [Piece(index, 0, total, self._speed(index, total, rng))]
         phase = int(rng.integers(size // HOP)) * HOP
         edges = [0, *range(phase or size, total, size), total]
-        return [Piece(index, a, b) for a, b in zip(edges, edges[1:], strict=False) if b - a >= _least(self._config)]
+        return [Piece(index, a, b) for a, b in pairwise(edges) if b - a >= _least(self._config)]
 
     def _speed(self, index: int, total: int, rng: np.random.Generator) -> float:
         if len(self._speeds) == 1:

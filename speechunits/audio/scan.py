@@ -52,9 +52,7 @@ def scan(
     """
     if not folder.is_dir():
         raise UsageError(f"{printable(folder)} must be a folder of recordings, but is not; check the path")
-    paths = sorted(
-        (path for path in _files(folder) if path.suffix.lower() in SUFFIXES), key=os.fsencode
-    )
+    paths = sorted((path for path in _files(folder) if path.suffix.lower() in SUFFIXES), key=os.fsencode)
     if not paths:
         raise UsageError(f"{printable(folder)} holds no audio file ({', '.join(SUFFIXES)}); check the path")
     faults: list[Fault] = []

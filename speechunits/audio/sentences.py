@@ -17,7 +17,21 @@ _ONSETS = {
     "t": 9, "k": 8, "s": 8, "d": 8, "r": 7, "n": 7, "m": 7, "l": 7, "p": 7, "b": 6, "g": 4, "f": 3, "ch": 2, "y": 2, "z": 2,
     "ñ": 1, "pr": 2, "tr": 2, "br": 1, "kr": 1, "dr": 1, "fr": 1, "pl": 1, "bl": 1, "kl": 1,
 }  # fmt: skip
-_NUCLEI = {"a": 28, "e": 22, "o": 20, "i": 12, "u": 8, "ia": 2, "ie": 2, "ue": 2, "ai": 1, "ei": 1, "io": 1, "ua": 1, "au": 1}
+_NUCLEI = {
+    "a": 28,
+    "e": 22,
+    "o": 20,
+    "i": 12,
+    "u": 8,
+    "ia": 2,
+    "ie": 2,
+    "ue": 2,
+    "ai": 1,
+    "ei": 1,
+    "io": 1,
+    "ua": 1,
+    "au": 1,
+}
 _CODAS = {"": 74, "n": 9, "s": 8, "r": 5, "l": 4}
 _CLASSES = {
     # class: word types, syllables (fewest, most)

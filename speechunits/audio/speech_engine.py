@@ -7,8 +7,8 @@ initialised once, and every utterance is spoken by a child forked from that proc
 from __future__ import annotations
 
 import ctypes
+import json
 import os
-import pickle  # noqa: S403 - between a process and its own child
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -93,21 +93,22 @@ class SpeechEngine:
             with suppress(BaseException):
                 os.close(reader)
                 with os.fdopen(writer, "wb") as pipe:
-                    pickle.dump(self._speak(text, voice), pipe)
+                    speech = self._speak(text, voice)
+                    pipe.write(json.dumps(speech.phones).encode() + b"\n" + speech.samples.tobytes())
                 os._exit(0)
             os._exit(1)
         os.close(writer)
         with os.fdopen(reader, "rb") as pipe:
             data = pipe.read()
         _, status = os.waitpid(child, 0)
-        speech: Speech | None = pickle.loads(data) if status == 0 else None  # noqa: S301 - written by our own child
-        if speech is None or len(speech.samples) == 0:
+        header, _, body = data.partition(b"\n")
+        if status != 0 or not body:
             raise UsageError(
                 f"espeak-ng could not speak {text!r} with the voice {voice.name!r}; `espeak-ng --voices` lists languages"
             )
-        return speech
+        return Speech(np.frombuffer(body, np.int16), [(start, label) for start, label in json.loads(header)])
 
-    def _speak(self, text: str, voice: Voice) -> Speech | None:
+    def _speak(self, text: str, voice: Voice) -> Speech:
         chunks: list[npt.NDArray[np.int16]] = []
         phones: list[tuple[int, str]] = []
 
@@ -125,7 +126,7 @@ class SpeechEngine:
         callback = _Callback(receive)
         self._library.espeak_SetSynthCallback(callback)
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
-            return None
+            return Speech(np.zeros(0, np.int16), [])
         for parameter, value in ((_RATE, voice.words_per_minute), (_PITCH, voice.pitch), (_RANGE, voice.pitch_range)):
             self._library.espeak_SetParameter(parameter, value, 0)
         data = text.encode()

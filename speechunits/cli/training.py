@@ -53,22 +53,28 @@ def run_stages(options: argparse.Namespace) -> int:
     """Run all stages, or one."""
     from speechunits import pipeline
 
-    return pipeline.run(_recipe(options), stages=STAGES if options.only is None else (options.only,))
+    pipeline.run(_recipe(options), STAGES if options.only is None else (options.only,))
+    return 0
 
 
 def run_finetune(options: argparse.Namespace) -> int:
     """Fine-tune one recogniser."""
     from speechunits import pipeline
 
-    recipe = _recipe(options)
-    minutes = recipe.reduction.headline_minutes if options.minutes is None else options.minutes
-    pipeline.finetune(recipe, side=options.side, minutes=minutes, seed=options.label_seed)
+    experiment = pipeline.Experiment(_recipe(options))
+    minutes = experiment.recipe.reduction.headline_minutes if options.minutes is None else options.minutes
+    with experiment.folder.lock():
+        pipeline.finetune_cell(experiment, options.side, minutes, options.label_seed)
     return 0
 
 
 def run_reduction(options: argparse.Namespace) -> int:
-    """Run or recompute the sweep."""
+    """Run the sweep, or recompute its table from saved results."""
     from speechunits import pipeline
 
-    pipeline.reduction(_recipe(options), from_saved=options.from_saved)
+    recipe = _recipe(options)
+    if options.from_saved is None:
+        pipeline.run(recipe, ("reduction",))
+    else:
+        pipeline.show_reduction(options.from_saved, recipe, options.from_saved.parent)
     return 0

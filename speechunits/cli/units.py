@@ -86,13 +86,13 @@ def run_fit(options: argparse.Namespace) -> int:
     from speechunits import pipeline
     from speechunits.config import UnitsConfig
 
-    layer = int(options.layer) if options.layer.lstrip("-").isdigit() else options.layer
     mfcc = str(options.source_model) == "mfcc"
     config = UnitsConfig(
-        source="mfcc" if mfcc else options.source, clusters=options.clusters, layer=layer, seed=options.seed
-    )
+        source="mfcc" if mfcc else options.source, clusters=options.clusters, seed=options.seed,
+        layer=int(options.layer) if options.layer.isdigit() else options.layer,
+    )  # fmt: skip
     source = None if mfcc else pipeline.encoder_path(options.source_model)
-    pipeline.fit_units(source, options.manifest, config, options.out)
+    pipeline.fit_units(source, pipeline.corpus_of(options.manifest), config, options.out)
     return 0
 
 
@@ -108,18 +108,27 @@ def run_transcribe(options: argparse.Namespace) -> int:
 
 
 def run_evaluate(options: argparse.Namespace) -> int:
-    """Measure units bundles."""
+    """Measure units bundles side by side."""
     from speechunits import pipeline
+    from speechunits.quality import measure_units
+    from speechunits.report.tables import quality_markdown
+    from speechunits.run import write_json
 
-    pipeline.evaluate_units(options.bundles, options.manifest, options.phones, split=options.split, out=options.out)
+    corpus = pipeline.corpus_of(options.manifest, options.phones)
+    quality = measure_units({str(path): path for path in options.bundles}, corpus, options.split)
+    if options.out is not None:
+        write_json(options.out, quality)
+    print(quality_markdown(quality))
     return 0
 
 
 def run_evaluate_asr(options: argparse.Namespace) -> int:
     """Measure a recogniser."""
-    from speechunits import pipeline
+    from speechunits.asr.decode import evaluate
+    from speechunits.pipeline import corpus_of
 
-    pipeline.evaluate_recognizer(options.model, options.manifest, split=options.split)
+    rates = evaluate(options.model, corpus_of(options.manifest).split(options.split))
+    print(f"CER {100 * rates.cer:.2f} %, WER {100 * rates.wer:.2f} % on {options.split}")
     return 0
 
 
@@ -129,7 +138,7 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
     from speechunits.config import PseudotextConfig
 
     config = PseudotextConfig(pieces=options.pieces, model=options.type)
-    pipeline.fit_pseudotext(options.model, options.manifest, config, options.out or options.model)
+    pipeline.fit_pseudotext(options.model, pipeline.corpus_of(options.manifest), config, options.out or options.model)
     return 0
 
 

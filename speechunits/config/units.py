@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,10 @@ class UnitsConfig:
     iterations: int = 25
     restarts: int = 1
     seed: int = 0
+    normalize: bool = False
+    """Each feature to mean 0 and variance 1 over the sample, before k-means and assignment."""
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """Arithmetic of the encoder; part of what a unit is, so kept in the bundle."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from speechunits.config import EncoderConfig
-from speechunits.encoder.frontend import zero_beyond
+from speechunits.encoder.dropout import Dropout
 from speechunits.frames import frames_mask
 
 
@@ -42,8 +42,9 @@ def attend(query: Tensor, key: Tensor, value: Tensor, keys: Tensor) -> Tensor:
     if query.device.type != "cpu" or not torch.is_grad_enabled():
         return F.scaled_dot_product_attention(query, key, value, attn_mask=keys)
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-1, -2)
-    weights = scores.masked_fill(~keys, float("-inf")).softmax(dim=-1, dtype=torch.float32)
-    mixed: Tensor = weights.to(value.dtype) @ value
+    # In place and additive: one pass over (B, H, S, S), and none backward. The softmax sums in fp32 by itself.
+    scores += torch.zeros_like(keys, dtype=scores.dtype).masked_fill_(~keys, float("-inf"))
+    mixed: Tensor = scores.softmax(dim=-1) @ value
     return mixed
 
 
@@ -58,7 +59,7 @@ class Block(nn.Module):
         self.expand = nn.Linear(config.dim, config.ffn_dim)
         self.contract = nn.Linear(config.ffn_dim, config.dim)
         self.ffn_norm = nn.LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
 
     def forward(self, frames: Tensor, keys: Tensor) -> Tensor:
         """Return ``(B, S, D)``; ``keys`` is ``(B, 1, 1, S)``, true where a frame may be read."""
@@ -102,7 +103,7 @@ class Context(nn.Module):
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
         self.positions = Positions(config)
         self.norm = nn.LayerNorm(config.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -121,16 +122,19 @@ class Context(nn.Module):
             mask = torch.zeros(frames.shape[:2], dtype=torch.bool, device=frames.device)
         if mask is not None:
             frames = torch.where(mask[..., None], self.mask_embedding, frames)
-        frames = zero_beyond(frames, frame_lengths)
+        # Finite here: a product clears the padding for less than a fill.
+        real = frames_mask(frame_lengths, frames.shape[1])
+        cleared = real[..., None].to(frames.dtype)
+        frames = frames * cleared
         layers = [frames]
         frames = frames + self.positions(frames)
         if not self.pre_norm:
             frames = self.norm(frames)
         frames = self.dropout(frames)
         # A row without frames reads its padding, since a softmax over nothing is NaN; it is zeroed like all padding.
-        keys = (frames_mask(frame_lengths, frames.shape[1]) | (frame_lengths == 0)[:, None])[:, None, None, :]
+        keys = (real | (frame_lengths == 0)[:, None])[:, None, None, :]
         for block in self.blocks:
             frames = block(frames, keys)
-            layers.append(zero_beyond(frames, frame_lengths))
-        output = zero_beyond(self.norm(frames), frame_lengths) if self.pre_norm else layers[-1]
+            layers.append(frames * cleared)
+        output = self.norm(frames) * cleared if self.pre_norm else layers[-1]
         return layers, output

@@ -58,8 +58,9 @@ class ProductQuantizer(nn.Module):
                 codes = scores.argmax(dim=-1)
                 chosen = [self.entries[group][codes[:, group]] for group in range(config.groups)]
                 return Quantized(torch.cat(chosen, dim=-1), codes, probabilities)
-            # Gumbel noise; the clamp keeps log(0) out.
-            noise = -torch.empty_like(scores).exponential_(generator=generator).clamp_min_(1e-30).log()
+            # Gumbel noise by inversion; the clamp keeps log(0) out.
+            uniform = torch.rand(scores.shape, generator=generator, device=scores.device).clamp_min_(1e-10)
+            noise = -(-uniform.log()).clamp_min(1e-10).log()
             soft = ((scores + noise) / self.temperature).softmax(dim=-1)
             codes = soft.argmax(dim=-1)
             hard = torch.zeros_like(soft).scatter_(-1, codes[..., None], 1.0)

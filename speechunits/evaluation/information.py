@@ -141,7 +141,7 @@ def _order(contexts: IntArray, keys: IntArray, counts: FloatArray, clusters: int
         contexts=contexts,
         ngrams=keys,
         counts=counts,
-        totals=np.bincount(owner, weights=counts, minlength=len(contexts)),
+        totals=np.bincount(owner, weights=counts, minlength=len(contexts)).astype(np.float64),
         types=np.bincount(owner, minlength=len(contexts)).astype(np.float64),
         discount=discount,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
@@ -58,12 +57,13 @@ class MaskedPredictionLearner(Learner):
         encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
         known = units >= 0
         chosen = mask & known
-        loss = self._loss(encoded.output, units, chosen)
+        speech = non_silent(batch.waveforms, frame_lengths)
+        loss = self._loss(encoded.output, units, chosen, speech)
         total = loss.sum
         if self.training and self.config.unmasked_weight > 0:
             rest = ~mask & known & frames_mask(frame_lengths, size)
-            total = total + self.config.unmasked_weight * self._loss(encoded.output, units, rest).sum
-        return Loss(total, loss.count, loss.metrics, loss.histograms | self._speech(batch, encoded.output, chosen))
+            total = total + self.config.unmasked_weight * self._loss(encoded.output, units, rest, speech).sum
+        return Loss(total, loss.count, loss.metrics, loss.histograms)
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
         """Return loss, chance and bound in bits, accuracy, and how the predicted units are used.
@@ -106,7 +106,9 @@ class MaskedPredictionLearner(Learner):
             )
         return batch.units
 
-    def _loss(self, output: Tensor, units: Tensor, chosen: Tensor) -> Loss:
+    def _loss(self, output: Tensor, units: Tensor, chosen: Tensor, speech: Tensor) -> Loss:
         projected = self.heads["context"](output[chosen])
         embeddings: Tensor = self.heads["units"].weight  # type: ignore[assignment]  # an Embedding's own parameter
-        return masked_prediction_loss(projected, embeddings, units[chosen], temperature=self.config.temperature)
+        return masked_prediction_loss(
+            projected, embeddings, units[chosen], speech[chosen], temperature=self.config.temperature
+        )

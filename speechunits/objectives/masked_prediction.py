@@ -13,7 +13,9 @@ from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
 
-def masked_prediction_loss(context: Tensor, embeddings: Tensor, targets: Tensor, *, temperature: float) -> Loss:
+def masked_prediction_loss(
+    context: Tensor, embeddings: Tensor, targets: Tensor, speech: Tensor, *, temperature: float
+) -> Loss:
     """Return the cross-entropy of units whose scores are cosines.
 
     Parameters
@@ -24,10 +26,12 @@ def masked_prediction_loss(context: Tensor, embeddings: Tensor, targets: Tensor,
         ``(K, D)``, one for each unit.
     targets
         ``(N,)`` int64 units within [0, K).
+    speech
+        ``(N,)``, true where the frame is not silent.
     temperature
         τ: cosines are divided by it.
 
-    Histograms: ``targets`` and ``predictions``, ``(1, K)`` each.
+    Histograms, ``(1, K)`` each: ``targets``, ``predictions``, and ``speech``, the predictions of non-silent frames.
     """
     clusters = embeddings.shape[0]
     with torch.autocast(context.device.type, enabled=False):
@@ -41,5 +45,6 @@ def masked_prediction_loss(context: Tensor, embeddings: Tensor, targets: Tensor,
     histograms = {
         "targets": torch.bincount(targets, minlength=clusters)[None],
         "predictions": torch.bincount(predictions, minlength=clusters)[None],
+        "speech": torch.bincount(predictions[speech], minlength=clusters)[None],
     }
     return Loss(total, count, metrics, histograms)

@@ -72,7 +72,7 @@ def read_bundle(path: Path, kind: Kind | None = None) -> tuple[dict[str, Tensor]
     except (SafetensorError, OSError, ValueError) as error:
         raise InputRefused(f"the bundle {path} cannot be read ({error}); copy or make it again") from error
     if tensors_hash(tensors) != header["tensors_sha256"]:
-        raise InputRefused(f"the bundle {path} is corrupted: its tensors do not match their hash; copy or make it again")
+        raise InputRefused(f"the bundle {path} is corrupted: its tensors do not match their hash; make it again")
     return tensors, header
 
 

@@ -1,4 +1,4 @@
-"""What units are made from: a layer of an encoder, the learner's own codebook, or MFCC, one canonical window at a time."""
+"""What units are made from: a layer of an encoder, the learner's own codebook, or MFCC."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ class LayerFeatures(Features):
         for layer in layers:
             if not 0 <= layer <= encoder.num_layers:
                 raise UsageError(
-                    f"layer must be within 0 (convolutions) and {encoder.num_layers} (last block), but is {layer} instead"
+                    f"layer must be within 0 (convolutions) and {encoder.num_layers} (last block), "
+                    f"but is {layer} instead"
                 )
         self.encoder = encoder.eval()
         self.layers = tuple(layers)
@@ -86,4 +87,5 @@ class CodebookFeatures(Features):
         batch, frames, _ = latents.shape
         quantized = self.quantizer(latents.float().flatten(0, 1))
         chosen = quantized.codes if self.pairs else quantized.vectors
-        return chosen.float().view(batch, frames, self.dim)
+        features: Tensor = chosen.float().view(batch, frames, self.dim)
+        return features

@@ -94,8 +94,9 @@ def nearest(features: FloatArray, centroids: Tensor) -> IntArray:
     if len(features) == 0:
         return np.zeros(0, np.int64)
     rows = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-    distances = centroids.square().sum(dim=1)[None, :] - 2 * rows @ centroids.T
-    return distances.numpy().argmin(axis=1).astype(np.int64)
+    distances: FloatArray = (centroids.square().sum(dim=1)[None, :] - 2 * rows @ centroids.T).numpy()
+    ids: IntArray = np.argmin(distances, axis=1)
+    return ids
 
 
 def _chunks(rows: NDArray[Any], size: int = 65_536) -> list[NDArray[Any]]:

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.reference import information as reference
 
 from speechunits.evaluation.information import (
     KneserNey,
@@ -12,6 +11,7 @@ from speechunits.evaluation.information import (
     held_out_predictability,
     mutual_information_bits,
 )
+from tests.reference import information as reference
 
 symbol_lists = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6)), min_size=1, max_size=60)
 
@@ -79,6 +79,7 @@ def test_one_constant_unit_holds_no_information():
 
 def test_a_markov_chain_gives_its_mutual_information():
     rng = np.random.default_rng(2)
+
     # A unit stays with probability .8, otherwise any of the 8 follows: entropy 3 bits, transition known.
     def chain(length):
         jumps = np.where(rng.random(length) < 0.8, -1, rng.integers(0, 8, length))

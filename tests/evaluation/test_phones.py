@@ -4,12 +4,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.reference import information as reference
 
 from speechunits.audio.phones import Phone
 from speechunits.errors import InputRefused
 from speechunits.evaluation.phones import frame_phones, unit_quality
 from speechunits.frames import frame_center_s
+from tests.reference import information as reference
 
 
 def spoken(labels):

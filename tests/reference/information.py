@@ -60,8 +60,5 @@ class KneserNey:
             if total == 0:
                 break
             discount = self.discounts[n]
-            p = (
-                max(following.get((*context, unit), 0) - discount, 0) / total
-                + discount * len(following) / total * p
-            )
+            p = max(following.get((*context, unit), 0) - discount, 0) / total + discount * len(following) / total * p
         return p

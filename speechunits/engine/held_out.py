@@ -1,0 +1,119 @@
+"""Held-out evaluation: sums over all batches and ranks first, then the learner's report; watches for collapse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from fairseq2.early_stopper import EarlyStopper
+from fairseq2.gang import Gang, ReduceOperation
+from fairseq2.validator import Validator
+from torch import Tensor
+
+from speechunits.audio.sampler import Batch
+from speechunits.engine.journal import Journal
+from speechunits.engine.machine import Precision
+from speechunits.engine.reader import Loader, derived_seed
+from speechunits.errors import TrainingStopped
+from speechunits.learners.learner import Learner
+
+_CONSECUTIVE = 3
+"""Held-out evaluations in a row that must show a collapse before training stops."""
+_EVALUATION = 2**31
+"""Apart from the numbers of training batches: held-out masks and negatives are the same in every evaluation."""
+
+
+class HeldOut(Validator):
+    """Evaluates on held-out recordings and keeps the report in the journal.
+
+    ``patience_steps`` is the step up to which a collapse is forgiven; ``publish`` receives every report.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        batches: Sequence[Batch],
+        loader: Loader,
+        journal: Journal,
+        *,
+        gang: Gang,
+        precision: Precision,
+        seed: int,
+        patience_steps: float,
+        publish: Callable[[int, dict[str, float]], None],
+    ) -> None:
+        self._learner = learner
+        self._batches = batches
+        self._loader = loader
+        self._journal = journal
+        self._gang = gang
+        self._precision = precision
+        self._seed = seed
+        self._patience_steps = patience_steps
+        self._publish = publish
+
+    def run(self, train_step_nr: int) -> float | None:
+        """Evaluate; the score (−loss) only serves the Trainer's question whether to stop. None when interrupted."""
+        if self._journal.signal_number is not None:
+            return None
+        was_training = self._learner.training
+        self._learner.eval()
+        with torch.no_grad(), self._precision.autocast(self._gang.device):
+            metrics, histograms = self._sums()
+        self._learner.train(was_training)
+        averages = {name: float(total / count) for name, (total, count) in metrics.items()}
+        report = {name: float(value) for name, value in self._learner.report(averages, histograms).items()}
+        journal = self._journal
+        journal.held_out, journal.held_out_step = report, train_step_nr
+        collapse = self._learner.collapse(report) if train_step_nr > self._patience_steps else None
+        journal.collapsing = 0 if collapse is None else journal.collapsing + 1
+        if journal.collapsing >= _CONSECUTIVE:
+            journal.collapse = collapse
+        self._publish(train_step_nr, report)
+        return -averages.get("loss", 0.0)
+
+    def reset(self) -> None:
+        """Nothing is kept between evaluations but the journal."""
+
+    def _sums(self) -> tuple[dict[str, tuple[Tensor, Tensor]], dict[str, Tensor]]:
+        metrics: dict[str, tuple[Tensor, Tensor]] = {}
+        histograms: dict[str, Tensor] = {}
+        rank, size, device = self._gang.rank, self._gang.size, self._gang.device
+        # A rank without a batch of its own joins in with the first one, weighted zero: it must know all names.
+        turns = [(number, 1.0) for number in range(rank, len(self._batches), size)] or [(0, 0.0)]
+        for number, weight in turns:
+            audio = self._loader.batch(self._batches[number], derived_seed(self._seed, _EVALUATION, number))
+            if audio is None:
+                continue
+            loss = self._learner(audio.to(device))
+            for name, (total, count) in loss.metrics.items():
+                old = metrics.get(name)
+                new = (total.double() * weight, count.double() * weight)
+                metrics[name] = new if old is None else (old[0] + new[0], old[1] + new[1])
+            for name, counts in loss.histograms.items():
+                new_counts = counts.double() * weight
+                histograms[name] = histograms[name] + new_counts if name in histograms else new_counts
+        if not metrics:
+            raise TrainingStopped(
+                "none of the held-out recordings can be read (see the messages above); check the manifest with "
+                "`speechunits manifest`"
+            )
+        if size > 1:
+            for name in sorted(metrics):
+                pair = torch.stack([part.to(device) for part in metrics[name]])
+                self._gang.all_reduce(pair, ReduceOperation.SUM)
+                metrics[name] = (pair[0], pair[1])
+            for name in sorted(histograms):
+                self._gang.all_reduce(histograms[name], ReduceOperation.SUM)
+        return metrics, {name: counts.cpu() for name, counts in histograms.items()}
+
+
+class CollapseStopper(EarlyStopper):
+    """Ends training, with a checkpoint, once the held-out evaluations have shown a collapse long enough."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+
+    def should_stop(self, step_nr: int, score: float) -> bool:  # noqa: ARG002 - fairseq2's signature
+        """Tell whether a collapse was found."""
+        return self._journal.collapse is not None

@@ -1,0 +1,60 @@
+"""What a training remembers besides weights: it travels in every checkpoint."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(kw_only=True)
+class Journal:
+    """Counts and times over all parts of a training."""
+
+    steps: int = 0
+    audio_s: float = 0.0
+    """Seconds of source audio seen, over all ranks."""
+    skipped_batches: int = 0
+    refused: set[str] = field(default_factory=set)
+    """Ids of recordings that could not be read."""
+    held_out: dict[str, float] = field(default_factory=dict)
+    held_out_step: int = 0
+    collapsing: int = 0
+    """Held-out evaluations in a row that showed a collapse."""
+    earlier_s: float = 0.0
+    """Wall clock of the parts before this one."""
+    collapse: str | None = None
+    stopped: str | None = None
+    signal_number: int | None = None
+    _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def wall_s(self) -> float:
+        """Wall clock of all parts."""
+        return self.earlier_s + time.monotonic() - self._started
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps, in plain types."""
+        return {
+            "steps": self.steps,
+            "audio_s": self.audio_s,
+            "skipped_batches": self.skipped_batches,
+            "refused": sorted(self.refused),
+            "held_out": dict(self.held_out),
+            "held_out_step": self.held_out_step,
+            "collapsing": self.collapsing,
+            "wall_s": self.wall_s,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from :meth:`state`."""
+        self.steps = state["steps"]
+        self.audio_s = state["audio_s"]
+        self.skipped_batches = state["skipped_batches"]
+        self.refused.clear()  # in place: the loader adds to this very set
+        self.refused.update(state["refused"])
+        self.held_out = dict(state["held_out"])
+        self.held_out_step = state["held_out_step"]
+        self.collapsing = state["collapsing"]
+        self.earlier_s = state["wall_s"]
+        self._started = time.monotonic()

@@ -1,0 +1,112 @@
+"""When to publish, save and stop: by the clock and by signals, which fairseq2's Trainer only knows in steps."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import torch
+from fairseq2.gang import Gang, ReduceOperation
+from fairseq2.trainer import Trainer
+
+from speechunits.engine.journal import Journal
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_PUBLISH_EVERY = "_publish_metrics_every_n_steps"
+_CHECKPOINT_EVERY = "_checkpoint_every_n_steps"
+
+
+class Steering:
+    """Decides at the beginning of each step what follows it; all ranks decide alike.
+
+    A stop is asked of the Trainer by its public ``request_stop``. Publications and checkpoints by the clock set the
+    Trainer's interval to the very step at hand: it has no other way to be told.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        gang: Gang,
+        *,
+        total_steps: int,
+        minutes: float | None,
+        publish_s: float,
+        checkpoint_s: float | None,
+    ) -> None:
+        self._journal = journal
+        self._gang = gang
+        self._total_steps = total_steps
+        self._minutes = minutes
+        self._publish_s = publish_s
+        self._checkpoint_s = checkpoint_s
+        self._published = self._saved = time.monotonic()
+        self._trainer: Trainer | None = None
+
+    def take(self, trainer: Trainer) -> None:
+        """Steer this trainer."""
+        for name in (_PUBLISH_EVERY, _CHECKPOINT_EVERY):
+            if not hasattr(trainer, name):
+                raise RuntimeError(f"this fairseq2 has no Trainer.{name}; install the version of the [train] extra")
+        self._trainer = trainer
+
+    def before_step(self, step: int) -> None:
+        """Decide what follows step ``step``."""
+        assert self._trainer is not None
+        now = time.monotonic()
+        out_of_time = self._minutes is not None and self._journal.wall_s >= 60 * self._minutes
+        publish = now - self._published >= self._publish_s
+        save = self._checkpoint_s is not None and now - self._saved >= self._checkpoint_s
+        signal_number, out_of_time, publish, save = self._agree(out_of_time=out_of_time, publish=publish, save=save)
+        setattr(self._trainer, _PUBLISH_EVERY, step if publish else None)
+        if publish:
+            self._published = now
+        if self._checkpoint_s is not None:
+            setattr(self._trainer, _CHECKPOINT_EVERY, step if save else None)
+            if save:
+                self._saved = now
+        self._journal.steps = step
+        if signal_number:
+            self._journal.signal_number = signal_number
+        elif out_of_time and step < self._total_steps:
+            self._journal.stopped = "minutes budget"
+        if signal_number or out_of_time or step >= self._total_steps:
+            self._trainer.request_stop()
+
+    def _agree(self, *, out_of_time: bool, publish: bool, save: bool) -> tuple[int, bool, bool, bool]:
+        """Return the highest signal that any rank received, and what the first rank's clock says."""
+        signal_number = self._journal.signal_number or 0
+        if self._gang.size == 1:
+            return signal_number, out_of_time, publish, save
+        own = [out_of_time, publish, save] if self._gang.rank == 0 else [False] * 3
+        flags = torch.tensor([signal_number, *own], dtype=torch.int64, device=self._gang.device)
+        self._gang.all_reduce(flags, ReduceOperation.MAX)
+        number, *decided = flags.tolist()
+        return number, bool(decided[0]), bool(decided[1]), bool(decided[2])
+
+
+@contextmanager
+def signals_noted(journal: Journal) -> Iterator[None]:
+    """Note SIGINT and SIGTERM in the journal; a second one acts at once, as if nobody had listened."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python delivers signals to the main thread only.
+        return
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+    def note(number: int, _: FrameType | None) -> None:
+        journal.signal_number = number
+        for known, handler in before.items():
+            signal.signal(known, handler)
+        print("stopping after this step, with a checkpoint; once more stops at once", file=sys.stderr, flush=True)
+
+    for number in _SIGNALS:
+        signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

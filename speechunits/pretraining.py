@@ -1,0 +1,115 @@
+"""Pretraining in passes: targets first from MFCC, then from the encoder itself."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from speechunits.audio.corpus import Corpus
+from speechunits.audio.manifest import Recording
+from speechunits.config import BudgetConfig, PretrainConfig, UnitsConfig
+from speechunits.encoder.encoder import load_exported
+from speechunits.engine.train import Labels, TrainingResult, train
+from speechunits.evaluation.select import select_layer
+from speechunits.learners.build import build_learner
+from speechunits.learners.learner import Learner
+from speechunits.progress import progress
+from speechunits.run import content_key, file_hash, provenance, write_json
+from speechunits.units.bundle import read_bundle
+from speechunits.units.extract import load_recordings
+from speechunits.units.fit import fit_units
+from speechunits.units.units import Units
+
+UnitArrays = dict[str, NDArray[np.int64]]
+
+
+def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> None:
+    """Pretrain by ``config`` and leave the encoder in ``folder``; resumes where an earlier call was stopped.
+
+    Raises
+    ------
+    TrainingStopped, Interrupted
+        As :func:`speechunits.engine.train.train` does.
+    """
+    recordings = corpus.split("train"), corpus.split("tune")
+    passes = config.masked_prediction.passes if config.learner == "masked_prediction" else 1
+    results: list[TrainingResult] = []
+    encoder: Path | None = None
+    for number in range(1, passes + 1):
+        last = number == passes
+        place = folder if last else folder / f"pass{number}"
+        labels = None
+        if config.learner == "masked_prediction":
+            units = _targets(config, corpus, encoder, place / "targets.safetensors")
+            labels = Labels(units=_units(units, [*recordings[0], *recordings[1]]))
+        learner, seed = _learner(config, encoder), config.seed + number - 1
+        result = train(
+            learner, folder=place, train=recordings[0], held_out=recordings[1], labels=labels, batch=config.batch,
+            optimizer=config.optimizer, budget=_share(config, passes), engine=config.engine, seed=seed,
+            label="pretrain" if passes == 1 else f"pretrain {number}/{passes}",
+        )  # fmt: skip
+        results.append(result)
+        encoder = place / "encoder.safetensors"
+    write_json(folder / "pretrain.json", {
+        "provenance": provenance(config, corpus.manifest),
+        "passes": [{"steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s,
+                    "held_out": result.held_out, "stopped": result.stopped} for result in results],
+    })  # fmt: skip
+
+
+def _share(config: PretrainConfig, passes: int) -> BudgetConfig:
+    budget = config.budget
+    return replace(
+        budget, hours=budget.hours / passes, minutes=None if budget.minutes is None else budget.minutes / passes
+    )
+
+
+def _learner(config: PretrainConfig, encoder: Path | None) -> Learner:
+    # Initialisers draw from torch's global generator; it is put back.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        learner = build_learner(config)
+    if encoder is not None:
+        tensors, _ = read_bundle(encoder, "encoder")
+        load_exported(learner.encoder, tensors, "encoder.")  # type: ignore[arg-type]
+    return learner
+
+
+def _targets(config: PretrainConfig, corpus: Corpus, encoder: Path | None, path: Path) -> Path:
+    """Fit the units that a pass predicts: on MFCC, or on a layer of the encoder of the pass before."""
+    settings = config.masked_prediction
+    units = UnitsConfig(
+        source="mfcc" if encoder is None else "kmeans", clusters=settings.clusters, layer=settings.target_layer,
+        seed=config.seed,
+    )  # fmt: skip
+    key = content_key(
+        provenance(units, corpus.manifest)["config"],
+        file_hash(corpus.manifest),
+        file_hash(encoder) if encoder else None,
+    )
+    if path.exists() and read_bundle(path, "units")[1]["provenance"].get("key") == key:
+        return path
+    train_recordings = corpus.split("train")
+    if encoder is not None and units.layer == "auto":
+        choice = select_layer(encoder, train_recordings, corpus.split("tune"), units)
+        print(f"targets of the next pass: layer {choice.layer}", file=sys.stderr)
+        units = replace(units, layer=choice.layer)
+    fit_units(encoder, train_recordings, units, path=path, provenance={"key": key})
+    return path
+
+
+def _units(bundle: Path, recordings: Sequence[Recording]) -> UnitArrays:
+    """Return the units of every recording; those that cannot be read are left to the reader to name."""
+    inventory = Units.load(bundle)
+    found: UnitArrays = {}
+    with progress("targets", len(recordings)) as advance:
+        for recording, waveform in load_recordings(recordings, lambda *_: None):
+            found[recording.id] = inventory.units(waveform)
+            advance(1, "")
+    return found

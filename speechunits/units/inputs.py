@@ -1,0 +1,84 @@
+"""What a user wants transcribed: files, folders and manifests as one list of recordings under names that differ."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from speechunits.audio.load import printable
+from speechunits.audio.manifest import read_manifest
+from speechunits.audio.scan import SUFFIXES
+from speechunits.units.extract import OnFault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Input:
+    """One recording to transcribe."""
+
+    name: str
+    """Id of the manifest, or the path below the folder given, without suffix; also where the transcript goes."""
+    audio: Path
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+def find_inputs(paths: Iterable[Path], refuse: OnFault) -> list[Input]:
+    """Return every recording that files, folders and manifests name, under names that differ.
+
+    Names that are no valid UTF-8, hold a tab or a newline, or would lead out of a folder go to ``refuse``.
+    """
+    found: list[Input] = []
+    for path in paths:
+        if path.is_dir():
+            found += _folder(path, refuse)
+        elif path.suffix == ".tsv":
+            found += [
+                Input(name=row.id, audio=row.audio, start_s=row.start_s, end_s=row.end_s) for row in read_manifest(path)
+            ]
+        else:
+            found.append(Input(name=path.stem, audio=path))
+    valid = [item for item in found if _is_valid(item, refuse)]
+    counts = Counter(item.name for item in valid)
+    # Several take.wav, take.flac: told apart by suffix, or refused if even that is the same.
+    names: set[str] = set()
+    distinct = []
+    for item in valid:
+        name = item.name if counts[item.name] == 1 else item.name + item.audio.suffix
+        if name in names:
+            refuse(
+                name, f"another input has this name too ({printable(item.audio)}); transcribe it into another folder"
+            )
+            continue
+        names.add(name)
+        distinct.append(Input(name=name, audio=item.audio, start_s=item.start_s, end_s=item.end_s))
+    return distinct
+
+
+def _folder(folder: Path, refuse: OnFault) -> list[Input]:
+    paths = sorted(
+        (Path(parent) / name for parent, _, names in os.walk(folder) for name in names if not name.startswith(".")),
+        key=os.fsencode,
+    )
+    audio = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    if not audio:
+        refuse(printable(folder), f"holds no audio file ({', '.join(SUFFIXES)}); check the path")
+    return [Input(name=path.relative_to(folder).with_suffix("").as_posix(), audio=path) for path in audio]
+
+
+def _is_valid(item: Input, refuse: OnFault) -> bool:
+    shown = printable(item.name)
+    try:
+        item.name.encode("utf-8")
+    except UnicodeEncodeError:
+        refuse(shown, "the name is not valid UTF-8; rename the file")
+        return False
+    if set(item.name) & set("\t\n\r"):
+        refuse(shown, "the name holds a tab or a newline; rename the file")
+        return False
+    if PurePosixPath(item.name).is_absolute() or ".." in PurePosixPath(item.name).parts:
+        refuse(shown, "the id would lead out of the output folder; rename it in the manifest")
+        return False
+    return True

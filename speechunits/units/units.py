@@ -1,0 +1,167 @@
+"""An inventory of units with all it takes to find them in a recording: one bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from speechunits.audio.load import resample
+from speechunits.audio.manifest import Recording
+from speechunits.encoder.encoder import encoder_from_export
+from speechunits.encoder.quantizer import quantizer_from_export
+from speechunits.errors import InputRefused, UsageError
+from speechunits.frames import CONTEXT_FRAMES, CORE_FRAMES, HOP, MAX_WINDOW, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
+from speechunits.run import content_key
+from speechunits.units.bundle import read_bundle, tensors_hash, write_bundle
+from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings
+from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, MfccFeatures, Precision
+from speechunits.units.kmeans import nearest
+from speechunits.units.pseudotext import Pseudotext
+
+FloatArray = NDArray[np.float32]
+IntArray = NDArray[np.int64]
+
+CENTROIDS, MEAN, SCALE, PSEUDOTEXT = "units.centroids", "units.mean", "units.scale", "units.pseudotext"
+GRID: Mapping[str, int] = {
+    "sample_rate_hz": SAMPLE_RATE_HZ,
+    "receptive_field": RECEPTIVE_FIELD,
+    "hop": HOP,
+    "max_window": MAX_WINDOW,
+    "core_frames": CORE_FRAMES,
+    "context_frames": CONTEXT_FRAMES,
+}
+"""Written into every bundle: a program with another grid must refuse it, not shift its units."""
+
+
+class Units:
+    """Recordings in, units out.
+
+    Parameters
+    ----------
+    tensors
+        ``encoder.*`` (and ``quantizer.*``) of the learner's export, ``units.centroids`` ``(K, D)``, and optionally
+        ``units.mean`` and ``units.scale`` ``(D,)`` and ``units.pseudotext`` (bytes of a sentencepiece model).
+    header
+        ``units`` (source, layer, clusters, precision), ``encoder`` and ``quantizer`` (configurations), ``quality``.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+        self.header: dict[str, Any] = dict(header)
+        self.tensors = dict(tensors)
+        settings = header["units"]
+        self.clusters: int = settings["clusters"]
+        """K."""
+        self.extractor = FeatureExtractor(build_features(tensors, header))
+        self._centroids = tensors.get(CENTROIDS)
+        if settings["source"] != "codebook" and self._centroids is None:
+            raise InputRefused(f"units from {settings['source']} must have centroids, but have none; fit them again")
+        if self._centroids is not None and self._centroids.shape != (self.clusters, self.extractor.dim):
+            raise InputRefused(
+                f"centroids must be {(self.clusters, self.extractor.dim)}, but are {tuple(self._centroids.shape)} "
+                "instead; fit the units again"
+            )
+
+    @classmethod
+    def load(cls, path: Path) -> Units:
+        """Read a bundle. Raises InputRefused where it is missing, damaged, of another kind or on another grid."""
+        tensors, header = read_bundle(path, "units")
+        if header.get("grid") != dict(GRID):
+            raise InputRefused(f"{path} must be on the frame grid {dict(GRID)}, but is on {header.get('grid')} instead")
+        return cls(tensors, header)
+
+    def save(self, path: Path) -> None:
+        """Write the bundle atomically."""
+        write_bundle(path, self.tensors, {**self.header, "kind": "units", "grid": dict(GRID)})
+
+    @cached_property
+    def key(self) -> str:
+        """What tells this inventory from others: equal tensors and settings, equal key."""
+        return content_key(tensors_hash(self.tensors), self.header["units"])
+
+    @property
+    def has_pseudotext(self) -> bool:
+        """Whether a pseudo-text model is in the bundle."""
+        return PSEUDOTEXT in self.tensors
+
+    @property
+    def pseudotext(self) -> Pseudotext:
+        """The bundle's pseudo-text model. Raises UsageError where it has none."""
+        if not self.has_pseudotext:
+            raise UsageError("this units bundle has no pseudo-text model; `speechunits pseudotext fit` adds one")
+        return Pseudotext(self.tensors[PSEUDOTEXT].numpy().tobytes())
+
+    def with_pseudotext(self, model: Pseudotext) -> Units:
+        """Return this inventory with a pseudo-text model.
+
+        Raises
+        ------
+        UsageError
+            If the model is over another number of units.
+        """
+        if model.clusters != self.clusters:
+            raise UsageError(f"pseudo-text must be over {self.clusters} units, but is over {model.clusters} instead")
+        stored = torch.frombuffer(bytearray(model.model), dtype=torch.uint8)
+        return Units({**self.tensors, PSEUDOTEXT: stored}, {**self.header, "pseudotext": {"pieces": len(model)}})
+
+    def assign(self, features: FloatArray) -> IntArray:
+        """Return the ``(S,)`` units of ``(S, D)`` features: the nearest centroid in fp32, the first of equals."""
+        if self._centroids is None:
+            radix = self.header["quantizer"]["entries"] ** np.arange(features.shape[1] - 1, -1, -1, dtype=np.int64)
+            pairs: IntArray = features.astype(np.int64) @ radix
+            return pairs
+        return assign_points(features, self.tensors)
+
+    def units(self, waveform: FloatArray, rate_hz: float = SAMPLE_RATE_HZ) -> IntArray:
+        """Return the ``(S,)`` units of ``(T,)`` mono samples of rate ``rate_hz``, 50 a second.
+
+        Raises
+        ------
+        InputRefused
+            If the samples are not one-dimensional, or not finite.
+        """
+        samples = np.asarray(waveform, dtype=np.float32)
+        if samples.ndim != 1:
+            raise InputRefused(f"a waveform must be (T,) mono samples, but has shape {samples.shape} instead")
+        if not np.isfinite(samples).all():
+            raise InputRefused("a waveform must be finite, but holds NaN or infinite samples")
+        pieces = self.extractor.pieces(resample(samples, rate_hz))
+        # Window by window, so that a long recording's features are never in memory at once.
+        return np.concatenate([np.zeros(0, np.int64), *(self.assign(piece.features) for piece in pieces)])
+
+    def recordings(
+        self, recordings: Iterable[Recording], on_fault: OnFault | None = None
+    ) -> Iterator[tuple[Recording, IntArray]]:
+        """Yield each recording with its ``(S,)`` units, in order.
+
+        One that cannot be read goes to ``on_fault`` and is left out; without it, InputRefused is raised.
+        """
+        for recording, waveform in load_recordings(recordings, on_fault):
+            yield recording, self.units(waveform)
+
+
+def assign_points(features: FloatArray, tensors: Mapping[str, Tensor]) -> IntArray:
+    """Return the ``(S,)`` nearest centroids to ``(S, D)`` features, normalised first where the units were."""
+    if MEAN in tensors:
+        features = (features - tensors[MEAN].numpy()) / tensors[SCALE].numpy()
+    return nearest(features, tensors[CENTROIDS])
+
+
+def build_features(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Features:
+    """Return the features that a units header asks for."""
+    settings = header["units"]
+    chosen = cast("Precision", settings["precision"])
+    if settings["source"] == "mfcc":
+        return MfccFeatures()
+    encoder = encoder_from_export(tensors, header)
+    if settings["source"] == "codebook":
+        return CodebookFeatures(
+            encoder, quantizer_from_export(tensors, header), pairs=CENTROIDS not in tensors, precision=chosen
+        )
+    return LayerFeatures(encoder, [settings["layer"]], chosen)
