@@ -150,7 +150,7 @@ def transcribe(experiment: Experiment) -> None:
     bundle = experiment.need(experiment.units, "units")
     for form in ("text", "jsonl", "textgrid"):
         out = experiment.folder / "transcripts" / form
-        report = write_units([manifest], bundle, form=form, out=out, overwrite=True)  # type: ignore[arg-type]
+        report = write_units([manifest], bundle, form=form, out=out, overwrite=True)
         print(f"{out}: {len(report.done)} transcripts, {len(report.refused)} refused", file=sys.stderr)
 
 
@@ -212,6 +212,22 @@ def summary(experiment: Experiment) -> None:
 def corpus_of(manifest: Path, phones: Path | None = None) -> Corpus:
     """Return the corpus of a manifest given on the command line."""
     return load_corpus(CorpusConfig(manifest=manifest, phones=phones))
+
+
+def evaluate_recognizer(model: Path, manifest: Path, split_name: str) -> dict[str, float]:
+    """Return CER and WER of a recogniser's bundle on one split of a manifest."""
+    from speechunits.asr.decode import SpeechRecognizer, transcribe_recordings  # noqa: PLC0415
+    from speechunits.evaluation.edit import character_edits, error_rate, word_edits  # noqa: PLC0415
+
+    held = [row for row in corpus_of(manifest).split(split_name) if row.text]
+    if not held:
+        raise UsageError(f"{manifest} has no text in split {split_name!r}; error rates need references")
+    hypotheses = transcribe_recordings(SpeechRecognizer.load(model).recognizer, held)
+    pairs = [(row.text or "", hypothesis) for row, hypothesis in zip(held, hypotheses, strict=True)]
+    return {
+        "CER": error_rate(character_edits(*pair) for pair in pairs),
+        "WER": error_rate(word_edits(*pair) for pair in pairs),
+    }
 
 
 def encoder_path(source: Path) -> Path:

@@ -77,7 +77,7 @@ class Recognizer(Learner):
         return token_lengths.new_tensor(edits), token_lengths.new_tensor(length)
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:  # noqa: ARG002
-        """Return ``loss`` (nats a token), ``blank`` (share of frames), ``all_blank`` (0 or 1), ``unaligned``, ``cer``."""
+        """Return ``loss`` in nats a token, ``blank`` share of frames, ``all_blank`` 0 or 1, ``unaligned``, ``cer``."""
         return {**metrics, "all_blank": float(metrics.get("blank", 0.0) >= 1.0)}
 
     def set_progress(self, step: int, total_steps: int) -> None:

@@ -36,7 +36,7 @@ class Field:
 
 def degrade(
     speech: Samples, voiced: npt.NDArray[np.bool_], babble: Samples, rate_hz: int, generator: np.random.Generator,
-    field: Field = Field(),  # noqa: B008 - frozen
+    field: Field = Field(),
 ) -> Samples:  # fmt: skip
     """Return ``(T,)`` speech as a field recorder would have heard it; the direct sound stays where it was.
 
@@ -58,10 +58,11 @@ def degrade(
 
 
 def set_level(samples: Samples, level_db: float) -> Samples:
-    """Return samples with the given root mean square over full scale, lowered where they would clip; zeros stay zeros."""
+    """Return samples with the given root mean square over full scale, lowered where they would clip."""
     scale = 10 ** (level_db / 20) / max(np.sqrt(_power(samples)), 1e-10)
     peak = max(float(np.abs(samples).max(initial=0.0)), 1e-10)
-    return (samples * min(scale, 0.98 / peak)).astype(np.float32)
+    levelled: Samples = samples * np.float32(min(scale, 0.98 / peak))
+    return levelled
 
 
 def _power(samples: Samples) -> float:

@@ -1,6 +1,6 @@
 """Planned utterances into FLAC files, by worker processes; the bytes depend on neither their number nor the order.
 
-The workers import neither torch nor anything else heavy (hence the rate as a value): they start quickly and fork cheaply.
+The workers import neither torch nor anything else heavy (hence the rate as a value): they start and fork cheaply.
 """
 
 from __future__ import annotations

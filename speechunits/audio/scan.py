@@ -25,6 +25,10 @@ class Fault:
     path: str
     """Relative to the folder, unprintable characters escaped."""
     reason: str
+    """The cause, and after a semicolon the remedy."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

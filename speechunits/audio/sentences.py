@@ -7,15 +7,16 @@ not spelling; espeak-ng reads it by the rules of any language that writes so (Sp
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 _ONSETS = {
-    "t": 9, "k": 8, "s": 8, "d": 8, "r": 7, "n": 7, "m": 7, "l": 7, "p": 7, "b": 6, "g": 4, "f": 3, "ch": 2, "y": 2, "z": 2,
-    "ñ": 1, "pr": 2, "tr": 2, "br": 1, "kr": 1, "dr": 1, "fr": 1, "pl": 1, "bl": 1, "kl": 1,
+    "t": 9, "k": 8, "s": 8, "d": 8, "r": 7, "n": 7, "m": 7, "l": 7, "p": 7, "b": 6, "g": 4, "f": 3, "ch": 2, "y": 2,
+    "z": 2, "ñ": 1, "pr": 2, "tr": 2, "br": 1, "kr": 1, "dr": 1, "fr": 1, "pl": 1, "bl": 1, "kl": 1,
 }  # fmt: skip
 _NUCLEI = {
     "a": 28,
@@ -35,15 +36,15 @@ _NUCLEI = {
 _CODAS = {"": 74, "n": 9, "s": 8, "r": 5, "l": 4}
 _CLASSES = {
     # class: word types, syllables (fewest, most)
-    "determiner": (8, 1, 1), "preposition": (12, 1, 2), "pronoun": (10, 1, 2), "noun": (900, 2, 4), "verb": (600, 2, 4),
-    "adjective": (350, 2, 4), "adverb": (120, 2, 3),
+    "determiner": (8, 1, 1), "preposition": (12, 1, 2), "pronoun": (10, 1, 2), "noun": (1600, 2, 4), "verb": (1000, 2, 4),
+    "adjective": (600, 2, 4), "adverb": (200, 2, 3),
 }  # fmt: skip
 _CLAUSES = {
     # frames of a sentence, with their weights: N is a noun phrase, P a preposition, others are single words
-    "N verb": 2, "N verb N": 5, "N verb adverb": 3, "pronoun verb N": 4, "N verb P N": 4, "pronoun verb P N": 3,
-    "adverb N verb N": 2, "pronoun adverb verb N": 2,
+    "N verb N": 4, "N verb adverb": 2, "pronoun verb N": 1, "N verb P N": 4, "pronoun verb P N": 2,
+    "adverb N verb N": 4, "pronoun adverb verb N": 2, "N verb N P N": 6, "pronoun verb N P N": 5,
 }  # fmt: skip
-_NOUN_PHRASES = {"determiner noun": 6, "determiner noun adjective": 3, "noun": 2}
+_NOUN_PHRASES = {"determiner noun": 5, "determiner noun adjective": 4, "noun": 1}
 _LENGTHS = range(3, 10)
 _ZIPF_SHIFT = 2.7
 """Mandelbrot's correction: the probability of rank r is proportional to 1 / (r + 2.7)."""
@@ -51,7 +52,7 @@ _ZIPF_SHIFT = 2.7
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """The language of a seed and a name: about 2,000 word types, and any number of sentences."""
+    """The language of a seed and a name: about 3,400 word types, and any number of sentences."""
 
     seed: int
     language: str = "es"
@@ -100,8 +101,8 @@ class Sentences:
         return np.random.default_rng([self.seed, *(zlib.crc32(text.encode()) for text in (self.language, name))])
 
 
-def text_only_sentences(count: int, *, seed: int, language: str = "es", forbidden: Set[str]) -> list[str]:
-    """Return ``count`` distinct sentences of the corpus's language that are none of ``forbidden`` (for language models)."""
+def text_only_sentences(count: int, *, seed: int, language: str = "es", forbidden: AbstractSet[str]) -> list[str]:
+    """Return ``count`` distinct sentences of a corpus's language, none of them ``forbidden``, for language models."""
     stream = Sentences(seed=seed, language=language).stream("text", set(forbidden))
     return [next(stream) for _ in range(count)]
 

@@ -17,7 +17,8 @@ import numpy.typing as npt
 
 from speechunits.errors import UsageError
 
-_RETRIEVAL = 1
+# The asynchronous modes would hand the text to a thread, which a forked child does not have.
+_SYNCHRONOUS = 2
 _PHONEME_EVENTS, _IPA, _DO_NOT_EXIT = 0x1, 0x2, 0x8000
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
@@ -74,7 +75,7 @@ class SpeechEngine:
         loader = find_loader()
         self._library = ctypes.CDLL(loader.get_library_path())
         options = _PHONEME_EVENTS | _IPA | _DO_NOT_EXIT
-        self.rate_hz: int = self._library.espeak_Initialize(_RETRIEVAL, 0, loader.get_data_path().encode(), options)
+        self.rate_hz: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, loader.get_data_path().encode(), options)
         if self.rate_hz <= 0:
             raise UsageError("espeak-ng did not start; reinstall it: pip install --force-reinstall espeakng-loader")
 
@@ -104,7 +105,7 @@ class SpeechEngine:
         header, _, body = data.partition(b"\n")
         if status != 0 or not body:
             raise UsageError(
-                f"espeak-ng could not speak {text!r} with the voice {voice.name!r}; `espeak-ng --voices` lists languages"
+                f"espeak-ng could not speak {text!r} with the voice {voice.name!r}; is the language one of espeak-ng's?"
             )
         return Speech(np.frombuffer(body, np.int16), [(start, label) for start, label in json.loads(header)])
 

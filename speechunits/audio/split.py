@@ -22,12 +22,13 @@ TUNE_MAX_S = 300.0
 def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], list[str]]:
     """Divide recordings into train, dev and test (.8, .1, .1 of duration), by speaker where there are at least six.
 
-    Recordings that all have a split keep it. Returns the recordings in their order, and warnings.
+    Recordings that all have a split keep it; fewer than three recordings are all train. Returns the recordings in
+    their order, and warnings.
 
     Raises
     ------
     UsageError
-        If only some recordings have a split, or there are too few to divide.
+        If only some recordings have a split.
     """
     without = sum(recording.split is None for recording in recordings)
     if recordings and without == 0:
@@ -37,7 +38,8 @@ def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], 
             f"split must be given for all recordings or for none, but {without} of {len(recordings)} lack it"
         )
     if len(recordings) < 3:
-        raise UsageError(f"train, dev and test need at least 3 recordings, but there are {len(recordings)}")
+        warning = f"train, dev and test need at least 3 recordings, but there are {len(recordings)}: all are train"
+        return [replace(recording, split="train") for recording in recordings], [warning]
     speakers = {recording.speaker for recording in recordings}
     by_speaker = len(speakers) >= FEWEST_SPEAKERS
     warnings = []
@@ -59,12 +61,8 @@ def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], 
 def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
     """Move 5 % of train's duration, at most 5 min, to ``tune``: speakers in proportion, no text shared with the rest.
 
-    Recordings without text count as texts of their own. A manifest that has a tune split is returned as it is.
-
-    Raises
-    ------
-    UsageError
-        If train is too small to give anything up.
+    Recordings without text count as texts of their own. A manifest that has a tune split is returned as it is, and so
+    is one whose train is a single text. The shortest text is cut where 5 % are less than any.
     """
     if any(recording.split == "tune" for recording in recordings):
         return list(recordings)
@@ -90,8 +88,6 @@ def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
         chosen.add(_text_group(head))
     if not chosen and heads and len(groups) > 1:
         chosen.add(_text_group(min(heads.values(), key=lambda head: (head.duration_s, head.id))))
-    if not chosen:
-        raise UsageError("tune is cut from train, but train has too few recordings or texts of its own to give one up")
     return [
         replace(recording, split="tune")
         if recording.split == "train" and _text_group(recording) in chosen

@@ -10,15 +10,17 @@ import numpy as np
 from speechunits.audio.speech_engine import Voice
 
 VARIANTS = (
-    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Alicia", "Andrea", "Andy", "Denis",
-    "Diogo", "Gene", "Gene2", "Henrique", "Hugo", "Jacky", "Lee", "Marco", "Mario", "Michael", "Mike", "Nguyen", "Reed",
-    "adam", "anika", "antonio", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "ed", "edward", "edward2",
-    "grandma", "grandpa", "gustave", "ian", "iven", "iven2", "iven3", "iven4", "john", "kaukovalta", "linda", "marcelo",
-    "max", "michel", "miguel", "norbert", "pablo", "paul", "pedro", "quincy", "rob", "robert", "sandro", "shelby", "steph",
-    "steph2", "steph3", "travis", "victor", "zac",
+    "m1", "m2", "m3", "m4", "m5", "m6", "m7", "m8", "f1", "f2", "f3", "f4", "f5", "Alex", "Andrea", "Andy",
+    "Denis", "Diogo", "Gene", "Gene2", "Henrique", "Hugo", "Jacky", "Lee", "Mario", "Michael", "Mike", "Nguyen",
+    "Reed", "adam", "anika", "antonio", "aunty", "belinda", "benjamin", "boris", "caleb", "david", "ed",
+    "edward", "edward2", "grandma", "grandpa", "gustave", "ian", "iven", "iven2", "iven3", "iven4", "john",
+    "kaukovalta", "linda", "marcelo", "max", "michel", "miguel", "norbert", "pablo", "paul", "pedro", "quincy",
+    "rob", "robert", "sandro", "shelby", "steph", "steph2", "steph3", "travis", "victor", "zac",
 )  # fmt: skip
 """espeak-ng's human-like variants: whispers, robots and effects are left out."""
 
+RATES = (105, 171)
+"""Words a minute: at least, and less than."""
 _LARGEST_SHIFT = 1.18
 _SPLIT_SHARE = 8 / 60
 """Share of the speakers in dev, and in test."""
@@ -62,7 +64,7 @@ def speakers(count: int, languages: Sequence[str], *, field: bool, seed: int) ->
                 language=languages[index % len(languages)],
                 split="dev" if index < held_out else "test" if index < 2 * held_out else "train",
                 variant=str(variants[index % len(variants)]),
-                words_per_minute=int(generator.integers(130, 201)),
+                words_per_minute=int(generator.integers(*RATES)),
                 pitch=int(generator.integers(20, 81)),
                 pitch_range=int(generator.integers(25, 76)),
                 shift=float(np.exp(generator.uniform(-limit, limit))),

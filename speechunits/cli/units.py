@@ -124,11 +124,10 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 def run_evaluate_asr(options: argparse.Namespace) -> int:
     """Measure a recogniser."""
-    from speechunits.asr.decode import evaluate
-    from speechunits.pipeline import corpus_of
+    from speechunits.pipeline import evaluate_recognizer
 
-    rates = evaluate(options.model, corpus_of(options.manifest).split(options.split))
-    print(f"CER {100 * rates.cer:.2f} %, WER {100 * rates.wer:.2f} % on {options.split}")
+    rates = evaluate_recognizer(options.model, options.manifest, options.split)
+    print(f"{options.split}: " + ", ".join(f"{name} {100 * rate:.2f} %" for name, rate in rates.items()))
     return 0
 
 

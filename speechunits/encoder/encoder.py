@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechunits.config import EncoderConfig, build_config
 from speechunits.encoder.context import Context
 from speechunits.encoder.frontend import build_frontend, zero_beyond
 from speechunits.errors import InputRefused
-from speechunits.frames import frame_count, frame_counts
+from speechunits.frames import RECEPTIVE_FIELD, frame_count, frame_counts
 
 
 class EncoderOutput(NamedTuple):
@@ -64,23 +65,23 @@ class Encoder(nn.Module):
             ``(B, C)``, true where a channel of the latents is zeroed on its way into the context.
         """
         frame_lengths = frame_counts(lengths)
-        if frame_count(waveforms.shape[1]) == 0:
-            return self._empty(waveforms, frame_lengths)
+        size = frame_count(waveforms.shape[1])
+        if size == 0:
+            # One frame of padding, dropped below: every module runs, as data-parallel wrappers expect.
+            waveforms = F.pad(waveforms, (0, RECEPTIVE_FIELD - waveforms.shape[1]))
+            mask = None
         features = self.frontend(waveforms, lengths, frame_lengths).float()
         penalty = zero_beyond(features.square().mean(dim=-1), frame_lengths)
         latents = zero_beyond(self.norm(features), frame_lengths)
         seen = latents if channel_mask is None else latents.masked_fill(channel_mask[:, None, :], 0.0)
         layers, output = self.context(seen, frame_lengths, mask)
-        return EncoderOutput(latents, tuple(layers), output, frame_lengths, penalty)
-
-    def _empty(self, waveforms: Tensor, frame_lengths: Tensor) -> EncoderOutput:
-        # The sum of nothing: still differentiable, and every parameter still takes part.
-        nothing = sum((parameter.flatten()[:0].sum() for parameter in self.parameters()), start=waveforms.new_zeros(()))
-        batch, dim = waveforms.shape[0], self.config.dim
-        layer = waveforms.new_zeros((batch, 0, dim)) + nothing
-        latents = waveforms.new_zeros((batch, 0, self.config.channels)) + nothing
-        penalty = waveforms.new_zeros((batch, 0)) + nothing
-        return EncoderOutput(latents, (layer,) * (self.num_layers + 1), layer, frame_lengths, penalty)
+        return EncoderOutput(
+            latents[:, :size],
+            tuple(layer[:, :size] for layer in layers),
+            output[:, :size],
+            frame_lengths,
+            penalty[:, :size],
+        )
 
 
 def encoder_from_export(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Encoder:

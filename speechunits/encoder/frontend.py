@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechunits.config import EncoderConfig
+from speechunits.encoder.convolution import FrameConvolution
 from speechunits.features.mel import LogMel
-from speechunits.frames import frames_mask
+from speechunits.frames import HOP, frames_mask
 
 _EPSILON = 1e-5
 
@@ -35,6 +36,22 @@ def normalize(frames: Tensor, lengths: Tensor) -> Tensor:
     return centered * torch.rsqrt(variance + _EPSILON)
 
 
+def normalize_samples(waveforms: Tensor, lengths: Tensor) -> Tensor:
+    """Return ``(B, T)`` samples with zero mean and unit variance over the real part of each row, zero beyond it.
+
+    ``waveforms`` are zero beyond each length already.
+    """
+    count = lengths.clamp(min=1)[:, None]
+    centered = zero_beyond(waveforms - _sums(waveforms) / count, lengths)
+    return centered * torch.rsqrt(_sums(centered.square()) / count + _EPSILON)
+
+
+def _sums(samples: Tensor) -> Tensor:
+    # In two stages: torch splits a sum among threads where it is the only one, so that one row would round differently.
+    stages = F.pad(samples, (0, -samples.shape[1] % HOP)).view(samples.shape[0], -1, HOP)
+    return stages.sum(dim=1).sum(dim=1, keepdim=True)
+
+
 class LogMelFrontend(nn.Module):
     """Log-mel frames at 100 Hz, then two convolutions over three frames each, the first of stride 2."""
 
@@ -42,9 +59,9 @@ class LogMelFrontend(nn.Module):
         super().__init__()
         self.normalizes = config.input_norm == "window"
         self.mel = LogMel(config.mel_bins)
-        self.reduce = nn.Conv1d(config.mel_bins, config.channels, 3, stride=2, padding=1)
+        self.reduce = FrameConvolution(config.mel_bins, config.channels, 3, stride=2, padding=1)
         self.reduce_norm = nn.LayerNorm(config.channels)
-        self.refine = nn.Conv1d(config.channels, config.channels, 3, padding=1)
+        self.refine = FrameConvolution(config.channels, config.channels, 3, padding=1)
         for convolution in (self.reduce, self.refine):
             nn.init.kaiming_normal_(convolution.weight)
 
@@ -52,9 +69,9 @@ class LogMelFrontend(nn.Module):
         """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row."""
         features, counts = self.mel(waveforms, lengths)
         features = normalize(features, counts) if self.normalizes else zero_beyond(features, counts)
-        frames = F.gelu(self.reduce_norm(self.reduce(features.transpose(1, 2)).transpose(1, 2)))
+        frames = F.gelu(self.reduce_norm(self.reduce(features)))
         frames = zero_beyond(frames, frame_lengths)
-        return F.gelu(self.refine(frames.transpose(1, 2)).transpose(1, 2))
+        return F.gelu(self.refine(frames))
 
 
 class WaveformFrontend(nn.Module):
@@ -71,7 +88,7 @@ class WaveformFrontend(nn.Module):
         self.norms = nn.ModuleList()
         for index, (kernel, stride) in enumerate(self.LAYERS):
             inputs = config.channels if index else 1
-            convolution = nn.Conv1d(inputs, config.channels, kernel, stride=stride, bias=layered)
+            convolution = FrameConvolution(inputs, config.channels, kernel, stride=stride, bias=layered)
             nn.init.kaiming_normal_(convolution.weight)
             self.convolutions.append(convolution)
             norm = nn.LayerNorm(config.channels) if layered else TimeNorm(config.channels) if index == 0 else None
@@ -79,12 +96,11 @@ class WaveformFrontend(nn.Module):
 
     def forward(self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:  # noqa: ARG002 - as LogMelFrontend
         """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row."""
-        frames = zero_beyond(waveforms.float(), lengths)[..., None]
-        if self.normalizes:
-            frames = normalize(frames, lengths)
+        waveforms = zero_beyond(waveforms.float(), lengths)
+        frames = (normalize_samples(waveforms, lengths) if self.normalizes else waveforms)[..., None]
         for convolution, norm, (kernel, stride) in zip(self.convolutions, self.norms, self.LAYERS, strict=True):
             lengths = torch.where(lengths < kernel, 0, (lengths - kernel) // stride + 1)
-            frames = convolution(frames.transpose(1, 2)).transpose(1, 2)
+            frames = convolution(frames)
             frames = F.gelu(norm(frames, lengths) if isinstance(norm, TimeNorm) else norm(frames))
         return frames
 

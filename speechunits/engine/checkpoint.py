@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -22,14 +21,11 @@ from fairseq2.utils.threading import ThreadPool
 
 from speechunits.engine.journal import Journal
 from speechunits.engine.machine import whole
+from speechunits.engine.seal import ENCODER, SEAL, newest, step_folder, write_seal
+from speechunits.engine.unit import LearnerUnit
 from speechunits.errors import TrainingStopped
 from speechunits.learners.learner import Learner
-from speechunits.run import atomic_path, file_hash, read_json, write_json
 from speechunits.units.bundle import write_bundle
-
-SEAL = "checkpoint.json"
-"""Lists the files of a checkpoint with their hashes; written last, so that a checkpoint without it is not whole."""
-ENCODER = "encoder.safetensors"
 
 
 class _Dumper(TensorFileDumper):
@@ -60,25 +56,15 @@ class _NoPool(ThreadPool):
 
 
 class SealedCheckpoints(StandardCheckpointManager):  # type: ignore[misc]  # final, but has no hook before its callback
-    """fairseq2's checkpoints in ``folder/checkpoints``, each sealed with its hashes and its ``encoder.safetensors``.
+    """fairseq2's checkpoints in ``folder/checkpoints``, each sealed with its hashes and its ``encoder.safetensors``."""
 
-    ``metric_names`` returns the names of the learner's metrics, which a resumed Trainer must know beforehand.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        gangs: Gangs,
-        learner: Learner,
-        journal: Journal,
-        metric_names: Callable[[], Iterable[str]],
-    ) -> None:
+    def __init__(self, folder: Path, gangs: Gangs, learner: Learner, journal: Journal, unit: LearnerUnit) -> None:
         super().__init__(folder, gangs, LocalFileSystem(), _Loader(), _Dumper(), _NoPool())
         self._root = gangs.root
         self._folder = folder
         self._learner = learner
         self._journal = journal
-        self._metric_names = metric_names
+        self._unit = unit
 
     def save_checkpoint(
         self, step_nr: int, *states: Any, saved_callback: Callable[[int, bool], None] | None = None, **options: Any
@@ -100,10 +86,10 @@ class SealedCheckpoints(StandardCheckpointManager):  # type: ignore[misc]  # fin
             super().save_checkpoint(step_nr, *states, **{**options, "saved_callback": seal, "blocking": True})
         except (OperationalError, CheckpointStateNotValidError, OSError) as error:
             cause = error.__cause__ or error
-            step_folder = _step_folder(self._folder, step_nr)
-            if not (step_folder / SEAL).exists():
-                shutil.rmtree(step_folder, ignore_errors=True)
-            shutil.rmtree(step_folder.with_suffix(".tmp"), ignore_errors=True)
+            unfinished = step_folder(self._folder, step_nr)
+            if not (unfinished / SEAL).exists():
+                shutil.rmtree(unfinished, ignore_errors=True)
+            shutil.rmtree(unfinished.with_suffix(".tmp"), ignore_errors=True)
             kept = newest(self._folder)
             before = "there is no earlier one" if kept is None else f"the one of step {kept} is kept"
             raise TrainingStopped(
@@ -118,12 +104,10 @@ class SealedCheckpoints(StandardCheckpointManager):  # type: ignore[misc]  # fin
         tensors, header = self._learner.export()
         tensors = {name: whole(tensor) for name, tensor in tensors.items()}
         if self._root.rank == 0:
-            folder = _step_folder(self._folder, step)
+            folder = step_folder(self._folder, step)
             training = {"steps": step, "audio_hours": self._journal.audio_s / 3600}
             write_bundle(folder / ENCODER, tensors, {**header, "training": training})
-            files = {str(file.relative_to(folder)): file_hash(file) for file in _files(folder)}
-            write_json(folder / SEAL, {"step": step, "metrics": sorted(self._metric_names()), "files": files})
-            _flush_folder(folder.parent)
+            write_seal(folder, {"step": step, "metrics": sorted(self._unit.metric_names)})
         self._root.barrier()
 
 
@@ -142,71 +126,3 @@ class NoCheckpoints(StandardCheckpointManager):  # type: ignore[misc]  # final, 
     def get_step_numbers(self, *, exclude_model_only: bool = False) -> list[int]:  # noqa: ARG002 - fairseq2's signature
         """There are none."""
         return []
-
-
-def settle(folder: Path) -> int | None:
-    """Return the step of the newest checkpoint whose files match their hashes; move faulty ones aside, saying so."""
-    for leftover in (folder / "checkpoints").glob("step_*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    for step in reversed(_steps(folder)):
-        step_folder = _step_folder(folder, step)
-        fault = _fault(step_folder)
-        if fault is None:
-            return step
-        aside = step_folder.with_suffix(".corrupt")
-        shutil.rmtree(aside, ignore_errors=True)
-        step_folder.rename(aside)
-        print(f"the checkpoint of step {step} is corrupt ({fault}): moved to {aside}", file=sys.stderr, flush=True)
-    return None
-
-
-def newest(folder: Path) -> int | None:
-    """Return the step of the newest checkpoint, or None."""
-    steps = _steps(folder)
-    return steps[-1] if steps else None
-
-
-def known_metrics(folder: Path, step: int) -> list[str]:
-    """Return the names of the learner's metrics at a checkpoint."""
-    return list(read_json(_step_folder(folder, step) / SEAL)["metrics"])
-
-
-def publish_encoder(folder: Path, step: int) -> None:
-    """Copy the encoder of a checkpoint to the training's folder."""
-    with atomic_path(folder / ENCODER) as temporary:
-        shutil.copyfile(_step_folder(folder, step) / ENCODER, temporary)
-
-
-def _steps(folder: Path) -> list[int]:
-    names = (path.name.removeprefix("step_") for path in (folder / "checkpoints").glob("step_*") if path.is_dir())
-    return sorted(int(name) for name in names if name.isdigit())
-
-
-def _step_folder(folder: Path, step: int) -> Path:
-    return folder / "checkpoints" / f"step_{step}"
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != SEAL)
-
-
-def _fault(folder: Path) -> str | None:
-    """Say what is wrong with a checkpoint: nothing in it is unpickled before this says None."""
-    try:
-        hashes = read_json(folder / SEAL)["files"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"it was not finished: {SEAL} cannot be read, {error}"
-    found = {str(file.relative_to(folder)) for file in _files(folder)}
-    if found != set(hashes):
-        return f"files are missing or too many: {', '.join(sorted(found ^ set(hashes)))}"
-    wrong = [name for name, expected in hashes.items() if file_hash(folder / name) != expected]
-    return f"changed since it was written: {', '.join(wrong)}" if wrong else None
-
-
-def _flush_folder(folder: Path) -> None:
-    """Make renames within a folder outlast a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

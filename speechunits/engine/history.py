@@ -89,7 +89,7 @@ class History(MetricRecorder):
             "grad_norm": _number(values.get("grad_norm")),
             **learner,
             "loss_bits": None if loss is None else loss / math.log(2),
-            "audio_hours_per_hour": (audio_s - last_audio_s) / elapsed_s if elapsed_s > 0 else None,
+            "audio_hours_per_hour": (audio_s - last_audio_s) / elapsed_s if audio_s > last_audio_s else None,
             "reading_s": _number(values.get("data_time")),
         }
         self._last = (audio_s, wall_s)

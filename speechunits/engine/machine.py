@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -61,15 +62,20 @@ def open_gangs(config: EngineConfig) -> Gangs:
         torch.cuda.set_device(device)
     root: Gang = FakeGang(device)
     if size > 1:
-        root = ProcessGroupGang.create_default_process_group(device, timeout=_TIMEOUT)
+        if not torch.distributed.is_initialized():
+            ProcessGroupGang.create_default_process_group(device, timeout=_TIMEOUT)
+            atexit.register(torch.distributed.destroy_process_group)
+        assert torch.distributed.group.WORLD is not None
+        root = _LastingGang(torch.distributed.group.WORLD, device)
     gangs = create_parallel_gangs(root)
     return create_fsdp_gangs(gangs) if config.parallel == "fsdp" and size > 1 else gangs
 
 
-def close_gangs(gangs: Gangs) -> None:
-    """Leave the ranks; the Trainer has done so already unless it failed."""
-    if gangs.root.size > 1 and torch.distributed.is_initialized():
-        gangs.close()
+class _LastingGang(ProcessGroupGang):  # type: ignore[misc]  # final for type checkers
+    """The ranks of this process: the Trainer would dissolve them when it is done, but more trainings may follow."""
+
+    def close(self) -> None:
+        """Stay together until the process ends."""
 
 
 def wrap(model: nn.Module, gangs: Gangs, *, resuming: bool) -> nn.Module:

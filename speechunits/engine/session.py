@@ -1,71 +1,30 @@
-"""One training from beginning to end: puts fairseq2's Trainer together, runs it, and says how it ended."""
+"""One training from beginning to end: resumes, runs fairseq2's Trainer, and says how it ended."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
-from math import ceil
+from dataclasses import asdict
 from typing import Any
 
-import numpy as np
-import torch
-from fairseq2.checkpoint import NOOP_HG_EXPORTER
 from fairseq2.gang import Gangs
 from fairseq2.nn.data_parallel import get_data_parallel_facade, set_data_parallel_facade
-from fairseq2.optim.fp16_loss_scaler import NOOP_FP16_LOSS_SCALER
-from fairseq2.optim.lr_schedulers import TriStageLR
-from fairseq2.profilers import NOOP_PROFILER
 from fairseq2.task import TaskStopException
-from fairseq2.trainer import Trainer
-from fairseq2.utils.device_stat import NOOP_DEVICE_STAT_TRACKER
-from fairseq2.utils.gc import NOOP_GARBAGE_COLLECTOR
-from fairseq2.utils.progress import NOOP_PROGRESS_REPORTER
-from fairseq2.utils.stopwatch import Stopwatch
-from fairseq2.validator import NOOP_VALIDATOR, Validator
-from numpy.typing import NDArray
+from fairseq2.validator import NOOP_VALIDATOR
 from torch import nn
 
-from speechunits.audio.manifest import Recording
-from speechunits.audio.sampler import Sampler, consecutive_batches
-from speechunits.config import OptimizerConfig
-from speechunits.engine import checkpoint
-from speechunits.engine.held_out import CollapseStopper, HeldOut
-from speechunits.engine.history import HISTORY, History
+from speechunits.engine import seal
+from speechunits.engine.assembly import Parts, assemble, make_sampler, make_trainer
+from speechunits.engine.history import HISTORY
 from speechunits.engine.journal import Journal
-from speechunits.engine.machine import choose_precision, close_gangs, machine_state, open_gangs, wrap
-from speechunits.engine.reader import Loader, Reader
+from speechunits.engine.machine import machine_state, open_gangs, wrap
 from speechunits.engine.settings import TRAINING, earlier_result, training_settings
-from speechunits.engine.steering import Steering, signals_noted
+from speechunits.engine.steering import signals_noted
 from speechunits.engine.train import TrainingResult, TrainingTask
-from speechunits.engine.unit import FiniteGuard, LearnerUnit
-from speechunits.errors import Interrupted, TrainingStopped, UsageError
-from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
+from speechunits.engine.unit import FiniteGuard
+from speechunits.errors import Interrupted, TrainingStopped
 from speechunits.learners.learner import Learner
 from speechunits.run import write_json
-
-_START_SCALE = 0.01
-"""Learning rate at the first step, as a share of the full one."""
-_FORGIVEN = 0.2
-"""Share of the budget within which a collapse is forgiven: every start looks like one."""
-
-
-@dataclass
-class _Parts:
-    """What a training is put together from."""
-
-    gangs: Gangs
-    journal: Journal
-    sampler: Sampler
-    reader: Reader
-    history: History
-    steering: Steering
-    unit: LearnerUnit
-    validator: Validator
-    checkpoints: checkpoint.SealedCheckpoints | checkpoint.NoCheckpoints
-    total_steps: int
-    resumed: int | None
 
 
 def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
@@ -73,13 +32,12 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
     journal = Journal()
     with machine_state(task.engine.threads), signals_noted(journal), ExitStack() as stack:
         gangs = open_gangs(task.engine)
-        stack.callback(close_gangs, gangs)
-        sampler = _sampler(task, gangs)
+        sampler = make_sampler(task, gangs)
         resumed = _newest_checkpoint(task, gangs)
         settings = training_settings(learner, task, gangs)
         done = earlier_result(task, settings, resumed)
         model = wrap(learner, gangs, resuming=resumed is not None)
-        parts = _assemble(learner, model, task, gangs, journal, sampler, resumed, stack)
+        parts = assemble(learner, model, task, gangs, journal, sampler, resumed, stack)
         guard = FiniteGuard(get_data_parallel_facade(model), learner, journal, parts.unit.ids)
         set_data_parallel_facade(model, guard)
         stack.callback(_forget_facade, model)
@@ -94,8 +52,9 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
         else:
             if gangs.root.rank == 0 and task.checkpoints:
                 write_json(task.folder / TRAINING, {"settings": settings, "result": None})
-            trainer = _trainer(learner, model, task, parts)
+            trainer = make_trainer(learner, model, task, parts)
             parts.steering.take(trainer)
+            stack.callback(parts.steering.release)
             with suppress(TaskStopException):  # how it says that it was asked to stop
                 trainer.run()
         learner.eval()
@@ -108,155 +67,18 @@ def _forget_facade(model: nn.Module) -> None:
         delattr(model, name)
 
 
-def _sampler(task: TrainingTask, gangs: Gangs) -> Sampler:
-    tokens = None if task.labels is None else task.labels.tokens
-    sampler = Sampler(
-        _samples(task.train), task.batch, seed=task.seed, per_step=gangs.dp.size * task.engine.accumulate,
-        crop=tokens is None, speeds=task.speed,
-        least_samples=None if tokens is None else [_least_samples(tokens[item.id]) for item in task.train],
-    )  # fmt: skip
-    if not sampler.kept:
-        raise UsageError(
-            f"{task.label}: there is nothing to train on: {len(task.train)} recordings, {sampler.left_out} of them "
-            f"shorter than {task.batch.min_s:g} s; check the manifest's train split and batch.min_s"
-        )
-    return sampler
-
-
-def _samples(recordings: Sequence[Recording]) -> list[int]:
-    return [round(item.duration_s * SAMPLE_RATE_HZ) for item in recordings]
-
-
-def _least_samples(tokens: NDArray[np.integer]) -> int:
-    """Return the samples whose frames just hold the tokens, a blank between equal neighbours included."""
-    frames = len(tokens) + int((tokens[1:] == tokens[:-1]).sum())
-    return frames * HOP + RECEPTIVE_FIELD - HOP
-
-
 def _newest_checkpoint(task: TrainingTask, gangs: Gangs) -> int | None:
     """Return the step to resume from, the same on all ranks."""
     if not task.checkpoints:
         return None
-    found: list[object] = [checkpoint.settle(task.folder) if gangs.root.rank == 0 else None]
+    found: list[object] = [seal.settle(task.folder) if gangs.root.rank == 0 else None]
     gangs.root.broadcast_objects(found)
     return found[0] if isinstance(found[0], int) else None
 
 
-def _assemble(
-    learner: Learner,
-    model: nn.Module,
-    task: TrainingTask,
-    gangs: Gangs,
-    journal: Journal,
-    sampler: Sampler,
-    resumed: int | None,
-    stack: ExitStack,
-) -> _Parts:
-    engine, total_steps = task.engine, sampler.steps_for(task.budget.hours)
-    history = History(
-        task.folder, journal, label=task.label, total_steps=total_steps, done=resumed or 0, every_s=engine.progress_s,
-        tensorboard=engine.tensorboard, silent=gangs.root.rank != 0,
-    )  # fmt: skip
-    stack.callback(history.close)
-    loader = Loader(task.train, task.labels, task.batch.cache_mb, journal.refused)
-    reader = Reader(
-        sampler, loader, journal, rank=gangs.dp.rank, world=gangs.dp.size, accumulate=engine.accumulate, seed=task.seed
-    )
-    stack.callback(reader.close)
-    by_clock = task.checkpoints and engine.checkpoint_steps is None
-    steering = Steering(
-        journal, gangs.root, total_steps=total_steps, minutes=task.budget.minutes, publish_s=engine.progress_s,
-        checkpoint_s=60 * engine.checkpoint_minutes if by_clock else None,
-    )  # fmt: skip
-
-    def before_step(step: int) -> None:
-        history.step(step)
-        steering.before_step(step)
-
-    unit = LearnerUnit(
-        model, learner, total_steps=total_steps, before_step=before_step,
-        metric_names=[] if resumed is None else checkpoint.known_metrics(task.folder, resumed),
-    )  # fmt: skip
-    checkpoints = (
-        checkpoint.SealedCheckpoints(task.folder, gangs, learner, journal, lambda: unit.metric_names)
-        if task.checkpoints
-        else checkpoint.NoCheckpoints(task.folder, gangs)
-    )
-    validator = _validator(learner, task, gangs, journal, history, total_steps)
-    return _Parts(
-        gangs, journal, sampler, reader, history, steering, unit, validator, checkpoints, total_steps, resumed
-    )
-
-
-def _validator(
-    learner: Learner, task: TrainingTask, gangs: Gangs, journal: Journal, history: History, total_steps: int
-) -> Validator:
-    crop = task.labels is None or task.labels.tokens is None
-    batches = consecutive_batches(_samples(task.held_out), task.batch, crop=crop)
-    if not batches or not task.engine.held_out_evaluations:
-        return NOOP_VALIDATOR
-    # Names of unreadable held-out recordings stay out of the count of those left out of training.
-    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set())
-    return HeldOut(
-        learner, batches, loader, journal, gang=gangs.dp, precision=choose_precision(task.engine, gangs.device),
-        seed=task.seed, patience_steps=max(task.optimizer.warmup, _FORGIVEN) * total_steps,
-        publish=history.record_report,
-    )  # fmt: skip
-
-
-def _trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: _Parts) -> Trainer:
-    gangs, engine, config = parts.gangs, task.engine, task.optimizer
-    precision = choose_precision(engine, gangs.device)
-    optimizer = torch.optim.AdamW(
-        learner.parameter_groups(config.lr), lr=config.lr, betas=config.betas, eps=config.epsilon,
-        weight_decay=config.weight_decay, fused=gangs.sdp.size == 1,
-    )  # fmt: skip
-    evaluations = engine.held_out_evaluations
-    return Trainer(
-        model=model,
-        unit=parts.unit,
-        data_reader=parts.reader,
-        gangs=gangs,
-        amp=precision.dtype != torch.float32,
-        amp_dtype=precision.dtype,
-        optimizer=optimizer,
-        lr_scheduler=_schedule(optimizer, config, parts.total_steps),
-        fp16_loss_scaler=NOOP_FP16_LOSS_SCALER,
-        validator=parts.validator,
-        early_stopper=CollapseStopper(parts.journal),
-        checkpoint_manager=parts.checkpoints,
-        hg_exporter=NOOP_HG_EXPORTER,
-        metric_recorder=parts.history,
-        garbage_collector=NOOP_GARBAGE_COLLECTOR,
-        profiler=NOOP_PROFILER,
-        device_stat_tracker=NOOP_DEVICE_STAT_TRACKER,
-        wall_watch=Stopwatch(),
-        progress_reporter=NOOP_PROGRESS_REPORTER,
-        seed=task.seed,
-        no_sync_grad_accumulation=True,
-        max_grad_norm=config.max_grad_norm or None,
-        validate_every_n_steps=max(1, ceil(parts.total_steps / evaluations)) if evaluations else None,
-        checkpoint_every_n_steps=engine.checkpoint_steps if task.checkpoints else None,
-        keep_last_n_checkpoints=2,
-    )
-
-
-def _schedule(optimizer: torch.optim.Optimizer, config: OptimizerConfig, total_steps: int) -> TriStageLR:
-    decay = 1.0 - config.warmup - config.hold
-    if min(decay, config.warmup, config.hold) < 0:
-        raise UsageError(
-            f"optimizer.warmup and optimizer.hold must be shares that sum to at most 1, but are {config.warmup:g} and "
-            f"{config.hold:g} instead"
-        )
-    return TriStageLR(
-        optimizer, total_steps, (config.warmup, config.hold, decay), start_lr_scale=_START_SCALE,
-        final_lr_scale=max(config.final_scale, 1e-8),
-    )  # fmt: skip
-
-
-def _conclude(task: TrainingTask, parts: _Parts, settings: dict[str, Any]) -> TrainingResult:
-    journal, first = parts.journal, parts.gangs.root.rank == 0
-    kept = checkpoint.newest(task.folder) if task.checkpoints else None
+def _conclude(task: TrainingTask, parts: Parts, settings: dict[str, Any]) -> TrainingResult:
+    journal = parts.journal
+    kept = seal.newest(task.folder) if task.checkpoints else None
     where = "nothing was kept" if kept is None else f"the checkpoint of step {kept} is kept in {task.folder}"
     reached = f"step {journal.steps} of {parts.total_steps}"
     if journal.signal_number is not None and journal.steps < parts.total_steps:
@@ -274,7 +96,8 @@ def _conclude(task: TrainingTask, parts: _Parts, settings: dict[str, Any]) -> Tr
         resumed_from=parts.resumed, refused=len(journal.refused), left_out=parts.sampler.left_out,
         skipped_batches=journal.skipped_batches,
     )  # fmt: skip
-    if first and kept is not None:
-        checkpoint.publish_encoder(task.folder, kept)
+    if parts.gangs.root.rank == 0 and kept is not None:
+        seal.publish_encoder(task.folder, kept)
         write_json(task.folder / TRAINING, {"settings": settings, "result": {**asdict(result), "history": HISTORY}})
+    parts.gangs.root.barrier()  # When any rank returns, the files are there.
     return result

@@ -54,6 +54,10 @@ class Steering:
                 raise RuntimeError(f"this fairseq2 has no Trainer.{name}; install the version of the [train] extra")
         self._trainer = trainer
 
+    def release(self) -> None:
+        """Let go of the trainer: a ring of references would keep its moments in memory until Python looks for rings."""
+        self._trainer = None
+
     def before_step(self, step: int) -> None:
         """Decide what follows step ``step``."""
         assert self._trainer is not None

@@ -167,9 +167,9 @@ def _combine(minutes: float, label: str, seeds: tuple[SeedFactor, ...], logs: Ar
         return Cell(minutes=minutes, label=label, factor=math.exp(mean), low=low, high=high, seeds=seeds, reason=reason)
     above = kinds == {"above"}
     reason = (
-        "the baseline never reaches this CER with the labels it had: only a lower limit"
+        "the baseline never reaches this CER with the labels it had (lower limit only)"
         if above
-        else "the baseline's smallest budget is already as good: only an upper limit"
+        else "the baseline's smallest budget is already as good (upper limit only)"
     )
     if margin is None:
         # Without a second seed nothing is known of the spread: the limit is where the measurement was cut off.

@@ -26,9 +26,11 @@ def mel_filters(bins: int) -> Tensor:
     """
     from torchaudio.functional import melscale_fbanks  # noqa: PLC0415 - a slow import that a bundle's header never needs
 
-    filters: Tensor = melscale_fbanks(
-        _FFT_SIZE // 2 + 1, 0.0, SAMPLE_RATE_HZ / 2, bins, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
-    )
+    # A constant, also where an encoder is laid out on the meta device to count its parameters.
+    with torch.device("cpu"):
+        filters: Tensor = melscale_fbanks(
+            _FFT_SIZE // 2 + 1, 0.0, SAMPLE_RATE_HZ / 2, bins, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
+        )
     return filters
 
 

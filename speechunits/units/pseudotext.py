@@ -22,10 +22,9 @@ _RANGES = ((0xE000, 0xF8FF), (0xF0000, 0xFFFFD), (0x100000, 0x10FFFD))
 MAX_UNITS = sum(last - first + 1 for first, last in _RANGES)
 _SPECIALS = 3
 """Unknown, start and end of sentence."""
-_LINE_UNITS = 1000
-"""Training sentences are cut to this length: sentencepiece would silently leave longer ones out."""
-_MAX_BYTES = 4 * _LINE_UNITS
-"""A code point takes at most four bytes."""
+_LINE_UNITS = 30
+"""Training sentences are cut to this length. Sentencepiece silently leaves out those over its limit, and its unigram
+model finds few pieces in long ones without spaces (300 words, 500 pieces: 2.9 units a piece here, 1.3 at 1000)."""
 
 Units = Sequence[int] | NDArray[np.int64]
 
@@ -100,7 +99,7 @@ class Pseudotext:
             vocab_size=pieces, hard_vocab_limit=False, character_coverage=1.0, byte_fallback=False,
             normalization_rule_name="identity", add_dummy_prefix=False, remove_extra_whitespaces=False,
             split_by_unicode_script=False, split_by_whitespace=False, split_by_number=False,
-            max_sentence_length=_MAX_BYTES, num_threads=1, minloglevel=2,
+            max_sentence_length=4 * _LINE_UNITS, num_threads=1, minloglevel=2,
         )  # fmt: skip
         return cls(written.getvalue())
 

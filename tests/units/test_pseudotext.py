@@ -45,7 +45,7 @@ def test_long_sequences_come_back(pseudotext):
 
 def test_long_training_sequences_are_used():
     # As one line of 12 kB it would be left out, and no word would become a piece.
-    whole = np.concatenate([*sequences(), *sequences(1)])
+    whole = np.concatenate(2 * sequences())
     model = Pseudotext.fit([whole], CLUSTERS, pieces=60)
     assert len(model.encode(whole[:600])) < 300
 

@@ -1,0 +1,173 @@
+"""What a user wants recognised: files, folders and manifests; a bad one is named and never stops the rest."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal, TextIO
+
+import numpy as np
+
+from speechunits.asr.hypothesis import Hypothesis, Precision, frame_labels, make_hypothesis
+from speechunits.asr.recognizer import Recognizer, recognizer_from_bundle
+from speechunits.audio.load import Samples, load_waveform, resample
+from speechunits.audio.manifest import Recording
+from speechunits.errors import InputRefused, UsageError
+from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
+from speechunits.run import content_key, file_hash, read_json, write_json, write_text
+from speechunits.units.bundle import read_bundle
+from speechunits.units.inputs import find_inputs
+from speechunits.units.transcribe import TranscribeReport
+
+Format = Literal["text", "jsonl"]
+SUFFIX = {"text": ".txt", "jsonl": ".jsonl"}
+_RECORD = "recognize.json"
+"""Beside the texts: what made them, so that another model's are never taken for done."""
+_SHORT = f"shorter than one frame ({RECEPTIVE_FIELD / SAMPLE_RATE_HZ * 1000:g} ms): it has no text"
+_BLANK = "nothing but blanks was recognised; is it silent? If all are like this, fine-tune longer or on more labels"
+_LOADED_S = 600.0
+"""Seconds of audio in memory at a time."""
+
+
+class SpeechRecognizer:
+    """A recogniser's bundle, ready to use: ``SpeechRecognizer.load(path).recognize(recording)``."""
+
+    def __init__(self, recognizer: Recognizer, *, precision: Precision = "fp32") -> None:
+        self.recognizer = recognizer
+        self.precision = precision
+
+    @classmethod
+    def load(cls, path: Path, *, precision: Precision = "fp32") -> SpeechRecognizer:
+        """Read a bundle. Raises InputRefused if it is missing, damaged, or no recogniser."""
+        return cls(recognizer_from_bundle(*read_bundle(path, kind="recognizer")), precision=precision)
+
+    def recognize(self, path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> Hypothesis:
+        """Recognise a recording, or a segment of it. Raises InputRefused if it cannot be read."""
+        path = Path(path)
+        return self.recognize_waveform(load_waveform(path, start_s=start_s, end_s=end_s), name=path.stem)
+
+    def recognize_waveform(self, waveform: Samples, rate_hz: float = SAMPLE_RATE_HZ, *, name: str = "") -> Hypothesis:
+        """Recognise ``(T,)`` mono samples of rate ``rate_hz``."""
+        samples = resample(np.asarray(waveform, dtype=np.float32), rate_hz)
+        # Two of the longest windows at a time: a long file must not take the memory of all its windows at once.
+        labels = frame_labels(self.recognizer, [samples], batch_s=40.0, precision=self.precision)[0]
+        return make_hypothesis(self.recognizer, name, len(samples), labels)
+
+
+def transcribe_recordings(
+    recognizer: Recognizer, recordings: Sequence[Recording], *, batch_s: float = 160.0, precision: Precision = "fp32"
+) -> list[str]:
+    """Recognise whole recordings in batches of at most ``batch_s`` padded seconds; texts come in their order.
+
+    Raises
+    ------
+    InputRefused
+        If a recording cannot be read.
+    """
+    found: dict[int, str] = {}
+    # Neighbours in length share a padded length, so that batches are full.
+    order = sorted(range(len(recordings)), key=lambda index: recordings[index].duration_s)
+    for group in _groups(order, recordings):
+        waveforms = [
+            load_waveform(recordings[index].audio, start_s=recordings[index].start_s, end_s=recordings[index].end_s)
+            for index in group
+        ]
+        labels = frame_labels(recognizer, waveforms, batch_s=batch_s, precision=precision)
+        for index, waveform, path in zip(group, waveforms, labels, strict=True):
+            found[index] = make_hypothesis(recognizer, recordings[index].id, len(waveform), path).text
+    return [found[index] for index in range(len(recordings))]
+
+
+def recognize(
+    inputs: Sequence[Path],
+    model: SpeechRecognizer | Path,
+    *,
+    form: Format = "text",
+    out: Path | None = None,
+    overwrite: bool = False,
+    on_fault: Callable[[str, str], object] | None = None,
+    stream: TextIO | None = None,
+) -> TranscribeReport:
+    """Write the text of every recording among ``inputs``: audio files, folders (searched), manifests (``.tsv``).
+
+    Parameters
+    ----------
+    out
+        Folder for one file a recording, written atomically; those already there are skipped unless ``overwrite``.
+        Without it, one line a recording goes to ``stream`` (standard output): ``name<TAB>text``, or JSON.
+    on_fault
+        Called with name and reason at each refusal and warning; by default they are printed to standard error.
+
+    Raises
+    ------
+    UsageError
+        If the format is unknown, a manifest has faults, or ``out`` holds another model's texts.
+    InputRefused
+        If the bundle cannot be used.
+    """
+    if form not in SUFFIX:
+        raise UsageError(f"the format must be one of {', '.join(SUFFIX)}, but is {form!r} instead")
+    recognizer = SpeechRecognizer.load(model) if isinstance(model, Path) else model
+    if out is not None and isinstance(model, Path):
+        _claim(out, content_key(file_hash(model), form), overwrite=overwrite)
+    report = TranscribeReport()
+    tell = on_fault or _print_fault
+
+    def refuse(name: str, reason: str) -> None:
+        report.refused.append((name, reason))
+        tell(name, reason)
+
+    for item in find_inputs(inputs, refuse):
+        target = None if out is None else out / (item.name + SUFFIX[form])
+        if target is not None and target.exists() and not overwrite:
+            report.skipped.append(item.name)
+            continue
+        try:
+            waveform = load_waveform(item.audio, start_s=item.start_s, end_s=item.end_s)
+        except InputRefused as error:
+            refuse(item.name, str(error))
+            continue
+        heard = recognizer.recognize_waveform(waveform, name=item.name)
+        if heard.all_blank:
+            warning = _SHORT if len(waveform) < RECEPTIVE_FIELD else _BLANK
+            report.warnings.append((item.name, warning))
+            tell(item.name, f"warning: {warning}")
+        _write(heard, form, target, stream)
+        report.done.append(item.name)
+    return report
+
+
+def _write(heard: Hypothesis, form: Format, target: Path | None, stream: TextIO | None) -> None:
+    text = heard.text if form == "text" else heard.to_json()
+    if target is not None:
+        write_text(target, text + "\n")
+        return
+    print(f"{heard.id}\t{text}" if form == "text" else text, file=stream or sys.stdout, flush=True)
+
+
+def _claim(out: Path, key: str, *, overwrite: bool) -> None:
+    """Record in ``out`` which model and format its texts are of; refuse those of others."""
+    record = out / _RECORD
+    if record.exists() and not overwrite and read_json(record).get("key") != key:
+        raise UsageError(f"{out} holds texts of another model or format; add --overwrite, or name another folder")
+    write_json(record, {"key": key})
+
+
+def _print_fault(name: str, reason: str) -> None:
+    # The loader's reasons begin with the path already.
+    print(reason if name in reason else f"{name}: {reason}", file=sys.stderr, flush=True)
+
+
+def _groups(order: Sequence[int], recordings: Sequence[Recording]) -> Iterator[list[int]]:
+    """Part recordings into groups that are in memory together."""
+    group: list[int] = []
+    held_s = 0.0
+    for index in order:
+        if group and held_s + recordings[index].duration_s > _LOADED_S:
+            yield group
+            group, held_s = [], 0.0
+        group.append(index)
+        held_s += recordings[index].duration_s
+    if group:
+        yield group

@@ -1,0 +1,27 @@
+"""Convolutions over frames whose output for a row never depends on how many rows there are."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class FrameConvolution(nn.Conv1d):
+    """A convolution over ``(B, S, C)`` frames; the weights are those of ``nn.Conv1d``.
+
+    For one short row torch takes another convolution kernel on CPUs than for several, with other roundings. Without
+    gradients, where a row alone must equal the row in a batch bit for bit, the taps are therefore stacked and
+    multiplied.
+    """
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return ``(B, S', C')`` frames."""
+        if frames.device.type != "cpu" or torch.is_grad_enabled():
+            return super().forward(frames.transpose(1, 2)).transpose(1, 2)
+        (taps,), (stride,), (padding,) = self.kernel_size, self.stride, (int(self.padding[0]),)
+        if padding:
+            frames = F.pad(frames, (0, 0, padding, padding))
+        span = (frames.shape[1] - taps) // stride * stride + 1
+        stacked = torch.cat([frames[:, tap : tap + span : stride] for tap in range(taps)], dim=-1)
+        return F.linear(stacked, self.weight.transpose(1, 2).flatten(1), self.bias)

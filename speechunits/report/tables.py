@@ -1,0 +1,113 @@
+"""Tables, the same rows as Markdown and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from speechunits.evaluation.curves import PointSummary
+from speechunits.evaluation.reduction import ReductionTable
+from speechunits.evaluation.score import Side
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Row = Sequence[str]
+SIDES: Mapping[Side, str] = {
+    "pretrained": "pretrained",
+    "untrained": "same encoder, untrained",
+    "logmel": "small log-mel network",
+}
+QUALITY_HEADER = ("units", "K", "layer", "PNMI %", "corrected %", "with silence %", "predictable bits",
+                  "active")  # fmt: skip
+
+
+def markdown(header: Row, rows: Sequence[Row]) -> str:
+    """Return a Markdown table; the first column is text, the others are numbers."""
+    lines = [header, ["---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def rich_table(header: Row, rows: Sequence[Row], title: str = "") -> Table:
+    """Return the same table for a terminal."""
+    from rich.table import Table  # noqa: PLC0415 - only where something is shown
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(title=title or None, title_justify="left", title_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
+    """Return header and rows: a row a label budget, CER of each side in percent, the factor with its interval."""
+    sides = [side for side in SIDES if any(point.side == side for point in table.points)]
+    points = {(point.side, point.label): point for point in table.points}
+    labels = sorted({(point.minutes, point.label) for point in table.points})
+    # "all" may hold slightly different minutes on the two sides: one row all the same.
+    labels = [item for index, item in enumerate(labels) if item[1] not in [other[1] for other in labels[:index]]]
+    chosen = dict(table.baseline.chosen)
+    cells = {cell.label: cell for cell in table.cells}
+    rows: list[Row] = []
+    for minutes, label in labels:
+        row = [f"all ({minutes:.0f} min)" if label == "all" else f"{label} min"]
+        for side in sides:
+            text = _cer(points.get((side, label)))
+            row.append(f"{text} *" if chosen.get(label) == side and len(sides) > 2 else text)
+        row.append(str(cells[label]) if label in cells else "")
+        rows.append(row)
+    return ("labels", *(f"CER %, {SIDES[side]}" for side in sides), "times fewer labels (95 %)"), rows
+
+
+def reduction_markdown(table: ReductionTable) -> str:
+    """Return the table, its legend, and the result in one sentence."""
+    header, rows = reduction_rows(table)
+    lines = [markdown(header, rows), ""]
+    if any("*" in cell for row in rows for cell in row):
+        lines.append("\\* the baseline at this budget: the better one on `tune`.")
+    lines.append("CER: mean over seeds, lowest and highest in brackets. No language model.")
+    lines += [f"Note: {note}." for note in table.notes]
+    lines += [f"{cell.label} min: {cell.reason}." for cell in table.cells if cell.reason and cell is not table.headline]
+    lines += ["", f"**Result: {table.statement}.**", ""]
+    return "\n".join(lines)
+
+
+def quality_rows(quality: Mapping[str, Mapping[str, Any]]) -> list[Row]:
+    """Return a row for each measured units bundle (name to the measures of ``evaluate units``); missing ones are –."""
+    rows: list[Row] = []
+    for name, measured in quality.items():
+        clean = measured.get("without_silence") or {}
+        full = measured.get("with_silence") or {}
+        rows.append(
+            (
+                name,
+                _text(measured.get("clusters"), "{}"),
+                _text(measured.get("layer"), "{}"),
+                _text(clean.get("pnmi"), "{:.1%}"),
+                _text(clean.get("pnmi_corrected"), "{:.1%}"),
+                _text(full.get("pnmi"), "{:.1%}"),
+                _text(measured.get("predictable_bits_a_frame"), "{:.2f}"),
+                _text(measured.get("active"), "{}"),
+            )
+        )
+    return rows
+
+
+def quality_markdown(quality: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the Markdown table of :func:`quality_rows`."""
+    return markdown(QUALITY_HEADER, quality_rows(quality))
+
+
+def _cer(point: PointSummary | None) -> str:
+    if point is None:
+        return "–"
+    text = f"{100 * point.cer:.1f}"
+    if len(point.cers) > 1:
+        text += f" ({100 * min(point.cers):.0f}–{100 * max(point.cers):.0f})"
+    return f"{text}, {point.all_blank} all-blank" if point.all_blank else text
+
+
+def _text(value: object, form: str) -> str:
+    return "–" if value is None else form.format(value).removesuffix("%")

@@ -1,0 +1,145 @@
+"""Any audio file as 16 kHz mono samples; every bad input refused with a reason."""
+
+import numpy as np
+import pytest
+import soundfile
+from tests.reference.audio import sine, tone_hz
+
+from speechunits.audio.load import load_waveform, printable, probe, verify
+from speechunits.errors import InputRefused
+
+RATE = 16_000
+FORMATS = {"wav": {}, "flac": {}, "ogg": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {}, "aiff": {}}
+
+
+def write(path, samples, rate=RATE, **options):
+    soundfile.write(path, np.asarray(samples), rate, **options)
+    return path
+
+
+def refused(path, cause):
+    for read in (load_waveform, verify):
+        with pytest.raises(InputRefused, match=cause) as caught:
+            read(path)
+        assert path.name in str(caught.value)
+        assert ";" in str(caught.value), "a cause, then a remedy"
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000])
+def test_any_rate_becomes_16_khz(tmp_path, rate):
+    samples = load_waveform(write(tmp_path / "x.wav", sine(440, 1.0, rate), rate))
+    assert samples.dtype == np.float32
+    assert abs(len(samples) - RATE) <= 1
+    middle = slice(2000, 14_000)
+    np.testing.assert_allclose(samples[middle], sine(440, 1.0, RATE)[middle], atol=2e-3)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_format_is_decoded(tmp_path, suffix):
+    path = write(tmp_path / f"x.{suffix}", sine(440, 1.0, RATE), **FORMATS[suffix])
+    samples = load_waveform(path)
+    assert abs(len(samples) - RATE) <= 1
+    assert abs(tone_hz(samples, RATE) - 440) < 3
+    assert abs(probe(path).duration_s - 1.0) < 0.01
+    assert verify(path).duration_s == pytest.approx(1.0, abs=0.01)
+
+
+def test_stereo_is_averaged(tmp_path):
+    left, right = sine(440, 0.5, RATE), sine(700, 0.5, RATE)
+    samples = load_waveform(write(tmp_path / "x.wav", np.stack([left, right], 1)))
+    np.testing.assert_allclose(samples, (left + right) / 2, atol=1e-4)
+    assert probe(tmp_path / "x.wav").channels == 2
+
+
+def test_24_bit_keeps_its_precision(tmp_path):
+    quiet = 1e-5 * sine(440, 0.5, RATE)
+    samples = load_waveform(write(tmp_path / "x.wav", quiet, subtype="PCM_24"))
+    np.testing.assert_allclose(samples, quiet, atol=2e-7)
+
+
+@pytest.mark.parametrize("count", [1, 399])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 48_000])
+def test_very_short_recordings_are_accepted(tmp_path, count, rate):
+    samples = load_waveform(write(tmp_path / "x.wav", np.full(count, 0.1), rate))
+    assert 1 <= len(samples) <= max(1, round(count * RATE / rate) + 1)
+
+
+def test_silence_is_accepted(tmp_path):
+    assert not load_waveform(write(tmp_path / "x.wav", np.zeros(RATE))).any()
+
+
+@pytest.mark.parametrize("rate", [16_000, 22_050, 44_100, 48_000])
+def test_a_segment_is_the_same_as_that_part_of_the_whole(tmp_path, rate):
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * rate)
+    path = write(tmp_path / "x.wav", noise, rate, subtype="FLOAT")
+    whole, part = load_waveform(path), load_waveform(path, start_s=1.03, end_s=2.2107)
+    assert len(part) == round(2.2107 * RATE) - round(1.03 * RATE)
+    np.testing.assert_allclose(part, whole[round(1.03 * RATE) : round(2.2107 * RATE)], atol=1e-3)
+    np.testing.assert_allclose(load_waveform(path, start_s=2.5), whole[round(2.5 * RATE) :], atol=1e-3)
+
+
+@pytest.mark.parametrize(("start_s", "end_s"), [(0.5, 1.2), (0.9, 0.5), (2.0, None), (-1.0, 0.5)])
+def test_a_segment_outside_the_recording_is_refused(tmp_path, start_s, end_s):
+    path = write(tmp_path / "x.wav", np.zeros(RATE))
+    with pytest.raises(InputRefused, match="segment"):
+        load_waveform(path, start_s=start_s, end_s=end_s)
+
+
+def test_missing(tmp_path):
+    refused(tmp_path / "none.wav", "missing")
+
+
+def test_folder(tmp_path):
+    refused(tmp_path, "not a file")
+
+
+def test_empty(tmp_path):
+    (tmp_path / "x.wav").touch()
+    refused(tmp_path / "x.wav", "empty")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3", "raw"])
+def test_text_with_the_name_of_audio(tmp_path, suffix):
+    path = tmp_path / f"x.{suffix}"
+    path.write_text("this is a letter, not a recording\n" * 100)
+    refused(path, "not audio|truncated")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3"])
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+def test_truncated(tmp_path, suffix, share):
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * 48_000)
+    path = write(tmp_path / f"x.{suffix}", noise, 48_000, **FORMATS[suffix])
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+    refused(path, "truncated|not audio")
+
+
+def test_a_wav_file_of_unknown_length_is_not_truncated(tmp_path):
+    path = write(tmp_path / "x.wav", sine(440, 0.5, RATE))
+    data = bytearray(path.read_bytes())
+    where = data.index(b"data") + 4
+    data[where : where + 4] = b"\xff\xff\xff\xff"
+    path.write_bytes(data)
+    assert len(load_waveform(path)) == RATE // 2
+
+
+def test_no_samples(tmp_path):
+    refused(write(tmp_path / "x.wav", np.zeros(0)), "0 samples")
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_nan_and_infinity(tmp_path, bad, channels):
+    samples = np.zeros((RATE, channels), np.float32)
+    samples[7_000] = bad
+    samples[7_000, -1] = -bad
+    refused(write(tmp_path / "x.wav", samples, subtype="FLOAT"), "NaN or infinite")
+
+
+def test_spaces_and_letters_of_any_script_in_a_name(tmp_path):
+    assert len(load_waveform(write(tmp_path / "my tapé 音.wav", np.zeros(800)))) == 800
+
+
+def test_names_are_printable_on_one_line():
+    assert printable(b"a\xffb.wav".decode("utf-8", "surrogateescape")) == "a\\udcffb.wav"
+    assert printable("a\tb\nc é") == "a\\tb\\nc é"

@@ -1,0 +1,98 @@
+"""A folder of mixed files: every fault named, the rest taken."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechunits.audio.manifest import read_manifest, write_manifest
+from speechunits.audio.scan import scan
+from speechunits.errors import UsageError
+
+
+def sound(path, rate=16_000, seconds=0.5, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, int(seconds * rate)), rate, **options)
+    return path
+
+
+def test_mixed_formats_with_speakers_and_texts(tmp_path):
+    sound(tmp_path / "ann" / "a b.wav")
+    sound(tmp_path / "ann" / "deep" / "c.FLAC", 44_100, format="FLAC")
+    sound(tmp_path / "bob" / "d.mp3", 48_000)
+    sound(tmp_path / "bob" / "e.opus", 48_000, format="OGG", subtype="OPUS")
+    sound(tmp_path / "bob" / "f.ogg", 22_050)
+    (tmp_path / "ann" / "a b.txt").write_text("two\n words ")
+    (tmp_path / "bob" / "notes.pdf").write_text("no audio")
+    shares = []
+    found = scan(tmp_path, on_progress=lambda share, note: shares.append(share))
+    assert found.faults == []
+    assert [(r.id, r.speaker, r.text) for r in found.recordings] == [
+        ("a b", "ann", "two words"), ("c", "ann", None), ("d", "bob", None), ("e", "bob", None), ("f", "bob", None),
+    ]  # fmt: skip
+    assert all(abs(r.duration_s - 0.5) < 0.05 for r in found.recordings)
+    assert sum(shares) == pytest.approx(1)
+    write_manifest(tmp_path / "m.tsv", found.recordings)
+    assert [r.audio for r in read_manifest(tmp_path / "m.tsv")] == [r.audio for r in found.recordings]
+
+
+def test_every_fault_is_named_with_its_remedy(tmp_path):
+    good = sound(tmp_path / "good one.wav")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "letter.wav").write_text("dear all, " * 100)
+    (tmp_path / "cut.wav").write_bytes(good.read_bytes()[:1000])
+    sound(tmp_path / "none.wav", seconds=0)
+    soundfile.write(tmp_path / "nan.wav", np.full(800, np.nan, np.float32), 16_000, subtype="FLOAT")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/bad\xff.wav")).write_bytes(good.read_bytes())
+    (tmp_path / "tab\tbed.wav").write_bytes(good.read_bytes())
+    (tmp_path / "line\nfeed.wav").write_bytes(good.read_bytes())
+    (tmp_path / "good one.txt").write_bytes(b"\xff\xfe\xff")
+    found = scan(tmp_path)
+    assert [(r.id, r.text) for r in found.recordings] == [("good one", None)]
+    reasons = {fault.path: fault.reason for fault in found.faults}
+    for path, reason in {
+        "bad\\udcff.wav": "not valid UTF-8", "tab\\tbed.wav": "tab or a newline", "line\\nfeed.wav": "tab or a newline",
+        "empty.wav": "empty", "letter.wav": "not audio", "cut.wav": "truncated", "none.wav": "0 samples",
+        "nan.wav": "NaN", "good one.txt": "not UTF-8",
+    }.items():  # fmt: skip
+        assert reason in reasons.pop(path)
+    assert reasons == {}
+    for fault in found.faults:
+        assert ";" in fault.reason
+        str(fault).encode("utf-8")
+        assert "\n" not in str(fault)
+
+
+def test_repeated_names_are_told_apart_by_their_folders(tmp_path):
+    for name in ("x/1.wav", "y/1.wav", "y/2.wav", "y/2.flac"):
+        sound(tmp_path / name)
+    found = scan(tmp_path)
+    assert [r.id for r in found.recordings] == ["x_1", "y_1", "y_2"]
+    (fault,) = found.faults
+    assert (fault.path, "y/2.flac" in fault.reason) == ("y/2.wav", True)
+
+
+def test_folders_named_after_splits(tmp_path):
+    for name in ("train/s1/a.wav", "train/s2/b.wav", "dev/s3/c.wav"):
+        sound(tmp_path / name)
+    assert [(r.split, r.speaker) for r in scan(tmp_path).recordings] == [
+        ("dev", "s3"),
+        ("train", "s1"),
+        ("train", "s2"),
+    ]
+
+
+def test_labels_in_a_folder_of_their_own(tmp_path):
+    sound(tmp_path / "audio" / "s" / "a.wav")
+    (tmp_path / "labels" / "s").mkdir(parents=True)
+    (tmp_path / "labels" / "s" / "a.txt").write_text("e\u0301")
+    assert scan(tmp_path / "audio", labels=tmp_path / "labels").recordings[0].text == "é"
+
+
+def test_nothing_to_scan(tmp_path):
+    with pytest.raises(UsageError, match="no audio"):
+        scan(tmp_path)
+    with pytest.raises(UsageError, match="must be a folder"):
+        scan(tmp_path / "none")

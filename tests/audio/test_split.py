@@ -1,0 +1,127 @@
+"""Splits, tune and label lists by the protocol."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.reference.audio import largest_proportion_error_s
+
+from speechunits.audio.manifest import Recording
+from speechunits.audio.split import cut_tune, label_list, split
+from speechunits.errors import UsageError
+
+
+def corpus(durations, speakers=4, texts=10_000, split_name=None):
+    return [
+        Recording(id=f"r{i:05d}", audio=Path(f"/r{i}.wav"), duration_s=seconds, speaker=f"s{i * 7 % speakers}",
+                  split=split_name, text=f"text {i % texts}")
+        for i, seconds in enumerate(durations)
+    ]  # fmt: skip
+
+
+rows = st.lists(st.floats(0.5, 15), min_size=3, max_size=120)
+
+
+def total_s(recordings, name=None):
+    return sum(r.duration_s for r in recordings if name is None or r.split == name)
+
+
+@given(durations=rows, speakers=st.integers(1, 12), seed=st.integers(0, 5))
+def test_every_recording_is_in_one_split_and_none_is_empty(durations, speakers, seed):
+    recordings = corpus(durations, speakers)
+    done, warnings = split(recordings, seed)
+    assert [replace(r, split=None) for r in done] == recordings
+    assert {r.split for r in done} == {"train", "dev", "test"}
+    by_speaker = len({r.speaker for r in recordings}) >= 6
+    assert bool(warnings) != by_speaker
+    if by_speaker:
+        assert all(len({r.split for r in done if r.speaker == name}) == 1 for name in {r.speaker for r in done})
+    shuffled, _ = split(recordings[::-1], seed)
+    assert shuffled == done[::-1]
+
+
+@pytest.mark.parametrize("speakers", [2, 60])
+def test_split_shares(speakers):
+    done, _ = split(corpus([1 + i % 7 for i in range(2000)], speakers), 0)
+    for name, share in (("train", 0.8), ("dev", 0.1), ("test", 0.1)):
+        assert total_s(done, name) / total_s(done) == pytest.approx(share, abs=0.01)
+    assert split(corpus([1.0] * 50), 0)[0] != split(corpus([1.0] * 50), 1)[0]
+
+
+def test_given_splits_are_kept_and_half_given_ones_refused():
+    recordings = corpus([1.0] * 5, split_name="dev")
+    assert split(recordings, 0) == (recordings, [])
+    with pytest.raises(UsageError, match="1 of 5"):
+        split([replace(recordings[0], split=None), *recordings[1:]], 0)
+    few, warnings = split(corpus([1.0, 2.0]), 0)
+    assert ([r.split for r in few], len(warnings)) == (["train", "train"], 1)
+
+
+@given(durations=rows, speakers=st.integers(1, 5), texts=st.integers(2, 80), seed=st.integers(0, 3))
+def test_tune_shares_no_text_with_the_rest(durations, speakers, texts, seed):
+    recordings = corpus(durations, speakers, texts, "train")
+    recordings[0] = replace(recordings[0], split="dev")
+    done = cut_tune(recordings, seed)
+    tune = {r.text for r in done if r.split == "tune"}
+    assert tune.isdisjoint(r.text for r in done if r.split != "tune")
+    assert any(r.split == "train" for r in done)
+    assert cut_tune(recordings[::-1], seed) == done[::-1]
+    assert cut_tune(done, seed + 1) == done if tune else True
+    groups = Counter()
+    for r in done:
+        groups[r.text] += r.duration_s
+    whole_s = total_s([r for r in recordings if r.split == "train"])
+    assert total_s(done, "tune") <= max(min(0.05 * whole_s, 300), min(groups.values()) + 1e-6) or len(tune) == 1
+
+
+@pytest.mark.parametrize(("count", "expected_s"), [(400, 100), (4000, 300)])
+def test_tune_is_5_percent_at_most_5_minutes_in_proportion(count, expected_s):
+    done = cut_tune(corpus([3.0 + i % 5 for i in range(count)], 8, split_name="train"), 0)
+    tune = [r for r in done if r.split == "tune"]
+    assert expected_s - 8 <= total_s(tune) <= expected_s
+    for name in {r.speaker for r in done}:
+        share = total_s([r for r in done if r.speaker == name]) / total_s(done)
+        assert abs(total_s([r for r in tune if r.speaker == name]) - share * total_s(tune)) <= 2 * 7
+
+
+def test_tune_without_texts_is_by_recording():
+    done = cut_tune([replace(r, text=None) for r in corpus([2.0] * 200, split_name="train")], 0)
+    assert sum(r.split == "tune" for r in done) == 10
+
+
+@given(
+    durations=rows,
+    speakers=st.integers(1, 6),
+    seed=st.integers(0, 4),
+    budgets=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+)
+def test_label_lists_are_nested_and_just_reach_their_budget(durations, speakers, seed, budgets):
+    recordings = corpus(durations, speakers, split_name="train")
+    whole = label_list(recordings, None, seed)
+    assert sorted(r.id for r in whole) == sorted(r.id for r in recordings)
+    small_min, large_min = (share * 0.999 * total_s(recordings) / 60 + 1e-4 for share in sorted(budgets))
+    small, large = (label_list(recordings, minutes, seed) for minutes in (small_min, large_min))
+    assert small == large[: len(small)] == whole[: len(small)]
+    assert total_s(small) >= 60 * small_min - 1e-6
+    assert total_s(small[:-1]) < 60 * small_min
+    assert label_list(recordings[::-1], small_min, seed) == small
+
+
+@given(durations=rows, speakers=st.integers(1, 6), seed=st.integers(0, 4))
+def test_label_lists_hold_speakers_in_proportion(durations, speakers, seed):
+    whole = label_list(corpus(durations, speakers, split_name="train"), None, seed)
+    pairs = [(r.speaker, r.duration_s) for r in whole]
+    assert largest_proportion_error_s(pairs) <= (speakers + 1) * max(durations)
+
+
+def test_label_lists_differ_by_seed_and_leave_tune_and_untranscribed_out():
+    recordings = corpus([2.0] * 300, split_name="train")
+    recordings[0] = replace(recordings[0], split="tune")
+    recordings[1] = replace(recordings[1], text=None)
+    assert {r.id for r in recordings} - {r.id for r in label_list(recordings, None, 0)} == {"r00000", "r00001"}
+    assert label_list(recordings, 1, 0) != label_list(recordings, 1, 1)
+    with pytest.raises(UsageError, match="there are 9.9 min"):
+        label_list(recordings, 10, 0)

@@ -1,0 +1,83 @@
+"""Two ranks under torchrun train as one process does: DDP and FSDP2, resumed, stopped, in a row."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from speechunits.units.bundle import read_bundle
+from tests.engine.tiny import TinyLearner, make_corpus, run, weights
+
+SCRIPT = Path(__file__).with_name("ranks.py")
+
+
+def launch(folder, mode, parallel):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
+    root = str(SCRIPT.parents[2])
+    done = subprocess.run(
+        [*command, str(folder), mode, parallel], capture_output=True, text=True, check=False, timeout=300,
+        env={**__import__("os").environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")], done.stderr
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same training in one process that accumulates two batches: the same global batch."""
+    folder = tmp_path_factory.mktemp("alone")
+    corpus = make_corpus(folder / "corpus")
+    held_out = make_corpus(folder / "held_out", 3, seed=1, prefix="h")
+    learner = TinyLearner()
+    result = run(learner, folder / "run", corpus, held_out, engine={"accumulate": 2, "threads": 1})
+    losses = [json.loads(line) for line in result.history.read_text().splitlines()]
+    return weights(learner), result, losses
+
+
+def agree(folder, alone):
+    expected, result, losses = alone
+    tensors, _ = read_bundle(folder / "run" / "encoder.safetensors", "encoder")
+    assert tensors.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(tensors[name], value, rtol=1e-4, atol=1e-6)
+    rows = [json.loads(line) for line in (folder / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["step"] == 1
+    first = next(row for row in losses if row["kind"] == "train")
+    assert rows[0]["loss"] == pytest.approx(first["loss"], rel=1e-6)
+    assert rows[0]["grad_norm"] == pytest.approx(first["grad_norm"], rel=1e-5)
+    assert rows[-1]["audio_hours"] == pytest.approx(result.audio_hours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_equal_one_process_at_the_same_global_batch(tmp_path, alone, parallel):
+    reports, stderr = launch(tmp_path, "whole", parallel)
+    agree(tmp_path, alone)
+    assert {report["steps"] for report in reports} == {12}
+    for report in reports:
+        assert report["held_out"] == pytest.approx(alone[1].held_out, rel=1e-4)
+    assert "x real time" in stderr
+    shards = list((tmp_path / "run" / "checkpoints" / "step_12" / "model").rglob("*.pt"))
+    assert len(shards) == (2 if parallel == "fsdp" else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_signal_to_one_rank_stops_all_and_all_resume(tmp_path, alone, parallel):
+    reports, _ = launch(tmp_path, "interrupted", parallel)
+    messages = [report["interrupted"] for report in reports if "interrupted" in report]
+    results = [report for report in reports if "steps" in report]
+    assert len(messages) == len(results) == 2
+    assert len({message.split(";")[0] for message in messages}) == 1
+    assert {report["resumed_from"] for report in results} == {6}
+    agree(tmp_path, alone)
+
+
+@pytest.mark.slow
+def test_a_rank_without_held_out_speech_joins_in(tmp_path):
+    reports, _ = launch(tmp_path, "uneven", "ddp")
+    assert len(reports) == 2
+    assert reports[0]["held_out"] == reports[1]["held_out"]

@@ -1,0 +1,127 @@
+"""How a training ends before its time: signals, losses that are not finite, collapse, a full disk."""
+
+import errno
+import os
+import signal
+
+import pytest
+import torch
+
+from speechunits.engine import seal
+from speechunits.engine.native import prepare_fairseq2
+from speechunits.errors import Interrupted, TrainingStopped
+from tests.engine.tiny import TinyLearner, make_corpus, run, same, weights
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.fixture(scope="module")
+def held_out(tmp_path_factory):
+    return make_corpus(tmp_path_factory.mktemp("held_out"), 3, seed=1, prefix="h")
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, corpus):
+    learner = TinyLearner()
+    run(learner, tmp_path_factory.mktemp("uninterrupted"), corpus)
+    return weights(learner)
+
+
+def at_batch(number, action):
+    """Return a fault that acts in the forward pass of one batch."""
+    seen = []
+
+    def fault(batch):
+        seen.append(batch)
+        return action() if len(seen) == number else 1.0
+
+    return fault
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_the_same_command_resumes(tmp_path, corpus, held_out, uninterrupted, number):
+    before = signal.getsignal(number)
+    learner = TinyLearner()
+    learner.fault = at_batch(5, lambda: os.kill(os.getpid(), number) or 1.0)
+    with pytest.raises(Interrupted, match=f"stopped by {number.name} after step . of 12") as stopped:
+        run(learner, tmp_path, corpus, held_out)
+    assert stopped.value.exit_code == 128 + number
+    assert signal.getsignal(number) == before
+    assert len(learner.batches) <= 7
+    assert seal.newest(tmp_path) == len(learner.batches)
+    resumed = TinyLearner(seed=1)
+    result = run(resumed, tmp_path, corpus, held_out)
+    assert (result.resumed_from, result.steps) == (len(learner.batches), 12)
+    assert same(weights(resumed), uninterrupted)
+    steps = [int(line.split('"step": ')[1].split(",")[0]) for line in result.history.read_text().splitlines()]
+    assert steps == sorted(steps)
+
+
+def test_a_second_signal_acts_at_once(tmp_path, corpus):
+    learner = TinyLearner()
+    kill = lambda: os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    learner.fault = at_batch(3, lambda: kill() or kill() or 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        run(learner, tmp_path, corpus)
+
+
+def test_a_loss_that_is_not_finite_is_skipped_named_and_counted(tmp_path, corpus, capfd):
+    learner = TinyLearner()
+    states = []
+    learner.fault = at_batch(3, lambda: states.append(weights(learner)) or float("nan"))
+    result = run(learner, tmp_path, corpus)
+    assert result.skipped_batches == 1
+    assert result.steps == 12
+    assert all(torch.isfinite(value).all() for value in weights(learner).values())
+    assert "\n".join(learner.batches[2].ids[:1]) in capfd.readouterr().err
+    rows = result.history.read_text().splitlines()
+    assert '"skipped_batches": 1' in rows[-1]
+    assert "NaN" not in "".join(rows)
+
+
+def test_losses_that_stay_wrong_stop_it(tmp_path, corpus):
+    learner = TinyLearner()
+    learner.fault = lambda batch: float("inf") if len(learner.batches) > 5 else 1.0
+    with pytest.raises(TrainingStopped, match=r"5 steps in a row.*precision=fp32") as stopped:
+        run(learner, tmp_path, corpus)
+    assert stopped.value.exit_code == 3
+    assert seal.settle(tmp_path) == 8
+    assert all(torch.isfinite(value).all() for value in weights(learner).values())
+
+
+def test_collapse_is_named_after_three_evaluations_past_the_start(tmp_path, corpus, held_out):
+    learner = TinyLearner()
+    learner.collapsed = True
+    with pytest.raises(TrainingStopped, match=r"collapsed by step 10 of 20: perplexity 1\.00") as stopped:
+        # Evaluations after every second step; those up to step 4 (20 %) are forgiven.
+        run(learner, tmp_path, corpus, held_out, steps=20, engine={"held_out_evaluations": 10})
+    assert stopped.value.exit_code == 3
+    assert seal.settle(tmp_path) == 10
+    healthy = TinyLearner()
+    run(healthy, tmp_path / "healthy", corpus, held_out, steps=20, engine={"held_out_evaluations": 10})
+    assert len(healthy.batches) == 20
+
+
+def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, corpus, monkeypatch, uninterrupted):
+    prepare_fairseq2()
+    from speechunits.engine import checkpoint
+
+    dump, saved = checkpoint._Dumper.dump, []
+
+    def full(self, data, file, options=None):
+        saved.append(file)
+        if len(saved) > 6:  # The second checkpoint, its third file.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(file))
+        dump(self, data, file, options)
+
+    monkeypatch.setattr(checkpoint._Dumper, "dump", full)
+    with pytest.raises(TrainingStopped, match=r"No space left on device.*the one of step 4 is kept"):
+        run(TinyLearner(), tmp_path, corpus)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step_4"]
+    monkeypatch.undo()
+    resumed = TinyLearner(seed=1)
+    assert run(resumed, tmp_path, corpus).resumed_from == 4
+    assert same(weights(resumed), uninterrupted)

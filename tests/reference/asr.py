@@ -1,0 +1,32 @@
+"""Slow oracles of CTC, written from Graves et al. 2006."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+
+def collapse(path) -> tuple[int, ...]:
+    """The map B: merge repeats, then drop blanks (0)."""
+    merged = [symbol for index, symbol in enumerate(path) if index == 0 or path[index - 1] != symbol]
+    return tuple(symbol for symbol in merged if symbol)
+
+
+def ctc_negative_log_likelihood(log_probabilities, tokens) -> float:
+    """−ln Σ p(path) over every path that B maps to ``tokens``: all V^S of them."""
+    frames, symbols = len(log_probabilities), len(log_probabilities[0])
+    total = sum(
+        math.exp(sum(log_probabilities[frame][symbol] for frame, symbol in enumerate(path)))
+        for path in itertools.product(range(symbols), repeat=frames)
+        if collapse(path) == tuple(tokens)
+    )
+    return -math.log(total) if total else math.inf
+
+
+def fewest_frames(tokens) -> int:
+    """Lengthen a path until B can map one to ``tokens``."""
+    symbols = sorted({0, *tokens})
+    for frames in range(2 * len(tokens) + 1):
+        if any(collapse(path) == tuple(tokens) for path in itertools.product(symbols, repeat=frames)):
+            return frames
+    raise AssertionError(tokens)

@@ -1,0 +1,159 @@
+"""Transcription: every input is done, skipped or refused by name, and none stops the others."""
+
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+import soundfile
+from praatio import textgrid
+
+from speechunits.audio.manifest import write_manifest
+from speechunits.errors import InputRefused, UsageError
+from speechunits.units.formats import from_json, from_text
+from speechunits.units.pseudotext import Pseudotext
+from speechunits.units.sequence import merged
+from speechunits.units.transcribe import transcribe
+from tests.units.conftest import noise
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Return a folder of good and bad recordings."""
+    place = tmp_path / "in"
+    (place / "sub dir").mkdir(parents=True)
+    soundfile.write(place / "good.wav", noise(20_000), 16_000)
+    soundfile.write(place / "sub dir" / "stéréo.flac", np.stack([noise(50_000, 1)] * 2, axis=1), 44_100)
+    soundfile.write(place / "short.wav", noise(399), 16_000)
+    soundfile.write(place / "one.wav", noise(1), 16_000)
+    soundfile.write(place / "silent.wav", np.zeros(8_000), 16_000)
+    soundfile.write(place / "nan.wav", np.full(8_000, np.nan), 16_000, subtype="FLOAT")
+    (place / "empty.wav").touch()
+    (place / "text.wav").write_text("this is no audio")
+    soundfile.write(place / "none.wav", np.zeros(0), 16_000)
+    (place / "cut.wav").write_bytes((place / "good.wav").read_bytes()[:9_000])
+    (place / "tab\there.wav").write_bytes((place / "good.wav").read_bytes())
+    (place / "notes.txt").write_text("not audio, not looked at")
+    return place
+
+
+def names(pairs):
+    return sorted(name for name, _ in pairs)
+
+
+def test_a_bad_file_is_named_and_never_stops_the_rest(folder, units, tmp_path):
+    told = []
+    out = tmp_path / "out"
+    report = transcribe([folder], units, out=out, on_fault=lambda name, reason: told.append((name, reason)))
+    assert sorted(report.done) == ["good", "one", "short", "silent", "sub dir/stéréo"]
+    assert names(report.refused) == ["cut", "empty", "nan", "none", "tab\\there", "text"]
+    assert names(report.warnings) == ["one", "short"]
+    assert names(told) == names([*report.refused, *report.warnings])
+    assert (out / "short.txt").read_text() == "\n"
+    assert (out / "sub dir" / "stéréo.txt").exists()
+    waveform, _ = soundfile.read(folder / "good.wav", dtype="float32")
+    assert from_text((out / "good.txt").read_text()).tolist() == merged(units.units(waveform)).tolist()
+    assert not list(out.rglob("*.part*"))
+
+
+def test_names_that_are_not_utf8_are_refused(folder, units, tmp_path):
+    try:
+        (folder / os.fsdecode(b"caf\xe9.wav")).write_bytes((folder / "good.wav").read_bytes())
+    except OSError:
+        pytest.fail("this file system cannot hold the name that the test needs")
+    report = transcribe([folder], units, out=tmp_path / "out", on_fault=lambda *_: None)
+    assert "caf\\udce9" in names(report.refused)
+    assert "good" in report.done
+
+
+def test_what_is_done_is_skipped_unless_overwritten(folder, units, tmp_path):
+    out = tmp_path / "out"
+    first = transcribe([folder], units, out=out, on_fault=lambda *_: None)
+    (out / "silent.txt").unlink()
+    (out / "good.txt").write_text("kept\n")
+    second = transcribe([folder], units, out=out, on_fault=lambda *_: None)
+    assert second.done == ["silent"]
+    assert sorted(second.skipped) == sorted(set(first.done) - {"silent"})
+    assert (out / "good.txt").read_text() == "kept\n"
+    third = transcribe([folder], units, out=out, overwrite=True, on_fault=lambda *_: None)
+    assert sorted(third.done) == sorted(first.done)
+    assert (out / "good.txt").read_text() != "kept\n"
+
+
+def test_another_models_transcripts_are_not_taken_for_done(folder, units, tmp_path):
+    out = tmp_path / "out"
+    transcribe([folder / "good.wav"], units, out=out)
+    with pytest.raises(UsageError, match="another model, format or option"):
+        transcribe([folder / "good.wav"], units, out=out, frames=True)
+    transcribe([folder / "good.wav"], units, out=out, frames=True, overwrite=True)
+    assert len(from_text((out / "good.txt").read_text())) == 62
+
+
+def test_without_a_folder_lines_go_to_the_stream(folder, units):
+    stream = io.StringIO()
+    inputs = [folder / name for name in ("good.wav", "short.wav", "gone.wav")]
+    report = transcribe(inputs, units, stream=stream, frames=True, on_fault=lambda *_: None)
+    good, short = stream.getvalue().splitlines()
+    assert good.startswith("good\t")
+    assert len(good.split("\t")[1].split()) == 62
+    assert short == "short\t"
+    assert names(report.refused) == ["gone"]
+
+
+def test_faults_are_printed_by_default(folder, units, capsys):
+    transcribe([folder / "text.wav", folder / "one.wav"], units)
+    printed = capsys.readouterr()
+    assert printed.out == "one\t\n"
+    assert "text.wav" in printed.err
+    assert "one: warning: shorter than one frame (25 ms)" in printed.err
+
+
+def test_manifests_with_segments_are_read(units, corpus, tmp_path):
+    write_manifest(tmp_path / "m.tsv", corpus[:2])
+    lines = (tmp_path / "m.tsv").read_text().splitlines()
+    rows = [lines[0] + "\tstart\tend", *(line + "\t\t" for line in lines[1:])]
+    rows += [lines[1].replace("take0", "part", 1) + "\t0.1\t0.3", lines[1].replace("take0", "../out", 1) + "\t\t"]
+    (tmp_path / "m.tsv").write_text("\n".join(rows) + "\n")
+    stream = io.StringIO()
+    report = transcribe([tmp_path / "m.tsv"], units, form="jsonl", stream=stream, on_fault=lambda *_: None)
+    found = [from_json(line) for line in stream.getvalue().splitlines()]
+    assert [transcript.id for transcript in found] == ["take0", "take1", "part"]
+    assert [transcript.duration_s for transcript in found] == [0.5, 1.0, 0.2]
+    assert names(report.refused) == ["../out"]
+
+
+def test_equal_names_are_told_apart_by_suffix(units, tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(4_000), 16_000)
+    soundfile.write(tmp_path / "a.flac", noise(4_000), 16_000)
+    report = transcribe([tmp_path, tmp_path / "a.wav"], units, out=tmp_path / "out", on_fault=lambda *_: None)
+    assert sorted(report.done) == ["a.flac", "a.wav"]
+    assert names(report.refused) == ["a.wav"]
+
+
+def test_every_format_is_a_file(folder, units, tmp_path):
+    model = Pseudotext.fit([[1, 2, 3] * 20], 12, pieces=20)
+    with_model = units.with_pseudotext(model)
+    for form in ("text", "jsonl", "textgrid"):
+        transcribe([folder / "good.wav", folder / "one.wav"], with_model, out=tmp_path / form, form=form, pieces=True,
+                   on_fault=lambda *_: None)  # fmt: skip
+    value = json.loads((tmp_path / "jsonl" / "good.jsonl").read_text())
+    assert model.decode((tmp_path / "text" / "good.txt").read_text().split()) == value["units"]
+    grid = textgrid.openTextgrid(str(tmp_path / "textgrid" / "good.TextGrid"), includeEmptyIntervals=True)
+    assert [int(entry.label) for entry in grid.getTier("units").entries] == value["units"]
+    assert grid.maxTimestamp == 1.25
+    assert textgrid.openTextgrid(str(tmp_path / "textgrid" / "one.TextGrid"), includeEmptyIntervals=True).tierNames
+
+
+def test_wrong_requests_are_errors(folder, units, encoder_bundle, tmp_path):
+    with pytest.raises(UsageError, match="folder for them with -o"):
+        transcribe([folder], units, form="textgrid")
+    with pytest.raises(UsageError, match="the format must be one of"):
+        transcribe([folder], units, form="midi")
+    with pytest.raises(UsageError, match="no pseudo-text model"):
+        transcribe([folder], units, pieces=True)
+    with pytest.raises(InputRefused, match="kind 'units'"):
+        transcribe([folder], encoder_bundle)
+    (tmp_path / "nothing").mkdir()
+    report = transcribe([tmp_path / "nothing"], units, on_fault=lambda *_: None)
+    assert names(report.refused) == [str(tmp_path / "nothing")]
