@@ -123,7 +123,6 @@ def pseudotext(experiment: Experiment) -> None:
 
 def fit_pseudotext(bundle: Path, corpus: Corpus, config: PseudotextConfig, out: Path) -> None:
     """Fit a sentencepiece model on the merged units of train; write the bundle with it to ``out``."""
-    from speechunits.units.extract import load_recordings  # noqa: PLC0415
     from speechunits.units.pseudotext import Pseudotext  # noqa: PLC0415
     from speechunits.units.sequence import merged  # noqa: PLC0415
     from speechunits.units.units import Units  # noqa: PLC0415
@@ -131,7 +130,7 @@ def fit_pseudotext(bundle: Path, corpus: Corpus, config: PseudotextConfig, out: 
     inventory = Units.load(bundle)
     if out == bundle and inventory.has_pseudotext and inventory.header.get("pseudotext_config") == to_tree(config):
         return
-    sequences = [merged(inventory.units(waveform)) for _, waveform in load_recordings(corpus.split("train"))]
+    sequences = [merged(found) for _, found in inventory.recordings(corpus.split("train"))]
     model = Pseudotext.fit(sequences, inventory.clusters, pieces=config.pieces, model=config.model)
     before = sum(map(len, sequences))
     after = sum(len(model.encode(sequence.tolist())) for sequence in sequences)

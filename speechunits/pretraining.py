@@ -22,7 +22,6 @@ from speechunits.learners.learner import Learner
 from speechunits.progress import progress
 from speechunits.run import content_key, file_hash, provenance, write_json
 from speechunits.units.bundle import read_bundle
-from speechunits.units.extract import load_recordings
 from speechunits.units.fit import fit_units
 from speechunits.units.units import Units
 
@@ -109,7 +108,7 @@ def _units(bundle: Path, recordings: Sequence[Recording]) -> UnitArrays:
     inventory = Units.load(bundle)
     found: UnitArrays = {}
     with progress("targets", len(recordings)) as advance:
-        for recording, waveform in load_recordings(recordings, lambda *_: None):
-            found[recording.id] = inventory.units(waveform)
+        for recording, units in inventory.recordings(recordings, lambda *_: None):
+            found[recording.id] = units
             advance(1, "")
     return found

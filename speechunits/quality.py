@@ -46,8 +46,8 @@ def _measure(units: Units, corpus: Corpus, split: str, name: str) -> dict[str, A
     tune = corpus.split("tune")
     ids: dict[str, NDArray[np.int64]] = {}
     with progress(f"units of {name}", len(held) + len(fitted) + len(tune)) as advance:
-        for row, waveform in load_recordings([*held, *fitted, *tune]):
-            ids[row.id] = units.units(waveform)
+        for row, found in units.recordings([*held, *fitted, *tune]):
+            ids[row.id] = found
             advance(1, "")
     agreement = unit_quality(((ids[row.id], corpus.phones[row.id]) for row in known), units.clusters)
     frames = held_out_predictability([ids[row.id] for row in fitted], [ids[row.id] for row in tune], units.clusters)

@@ -27,11 +27,16 @@ def span_mask(lengths: Tensor, size: int, *, spans: int, widest: int, generator:
 
 
 def augment_masks(
-    config: AugmentConfig, frame_lengths: Tensor, channels: int, *, rate_hz: float = FRAME_RATE_HZ, seed: int
+    config: AugmentConfig,
+    frame_lengths: Tensor,
+    size: int,
+    channels: int,
+    *,
+    rate_hz: float = FRAME_RATE_HZ,
+    seed: int,
 ) -> tuple[Tensor, Tensor]:
-    """Return the time mask ``(B, S)`` and channel mask ``(B, channels)`` of a batch; S is the longest row."""
+    """Return the time mask ``(B, size)`` and the channel mask ``(B, channels)`` of a batch with ``(B,)`` lengths."""
     generator = torch.Generator().manual_seed(seed)
-    size = int(frame_lengths.max())
     time = span_mask(
         frame_lengths, size, spans=config.time_masks, widest=round(config.time_mask_s * rate_hz), generator=generator
     )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from speechunits.asr.masks import augment_masks
 from speechunits.config import AugmentConfig
 from speechunits.encoder.encoder import Encoder
-from speechunits.frames import frame_counts
+from speechunits.frames import frame_count, frame_counts
 
 
 class LayerMixture(nn.Module):
@@ -37,9 +37,9 @@ class LayerMixture(nn.Module):
         """Return ``(B, S, D)`` features and ``(B,)`` frame counts of ``(B, T)`` waveforms; ``augment`` masks them."""
         masks: dict[str, Tensor] = {}
         if augment is not None:
-            frame_lengths = frame_counts(lengths)
-            time, channels = augment_masks(augment, frame_lengths, self.encoder.config.channels, seed=seed)
-            masks = {"mask": time, "channel_mask": channels}
+            size, channels = frame_count(waveforms.shape[1]), self.encoder.config.channels
+            time, channel = augment_masks(augment, frame_counts(lengths), size, channels, seed=seed)
+            masks = {"mask": time, "channel_mask": channel}
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             output = self.encoder(waveforms, lengths, **masks)
         shares = self.weights.softmax(dim=0)

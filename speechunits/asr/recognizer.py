@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -147,7 +148,10 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
     """
     tokenizer = Tokenizer.restore(tensors, header["tokenizer"])
     config = FinetuneConfig(side=header["side"])
-    encoder = Encoder(build_config(EncoderConfig, header["encoder"])) if header["encoder"] else None
+    encoder = None
+    if header["encoder"] is not None:
+        config = replace(config, encoder=build_config(EncoderConfig, header["encoder"], origin="encoder of the bundle"))
+        encoder = Encoder(config.encoder)
     recognizer = build_recognizer(config, tokenizer, encoder)
     load_exported(recognizer, {name: tensor for name, tensor in tensors.items() if name != "tokenizer"}, "")
     return recognizer.eval()

@@ -33,6 +33,8 @@ class Tokenizer:
         self.model = model
         self._indices = {symbol: index for index, symbol in enumerate(self.symbols) if index}
         self._pieces = _load_model(model) if model is not None else None
+        # A sentencepiece model writes a space as U+2581 and holds every training character as a piece of its own.
+        self._known = frozenset("".join(self.symbols).replace("\u2581", " "))
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -40,16 +42,12 @@ class Tokenizer:
     def encode(self, text: str, unseen: Counter[str] | None = None) -> list[int]:
         """Return the tokens of a text; characters not seen in training are dropped, and counted in ``unseen``."""
         text = normalize(text)
-        if self._pieces is None:
-            missing = [character for character in text if character not in self._indices]
-            tokens = [self._indices[character] for character in text if character in self._indices]
-        else:
-            pieces = self._pieces.encode(text, out_type="immutable_proto").pieces
-            missing = [character for piece in pieces if piece.id == 0 for character in piece.surface]
-            tokens = [piece.id for piece in pieces if piece.id]
         if unseen is not None:
-            unseen.update(missing)
-        return tokens
+            unseen.update(character for character in text if character not in self._known)
+        kept = "".join(character for character in text if character in self._known)
+        if self._pieces is None:
+            return [self._indices[character] for character in kept]
+        return [int(token) for token in self._pieces.encode(kept) if token]
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens; blanks are skipped."""

@@ -114,13 +114,16 @@ def _work(utterances: Sequence[Utterance], studio: Studio, pipe: Connection) -> 
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     with closing(pipe):
         try:
-            engine = SpeechEngine()
+            engine = SpeechEngine(utterances[0].voice.name.partition("+")[0])
             babble = _babble(engine, studio)
             for utterance in utterances:
                 pipe.send(render_utterance(utterance, engine, studio, babble))
             pipe.send(None)
         except SpeechUnitsError as error:
             pipe.send(str(error))
+        except BrokenPipeError:
+            # The parent is gone, and nobody is left to tell.
+            return
         except OSError as error:
             pipe.send(f"cannot write the corpus: {error}; free some space, or choose another folder")
 

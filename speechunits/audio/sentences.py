@@ -36,8 +36,8 @@ _NUCLEI = {
 _CODAS = {"": 74, "n": 9, "s": 8, "r": 5, "l": 4}
 _CLASSES = {
     # class: word types, syllables (fewest, most)
-    "determiner": (8, 1, 1), "preposition": (12, 1, 2), "pronoun": (10, 1, 2), "noun": (1600, 2, 4), "verb": (1000, 2, 4),
-    "adjective": (600, 2, 4), "adverb": (200, 2, 3),
+    "determiner": (8, 1, 1), "preposition": (12, 1, 2), "pronoun": (10, 1, 2), "noun": (1600, 2, 4),
+    "verb": (1000, 2, 4), "adjective": (600, 2, 4), "adverb": (200, 2, 3),
 }  # fmt: skip
 _CLAUSES = {
     # frames of a sentence, with their weights: N is a noun phrase, P a preposition, others are single words

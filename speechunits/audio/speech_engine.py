@@ -1,7 +1,8 @@
 """espeak-ng as a function: the same words, voice and settings give the same samples, whatever was spoken before.
 
-The library keeps state between utterances (its noise sources, for one) and reseeding does not reset it. So it is
-initialised once, and every utterance is spoken by a child forked from that process, which itself never speaks.
+The library keeps state between utterances, reseeding its noise does not reset all of it, and it seeds that noise by the
+clock. So it is initialised once, and every utterance is spoken by a child forked from that process, which itself never
+speaks; the child seeds the noise with a constant.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
 _END_OF_LIST, _PHONEME = 0, 7
 _STRESS = "ˈˌ"
+_NOISE_SEED = 1
 
 
 class Speech(NamedTuple):
@@ -65,19 +67,22 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 class SpeechEngine:
     """An initialised espeak-ng. Use it in a process with a single thread: it forks.
 
+    The rules of ``language`` are read once here, rather than by every child; other languages can be spoken too.
+
     Raises
     ------
     UsageError
         If espeakng-loader is not installed or the library does not start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, language: str = "es") -> None:
         loader = find_loader()
         self._library = ctypes.CDLL(loader.get_library_path())
         options = _PHONEME_EVENTS | _IPA | _DO_NOT_EXIT
         self.rate_hz: int = self._library.espeak_Initialize(_SYNCHRONOUS, 0, loader.get_data_path().encode(), options)
         if self.rate_hz <= 0:
             raise UsageError("espeak-ng did not start; reinstall it: pip install --force-reinstall espeakng-loader")
+        self._library.espeak_SetVoiceByName(language.encode())
 
     def speak(self, text: str, voice: Voice) -> Speech:
         """Return the utterance and its alignment.
@@ -125,6 +130,7 @@ class SpeechEngine:
             return 0
 
         callback = _Callback(receive)
+        self._library.espeak_ng_SetRandSeed(ctypes.c_long(_NOISE_SEED))
         self._library.espeak_SetSynthCallback(callback)
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
             return Speech(np.zeros(0, np.int16), [])

@@ -49,7 +49,7 @@ def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], 
             "dev and test hold speakers of train"
         )
     durations: dict[str, float] = defaultdict(float)
-    for recording in recordings:
+    for recording in sorted(recordings, key=lambda recording: recording.id):
         durations[_split_group(recording, by_speaker=by_speaker)] += recording.duration_s
     names = _assign(durations, np.random.default_rng([seed, 1]))
     return [
@@ -67,7 +67,8 @@ def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
     if any(recording.split == "tune" for recording in recordings):
         return list(recordings)
     groups: dict[str, list[Recording]] = defaultdict(list)
-    train = [recording for recording in recordings if recording.split == "train"]
+    by_id = sorted(recordings, key=lambda recording: recording.id)
+    train = [recording for recording in by_id if recording.split == "train"]
     for recording in train:
         groups[_text_group(recording)].append(recording)
     elsewhere = {_text_group(recording) for recording in recordings if recording.split != "train"}
@@ -115,7 +116,7 @@ def label_list(recordings: Sequence[Recording], minutes: float | None, seed: int
         held = totals_s[-1] / 60 if len(order) else 0.0
         raise UsageError(
             f"a budget of {minutes:g} min of labels needs as much transcribed speech in train, but there are "
-            f"{held:.1f} min; lower the budget, or use all labels"
+            f"{held:.2f} min; lower the budget, or use all labels"
         )
     return order[: int(np.searchsorted(totals_s, 60 * minutes)) + 1]
 
@@ -153,10 +154,11 @@ def _assign(durations_s: dict[str, float], generator: np.random.Generator) -> di
     names = sorted(durations_s)
     free = [names[index] for index in generator.permutation(len(names))]
     assigned: dict[str, str] = {}
-    for part in ("test", "dev"):
+    # The parts still to be filled, train last, need a group each.
+    for part, needed in (("test", 2), ("dev", 1)):
         total_s = 0.0
         for name in list(free):
-            if abs(total_s + durations_s[name] - target_s) < abs(total_s - target_s) and len(free) > 1:
+            if len(free) > needed and abs(total_s + durations_s[name] - target_s) < abs(total_s - target_s):
                 total_s += durations_s[name]
                 assigned[name] = part
                 free.remove(name)

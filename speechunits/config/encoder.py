@@ -19,7 +19,7 @@ class EncoderConfig:
     mel_bins: int = 80
     """Log-mel bins (log-mel front end only)."""
     frontend_norm: Literal["layer", "group"] = "layer"
-    """``extractor_mode``; group norm (over time, first layer only) makes outputs depend on padding when training."""
+    """``extractor_mode``, waveform front end only; group norm: over the real part of a window, first layer only."""
     input_norm: Literal["none", "window"] = "window"
     """Zero mean, unit variance over the real part of a window: of the samples, or of each log-mel bin."""
     dim: int = 192

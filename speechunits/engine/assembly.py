@@ -39,11 +39,10 @@ from speechunits.engine.unit import LearnerUnit
 from speechunits.errors import UsageError
 from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.learners.learner import Learner
+from speechunits.objectives.collapse import CollapseWatch
 
 _START_SCALE = 0.01
 """Learning rate at the first step, as a share of the full one."""
-_FORGIVEN = 0.2
-"""Share of the budget within which a collapse is forgiven: every start looks like one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +63,7 @@ class Parts:
 
 
 def make_sampler(task: TrainingTask, gangs: Gangs) -> Sampler:
+    """Return the order of training; UsageError if there is nothing to train on."""
     tokens = None if task.labels is None else task.labels.tokens
     sampler = Sampler(
         _samples(task.train), task.batch, seed=task.seed, per_step=gangs.dp.size * task.engine.accumulate,
@@ -98,6 +98,7 @@ def assemble(
     resumed: int | None,
     stack: ExitStack,
 ) -> Parts:
+    """Make the parts; ``stack`` closes those that must be closed."""
     engine, total_steps = task.engine, sampler.steps_for(task.budget.hours)
     history = History(
         task.folder, journal, label=task.label, total_steps=total_steps, done=resumed or 0, every_s=engine.progress_s,
@@ -146,12 +147,13 @@ def _validator(
     loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set())
     return HeldOut(
         learner, batches, loader, journal, gang=gangs.dp, precision=choose_precision(task.engine, gangs.device),
-        seed=task.seed, patience_steps=max(task.optimizer.warmup, _FORGIVEN) * total_steps,
+        seed=task.seed, watch=CollapseWatch(round(task.optimizer.warmup * total_steps), total_steps),
         publish=history.record_report,
     )  # fmt: skip
 
 
 def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: Parts) -> Trainer:
+    """Return fairseq2's Trainer over the parts."""
     gangs, engine, config = parts.gangs, task.engine, task.optimizer
     precision = choose_precision(engine, gangs.device)
     optimizer = torch.optim.AdamW(

@@ -16,9 +16,8 @@ from speechunits.engine.machine import Precision
 from speechunits.engine.reader import Loader, derived_seed
 from speechunits.errors import TrainingStopped
 from speechunits.learners.learner import Learner
+from speechunits.objectives.collapse import CollapseWatch
 
-_CONSECUTIVE = 3
-"""Held-out evaluations in a row that must show a collapse before training stops."""
 _EVALUATION = 2**31
 """Apart from the numbers of training batches: held-out masks and negatives are the same in every evaluation."""
 
@@ -26,7 +25,7 @@ _EVALUATION = 2**31
 class HeldOut(Validator):
     """Evaluates on held-out recordings and keeps the report in the journal.
 
-    ``patience_steps`` is the step up to which a collapse is forgiven; ``publish`` receives every report.
+    ``watch`` counts evaluations that show a collapse; ``publish`` receives every report.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class HeldOut(Validator):
         gang: Gang,
         precision: Precision,
         seed: int,
-        patience_steps: float,
+        watch: CollapseWatch,
         publish: Callable[[int, dict[str, float]], None],
     ) -> None:
         self._learner = learner
@@ -49,7 +48,7 @@ class HeldOut(Validator):
         self._gang = gang
         self._precision = precision
         self._seed = seed
-        self._patience_steps = patience_steps
+        self._watch = watch
         self._publish = publish
 
     def run(self, train_step_nr: int) -> float | None:
@@ -65,10 +64,9 @@ class HeldOut(Validator):
         report = {name: float(value) for name, value in self._learner.report(averages, histograms).items()}
         journal = self._journal
         journal.held_out, journal.held_out_step = report, train_step_nr
-        collapse = self._learner.collapse(report) if train_step_nr > self._patience_steps else None
-        journal.collapsing = 0 if collapse is None else journal.collapsing + 1
-        if journal.collapsing >= _CONSECUTIVE:
-            journal.collapse = collapse
+        self._watch.load({"faults": journal.collapsing})  # A resumed journal is known only now.
+        journal.collapse = self._watch.update(train_step_nr, self._learner.collapse(report))
+        journal.collapsing = self._watch.state()["faults"]
         self._publish(train_step_nr, report)
         return -averages.get("loss", 0.0)
 

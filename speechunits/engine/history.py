@@ -25,8 +25,6 @@ _FORMATS = {
     "bits": "held-out {:.2f} bits",
     "perplexity": "perplexity {:.0f}",
     "active": "{:.0f} active codes",
-    "active_codes": "{:.0f} active codes",
-    "active_units": "{:.0f} active units",
     "accuracy": "accuracy {:.0%}",
     "cer": "CER {:.1%}",
     "wer": "WER {:.1%}",
@@ -116,8 +114,10 @@ class History(MetricRecorder):
 
     def _compose(self) -> None:
         report = self._journal.held_out
+        if "loss" in report and "loss_bits" not in report:
+            report = {**report, "loss_bits": report["loss"] / math.log(2)}
         shown = [text.format(report[name]) for name, text in _FORMATS.items() if name in report]
-        if shown and "loss_bits" in report:
+        if "loss_bits" in report:
             shown[0] = "held-out loss " + shown[0]
         self._note = " | ".join(part for part in (self._train_note, ", ".join(shown)) if part)
 

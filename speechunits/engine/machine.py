@@ -56,9 +56,8 @@ def open_gangs(config: EngineConfig) -> Gangs:
     if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
         SlurmHandler().set_torch_distributed_env_variables()
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = torch.device("cpu")
-    if torch.cuda.is_available():
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    device = _own_device()
+    if device.type == "cuda":
         torch.cuda.set_device(device)
     root: Gang = FakeGang(device)
     if size > 1:
@@ -69,6 +68,11 @@ def open_gangs(config: EngineConfig) -> Gangs:
         root = _LastingGang(torch.distributed.group.WORLD, device)
     gangs = create_parallel_gangs(root)
     return create_fsdp_gangs(gangs) if config.parallel == "fsdp" and size > 1 else gangs
+
+
+def _own_device() -> torch.device:
+    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
 class _LastingGang(ProcessGroupGang):  # type: ignore[misc]  # final for type checkers
@@ -108,8 +112,8 @@ def whole(tensor: Tensor) -> Tensor:
 def machine_state(threads: int) -> Iterator[None]:
     """Use ``threads`` torch threads (0: leave them) and leave threads and random state as they were."""
     before = torch.get_num_threads()
-    cuda = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=cuda):
+    device = _own_device()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         if threads:
             torch.set_num_threads(threads)
         try:

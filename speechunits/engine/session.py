@@ -87,7 +87,7 @@ def _conclude(task: TrainingTask, parts: Parts, settings: dict[str, Any]) -> Tra
         raise Interrupted(message, journal.signal_number)
     if journal.collapse is not None:
         raise TrainingStopped(
-            f"{task.label}: collapsed by {reached}: {journal.collapse}, in three held-out evaluations in a row; "
+            f"{task.label}: {journal.collapse}, by {reached}; "
             f"{where}. Lower optimizer.lr, warm up longer, or change the learner's settings, under another name"
         )
     result = TrainingResult(

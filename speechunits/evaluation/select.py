@@ -16,7 +16,7 @@ from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import UsageError
 from speechunits.evaluation.information import Predictability, held_out_predictability
 from speechunits.frames import FRAME_RATE_HZ
-from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings
+from speechunits.units.extract import FeatureExtractor, FloatArray, OnFault, map_recordings
 from speechunits.units.features import LayerFeatures
 from speechunits.units.fit import fit_points, read_source, sample_recordings
 from speechunits.units.sequence import merged
@@ -80,14 +80,19 @@ def select_layer(
     fitted = [fit_points(points[:, column], config)[0] for column in columns]
     del points
 
+    def assigned(waveform: FloatArray) -> list[IntArray]:
+        pieces = [piece.features for piece in extractor.pieces(waveform)]
+        return [
+            np.concatenate([np.zeros(0, np.int64), *(assign_points(piece[:, column], found) for piece in pieces)])
+            for column, found in zip(columns, fitted, strict=True)
+        ]
+
     def units(recordings: Sequence[Recording]) -> list[list[IntArray]]:
         """Return the units of each recording, layer by layer."""
         sequences: list[list[IntArray]] = [[] for _ in layers]
-        for _, waveform in load_recordings(recordings, on_fault):
-            pieces = [piece.features for piece in extractor.pieces(waveform)]
-            for sequence, column, inventory in zip(sequences, columns, fitted, strict=True):
-                if pieces:
-                    sequence.append(np.concatenate([assign_points(piece[:, column], inventory) for piece in pieces]))
+        for _, columns_units in map_recordings(assigned, recordings, on_fault):
+            for sequence, ids in zip(sequences, columns_units, strict=True):
+                sequence.append(ids)
         return sequences
 
     seen, held_out = units(_part(train, _TRAIN_FRAMES, config.seed)), units(tune)

@@ -60,9 +60,7 @@ def summary_screen(
     """
     parts: list[RenderableType] = []
     if example is not None:
-        parts += _section(
-            "A sentence nobody trained on: its phones, and the units found without labels"
-        )
+        parts += _section("A sentence nobody trained on: its phones, and the units found without labels")
         parts += [Text(f"“{example.text}”", style="bold"), _Alignment(example)]
     if quality:
         parts += _section("How much the units say about the phones")
@@ -91,7 +89,7 @@ def _quality_words(quality: Mapping[str, Mapping[str, Any]]) -> str:
     """Say what the columns mean, and who is ahead."""
     words = (
         "PNMI: how much of what there is to know about the phone its unit tells (100: all). Corrected: the same above "
-        "chance, which is what the units score when shifted in time. Predictable: bits a frame that the past tells."
+        "chance, which is what the units score when shifted in time. Bits a frame: how much the past tells."
     )
     rates = {
         name: measured["without_silence"]["pnmi_corrected"]

@@ -18,7 +18,7 @@ SIDES: Mapping[Side, str] = {
     "untrained": "same encoder, untrained",
     "logmel": "small log-mel network",
 }
-QUALITY_HEADER = ("units", "K", "layer", "PNMI %", "corrected %", "with silence %", "predictable bits",
+QUALITY_HEADER = ("units", "K", "layer", "PNMI %", "corrected %", "with silence %", "bits a frame",
                   "active")  # fmt: skip
 
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +20,7 @@ from speechunits.errors import InputRefused
 from speechunits.frames import canonical_windows
 from speechunits.units.features import Features
 
+T = TypeVar("T")
 FloatArray = NDArray[np.float32]
 OnFault = Callable[[str, str], None]
 """Called with the name of a refused input and the reason."""
@@ -50,7 +56,8 @@ class FeatureExtractor:
             padded = torch.zeros(1, window.padded)
             length = window.stop - window.start
             padded[0, :length] = torch.from_numpy(np.ascontiguousarray(waveform[window.start : window.stop]))
-            features = self._features.compute(padded, torch.tensor([length])).numpy()[0]
+            with one_thread():
+                features = self._features.compute(padded, torch.tensor([length])).numpy()[0]
             yield Piece(window.first, features[window.skip : window.skip + window.count])
 
     def features(self, waveform: FloatArray) -> FloatArray:
@@ -67,19 +74,61 @@ class FeatureExtractor:
         return features
 
 
-def load_recordings(
-    recordings: Iterable[Recording], on_fault: OnFault | None = None
-) -> Iterator[tuple[Recording, FloatArray]]:
-    """Yield each recording with its ``(T,)`` samples at 16 kHz, in order.
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one torch thread: units then depend on no thread count, and recordings are spread over cores instead.
+
+    Single windows are small: on two threads they gained little alone, and lost much where a core was busy.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def map_recordings(
+    function: Callable[[FloatArray], T],
+    recordings: Iterable[Recording],
+    on_fault: OnFault | None = None,
+    *,
+    workers: int | None = None,
+) -> Iterator[tuple[Recording, T]]:
+    """Yield each recording with ``function`` of its ``(T,)`` samples at 16 kHz, in order, decoded and computed ahead.
 
     A recording that cannot be read is handed to ``on_fault`` and left out; without it, InputRefused is raised.
     """
-    for recording in recordings:
+    count = len(os.sched_getaffinity(0)) if workers is None else workers
+
+    def compute(recording: Recording) -> T:
+        return function(load_waveform(recording.audio, start_s=recording.start_s, end_s=recording.end_s))
+
+    with one_thread(), ThreadPoolExecutor(count) as pool:
+        queue: deque[tuple[Recording, Future[T]]] = deque()
+        rest = iter(recordings)
         try:
-            waveform = load_waveform(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
-        except InputRefused as error:
-            if on_fault is None:
-                raise
-            on_fault(recording.id, str(error))
-            continue
-        yield recording, waveform
+            while True:
+                # A bounded queue: memory holds a few recordings, however many there are.
+                queue.extend((row, pool.submit(compute, row)) for row in itertools.islice(rest, 4 * count - len(queue)))
+                if not queue:
+                    return
+                recording, future = queue.popleft()
+                try:
+                    result = future.result()
+                except InputRefused as error:
+                    if on_fault is None:
+                        raise
+                    on_fault(recording.id, str(error))
+                    continue
+                yield recording, result
+        finally:
+            for _, future in queue:
+                future.cancel()
+
+
+def load_recordings(
+    recordings: Iterable[Recording], on_fault: OnFault | None = None
+) -> Iterator[tuple[Recording, FloatArray]]:
+    """Yield each recording with its ``(T,)`` samples at 16 kHz, in order; faults as in :func:`map_recordings`."""
+    return map_recordings(lambda waveform: waveform, recordings, on_fault)

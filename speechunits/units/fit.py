@@ -16,7 +16,7 @@ from speechunits.config import UnitsConfig
 from speechunits.errors import UsageError
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.units.bundle import read_bundle, tensors_hash
-from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings
+from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings, map_recordings
 from speechunits.units.kmeans import KMeans, fit_kmeans
 from speechunits.units.sample import FrameSample
 from speechunits.units.units import CENTROIDS, MEAN, SCALE, Units, build_features
@@ -111,8 +111,8 @@ def sample_recordings(
 ) -> FloatArray:
     """Return a uniform ``(N, D)`` sample of the frames of recordings, the same in whatever order they come."""
     sample = FrameSample(size, seed)
-    for recording, waveform in load_recordings(recordings, on_fault):
-        for piece in extractor.pieces(waveform):
+    for recording, pieces in map_recordings(lambda waveform: list(extractor.pieces(waveform)), recordings, on_fault):
+        for piece in pieces:
             sample.add(recording.id, piece.first, piece.features)
     return sample.frames()
 

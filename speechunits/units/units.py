@@ -20,7 +20,7 @@ from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import CONTEXT_FRAMES, CORE_FRAMES, HOP, MAX_WINDOW, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.run import content_key
 from speechunits.units.bundle import read_bundle, tensors_hash, write_bundle
-from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings
+from speechunits.units.extract import FeatureExtractor, OnFault, map_recordings
 from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, MfccFeatures, Precision
 from speechunits.units.kmeans import nearest
 from speechunits.units.pseudotext import Pseudotext
@@ -142,8 +142,7 @@ class Units:
 
         One that cannot be read goes to ``on_fault`` and is left out; without it, InputRefused is raised.
         """
-        for recording, waveform in load_recordings(recordings, on_fault):
-            yield recording, self.units(waveform)
+        return map_recordings(self.units, recordings, on_fault)
 
 
 def assign_points(features: FloatArray, tensors: Mapping[str, Tensor]) -> IntArray:

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
-from speechunits.asr.greedy import Spike, collapse, spikes
 
+from speechunits.asr.greedy import Spike, collapse, spikes
 from tests.reference.asr import collapse as oracle
 
 

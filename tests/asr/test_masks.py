@@ -1,4 +1,5 @@
 import torch
+
 from speechunits.asr.masks import augment_masks, span_mask
 from speechunits.config import AugmentConfig
 
@@ -23,15 +24,15 @@ def test_masks_stay_within_rows_and_widths():
 
 def test_masks_are_a_function_of_the_seed():
     lengths = torch.tensor([90, 50])
-    first = augment_masks(AugmentConfig(), lengths, 80, seed=3)
+    first = augment_masks(AugmentConfig(), lengths, 90, 80, seed=3)
     torch.manual_seed(1)
-    again = augment_masks(AugmentConfig(), lengths, 80, seed=3)
-    other = augment_masks(AugmentConfig(), lengths, 80, seed=4)
+    again = augment_masks(AugmentConfig(), lengths, 90, 80, seed=3)
+    other = augment_masks(AugmentConfig(), lengths, 90, 80, seed=4)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     assert any(not torch.equal(a, b) for a, b in zip(first, other, strict=True))
 
 
 def test_no_masks_where_none_are_asked_for():
-    time, channel = augment_masks(AugmentConfig(time_masks=0, channel_masks=0), torch.tensor([90]), 80, seed=0)
+    time, channel = augment_masks(AugmentConfig(time_masks=0, channel_masks=0), torch.tensor([90]), 90, 80, seed=0)
     assert not time.any()
     assert not channel.any()

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from speechunits.asr.tokens import Tokenizer, build_tokenizer, minimum_frames, usable
 from speechunits.errors import UsageError
-
 from tests.reference.asr import fewest_frames
 
 TEXTS = ["la casa", "el agua  es\tclara", "cafe\u0301", "una nin\u0303a"]

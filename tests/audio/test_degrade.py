@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from tests.reference.audio import sine
 
 from speechunits.audio.degrade import Field, degrade, set_level
+from tests.reference.audio import sine
 
 RATE = 16_000
 DRY = {"decay_s": (0.1, 0.1), "direct_db": (80.0, 80.0), "equaliser_db": 0.0, "level_db": (-20.0, -20.0)}

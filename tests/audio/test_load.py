@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import soundfile
-from tests.reference.audio import sine, tone_hz
 
 from speechunits.audio.load import load_waveform, printable, probe, verify
 from speechunits.errors import InputRefused
+from tests.reference.audio import sine, tone_hz
 
 RATE = 16_000
 FORMATS = {"wav": {}, "flac": {}, "ogg": {}, "opus": {"format": "OGG", "subtype": "OPUS"}, "mp3": {}, "aiff": {}}

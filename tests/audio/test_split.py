@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.reference.audio import largest_proportion_error_s
 
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import cut_tune, label_list, split
 from speechunits.errors import UsageError
+from tests.reference.audio import largest_proportion_error_s
 
 
 def corpus(durations, speakers=4, texts=10_000, split_name=None):
@@ -29,6 +29,7 @@ def total_s(recordings, name=None):
     return sum(r.duration_s for r in recordings if name is None or r.split == name)
 
 
+@settings(deadline=None)
 @given(durations=rows, speakers=st.integers(1, 12), seed=st.integers(0, 5))
 def test_every_recording_is_in_one_split_and_none_is_empty(durations, speakers, seed):
     recordings = corpus(durations, speakers)
@@ -60,7 +61,9 @@ def test_given_splits_are_kept_and_half_given_ones_refused():
     assert ([r.split for r in few], len(warnings)) == (["train", "train"], 1)
 
 
+@settings(deadline=None)
 @given(durations=rows, speakers=st.integers(1, 5), texts=st.integers(2, 80), seed=st.integers(0, 3))
+@example(durations=[1.0, 2.0, 3.0, 9.0] * 10, speakers=5, texts=7, seed=0)
 def test_tune_shares_no_text_with_the_rest(durations, speakers, texts, seed):
     recordings = corpus(durations, speakers, texts, "train")
     recordings[0] = replace(recordings[0], split="dev")
@@ -92,6 +95,7 @@ def test_tune_without_texts_is_by_recording():
     assert sum(r.split == "tune" for r in done) == 10
 
 
+@settings(deadline=None)
 @given(
     durations=rows,
     speakers=st.integers(1, 6),
@@ -102,14 +106,15 @@ def test_label_lists_are_nested_and_just_reach_their_budget(durations, speakers,
     recordings = corpus(durations, speakers, split_name="train")
     whole = label_list(recordings, None, seed)
     assert sorted(r.id for r in whole) == sorted(r.id for r in recordings)
-    small_min, large_min = (share * 0.999 * total_s(recordings) / 60 + 1e-4 for share in sorted(budgets))
+    small_min, large_min = (max(0.99 * share, 1e-4) * total_s(recordings) / 60 for share in sorted(budgets))
     small, large = (label_list(recordings, minutes, seed) for minutes in (small_min, large_min))
     assert small == large[: len(small)] == whole[: len(small)]
     assert total_s(small) >= 60 * small_min - 1e-6
-    assert total_s(small[:-1]) < 60 * small_min
+    assert total_s(small[:-1]) < 60 * small_min + 1e-6
     assert label_list(recordings[::-1], small_min, seed) == small
 
 
+@settings(deadline=None)
 @given(durations=rows, speakers=st.integers(1, 6), seed=st.integers(0, 4))
 def test_label_lists_hold_speakers_in_proportion(durations, speakers, seed):
     whole = label_list(corpus(durations, speakers, split_name="train"), None, seed)
@@ -123,5 +128,5 @@ def test_label_lists_differ_by_seed_and_leave_tune_and_untranscribed_out():
     recordings[1] = replace(recordings[1], text=None)
     assert {r.id for r in recordings} - {r.id for r in label_list(recordings, None, 0)} == {"r00000", "r00001"}
     assert label_list(recordings, 1, 0) != label_list(recordings, 1, 1)
-    with pytest.raises(UsageError, match="there are 9.9 min"):
+    with pytest.raises(UsageError, match=r"there are 9\.93 min"):
         label_list(recordings, 10, 0)

@@ -2,6 +2,7 @@
 
 import builtins
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_alignments_cover_the_recordings_with_plain_labels(corpus):
         own = phones[r.id]
         assert own[0].start_s == 0
         assert own[-1].end_s == pytest.approx(r.duration_s, abs=1e-4)
-        assert all(a.end_s == b.start_s for a, b in zip(own, own[1:], strict=False))
+        assert all(a.end_s == b.start_s for a, b in pairwise(own))
         assert sum(phone.label != "SIL" for phone in own) >= 0.7 * len(r.text.replace(" ", ""))
     labels = {phone.label for own in phones.values() for phone in own}
     assert {"a", "e", "t", "k", "SIL"} <= labels
@@ -82,7 +83,7 @@ def test_bytes_depend_on_neither_jobs_nor_another_run(corpus, tmp_path):
 
 def test_bytes_do_not_depend_on_the_order(tmp_path):
     studio = Studio(rate_hz=16_000, field=True, babble=(("lo kena mora", Voice("es+m2", 150, 50, 50)),))
-    names = ["f1", "m3", "f4", "m1"]
+    names = ["f2", "m3", "victor", "m1"]  # f2 and victor are breathy: their noise is what espeak-ng seeds by the clock
     bytes_of = []
     for order in (range(4), [2, 0, 3, 1]):
         folder = tmp_path / str(len(bytes_of))
@@ -156,13 +157,13 @@ def test_what_is_not_ours_is_left_alone(corpus, tmp_path):
     with pytest.raises(UsageError, match="another configuration"):
         synthesise(out, SynthConfig(hours=TINY.hours, voices=6, jobs=1, seed=1))
     (tmp_path / "thesis.doc").touch()
-    with pytest.raises(UsageError, match="thesis.doc"):
+    with pytest.raises(UsageError, match=r"thesis\.doc"):
         synthesise(tmp_path, TINY)
     assert (tmp_path / "thesis.doc").exists()
 
 
 def test_wrong_configurations_name_every_fault(tmp_path):
-    with pytest.raises(UsageError, match="hours.*voices.*difficulty.*languages.*jobs"):
+    with pytest.raises(UsageError, match=r"hours.*voices.*difficulty.*languages.*jobs"):
         synthesise(tmp_path, SynthConfig(hours=0, voices=2, difficulty="hard", languages=(), jobs=0))
 
 

@@ -2,8 +2,8 @@ import jiwer
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from speechunits.evaluation.edit import character_edits, error_rate, word_edits
 
+from speechunits.evaluation.edit import character_edits, error_rate, word_edits
 from tests.reference.reduction import edit_distance
 
 

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.isotonic import IsotonicRegression
-from speechunits.evaluation.isotonic import decreasing_fit, first_crossing
 
+from speechunits.evaluation.isotonic import decreasing_fit, first_crossing
 from tests.reference.reduction import minutes_to_reach, pool_adjacent_violators
 
 RATES = st.lists(st.floats(0, 1), min_size=1, max_size=8)

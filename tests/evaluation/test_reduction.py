@@ -3,10 +3,10 @@ import math
 
 import numpy as np
 import pytest
+
 from speechunits.config import ReductionConfig
 from speechunits.evaluation.reduction import reduction
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json, utterance_hash
-
 from tests.reference.reduction import minutes_to_reach
 
 UTTERANCES = 40

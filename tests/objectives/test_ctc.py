@@ -1,7 +1,7 @@
 import pytest
 import torch
-from speechunits.objectives.ctc import ctc, minimum_frames
 
+from speechunits.objectives.ctc import ctc, minimum_frames
 from tests.reference.asr import ctc_negative_log_likelihood, fewest_frames
 
 TARGETS = [[1], [1, 2], [1, 1], [2, 1, 2], [2, 2, 1]]

@@ -1,0 +1,174 @@
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from speechunits.asr.decode import SpeechRecognizer, recognize, transcribe_recordings
+from speechunits.asr.hypothesis import frame_labels, make_hypothesis
+from speechunits.audio.manifest import Recording, write_manifest
+from speechunits.errors import InputRefused, UsageError
+from speechunits.evaluation.recognition import evaluate_recognizer
+from speechunits.frames import canonical_windows, frame_count
+from speechunits.units.bundle import write_bundle
+from tests.asr.tiny import recognizer, spoken
+
+
+@pytest.fixture(scope="module")
+def chatty():
+    """A recogniser that was never trained but says something: its head is as large as a trained one's."""
+    made = recognizer("untrained").eval()
+    torch.nn.init.normal_(made.head.weight, std=1.0, generator=torch.Generator().manual_seed(0))
+    return made
+
+
+@pytest.fixture
+def bundle(chatty, tmp_path):
+    path = tmp_path / "asr.safetensors"
+    write_bundle(path, *chatty.export())
+    return path
+
+
+@pytest.fixture
+def silent_bundle(tmp_path):
+    made = recognizer("untrained")
+    made.head.bias.data[0] = 100.0
+    path = tmp_path / "silent.safetensors"
+    write_bundle(path, *made.export())
+    return path
+
+
+def write(path, samples, rate=16000):
+    soundfile.write(path, samples, rate)
+    return path
+
+
+@pytest.fixture
+def waveforms():
+    generator = np.random.default_rng(0)
+    return [spoken(text, generator) for text in ("abc" * 40, "ab", "cab" * 5, "b")]
+
+
+def test_alone_is_batched_and_chunked(chatty, waveforms):
+    long = np.concatenate([waveforms[0]] * 6)
+    assert len(canonical_windows(len(long))) > 1
+    everything = [long, *waveforms]
+    batched = frame_labels(chatty, everything, batch_s=1000.0)
+    for waveform, labels in zip(everything, batched, strict=True):
+        assert len(labels) == frame_count(len(waveform))
+        np.testing.assert_array_equal(frame_labels(chatty, [waveform], batch_s=1.0)[0], labels)
+
+
+def test_frames_come_from_the_windows_that_own_them(chatty, waveforms):
+    long = np.concatenate([waveforms[0]] * 6)
+    labels = frame_labels(chatty, [long])[0]
+    for window in canonical_windows(len(long)):
+        piece = torch.from_numpy(long[window.start : window.stop])[None]
+        with torch.no_grad():
+            best = chatty.logits(piece, torch.tensor([piece.shape[1]]))[0].argmax(-1)[0]
+        owned = best[window.skip : window.skip + window.count].numpy()
+        assert (owned == labels[window.first : window.first + window.count]).mean() > 0.99
+
+
+def test_mode_is_left_as_it_was(chatty, waveforms):
+    chatty.train()
+    frame_labels(chatty, waveforms[1:2])
+    assert chatty.training
+    chatty.eval()
+
+
+def test_hypothesis_has_times(chatty):
+    labels = np.array([0, 1, 1, 0, 2])
+    heard = make_hypothesis(chatty, "x", 400 + 4 * 320, labels)
+    assert heard.text == "ab"
+    assert [token.token for token in heard.tokens] == ["a", "b"]
+    assert heard.tokens[0].start_s == pytest.approx((320 + 200) / 16000 - 0.01)
+    assert heard.tokens[0].end_s == pytest.approx((640 + 200) / 16000 + 0.01)
+    assert heard.tokens[1].end_s == heard.duration_s
+    assert not heard.all_blank
+    assert make_hypothesis(chatty, "x", 400, np.array([0])).all_blank
+
+
+def test_recordings_come_back_in_order(chatty, waveforms, tmp_path):
+    rows = [
+        Recording(id=str(i), audio=write(tmp_path / f"{i}.wav", waveform), duration_s=len(waveform) / 16000)
+        for i, waveform in enumerate(waveforms)
+    ]
+    rows.append(replace(rows[0], id="part", start_s=0.5, end_s=2.0, duration_s=1.5))
+    texts = transcribe_recordings(chatty, rows)
+    speech = SpeechRecognizer(chatty)
+    assert texts == [speech.recognize(row.audio, start_s=row.start_s, end_s=row.end_s).text for row in rows]
+    assert any(texts)
+
+
+def test_bad_files_are_named_and_never_stop_the_rest(bundle, waveforms, tmp_path, capsys):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write(folder / "good.wav", waveforms[0])
+    (folder / "text.wav").write_text("not audio")
+    (folder / "empty.wav").touch()
+    write(folder / "short.wav", np.zeros(399, np.float32))
+    write(folder / "z rate.flac", waveforms[2], 8000)
+    report = recognize([folder, tmp_path / "missing.wav"], bundle)
+    shown = capsys.readouterr()
+    assert {name for name, _ in report.refused} == {"text", "empty", "missing"}
+    assert report.done == ["good", "short", "z rate"]
+    assert [line.split("\t")[0] for line in shown.out.splitlines()] == report.done
+    assert all(name in shown.err for name in ("text", "empty", "missing", "short"))
+    assert ("short", "shorter than one frame (25 ms): it has no text") in report.warnings
+
+
+def test_all_blank_output_is_named(silent_bundle, waveforms, tmp_path):
+    faults = []
+    audio = write(tmp_path / "a.wav", waveforms[0])
+    report = recognize([audio], silent_bundle, out=tmp_path / "out", on_fault=lambda *fault: faults.append(fault))
+    assert report.done == ["a"]
+    assert (tmp_path / "out" / "a.txt").read_text() == "\n"
+    assert faults[0][0] == "a"
+    assert "nothing but blanks" in faults[0][1]
+
+
+def test_jsonl_folder_and_skipping(bundle, waveforms, tmp_path):
+    audio = write(tmp_path / "a.wav", waveforms[0])
+    out = tmp_path / "out"
+    recognize([audio], bundle, form="jsonl", out=out)
+    line = json.loads((out / "a.jsonl").read_text())
+    assert line["id"] == "a"
+    assert line["text"] == "".join(token["token"] for token in line["tokens"])
+    assert line["duration_s"] == pytest.approx(len(waveforms[0]) / 16000)
+    assert recognize([audio], bundle, form="jsonl", out=out).skipped == ["a"]
+    assert recognize([audio], bundle, form="jsonl", out=out, overwrite=True).done == ["a"]
+    with pytest.raises(UsageError, match="another model"):
+        recognize([audio], bundle, form="text", out=out)
+    with pytest.raises(UsageError, match="format must be one of"):
+        recognize([audio], bundle, form="srt")
+
+
+def test_manifest_segments(bundle, chatty, waveforms, tmp_path, capsys):
+    audio = write(tmp_path / "a.wav", waveforms[0])
+    row = Recording(id="segment", audio=audio, duration_s=1.0, start_s=1.0, end_s=2.0)
+    write_manifest(tmp_path / "m.tsv", [row])
+    recognize([tmp_path / "m.tsv"], bundle)
+    text = SpeechRecognizer(chatty).recognize(audio, start_s=1.0, end_s=2.0).text
+    assert capsys.readouterr().out == f"segment\t{text}\n"
+
+
+def test_error_rates_of_a_bundle(bundle, silent_bundle, waveforms, tmp_path):
+    rows = [
+        Recording(id=text, audio=write(tmp_path / f"{text}.wav", waveforms[1]), duration_s=1.0, text=text)
+        for text in ("abc a", "b")
+    ]
+    rates = evaluate_recognizer(silent_bundle, [*rows, replace(rows[0], id="untold", text=None)])
+    assert (rates.cer, rates.wer, rates.recordings, rates.all_blank) == (1.0, 1.0, 2, True)
+    assert math.isfinite(evaluate_recognizer(bundle, rows).cer)
+    with pytest.raises(UsageError, match="none of the 1 recordings"):
+        evaluate_recognizer(bundle, [replace(rows[0], text=None)])
+
+
+def test_damaged_bundle_is_refused(bundle, tmp_path):
+    bundle.write_bytes(bundle.read_bytes()[:-9])
+    with pytest.raises(InputRefused):
+        SpeechRecognizer.load(bundle)

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+import torch
+
+from speechunits.asr.mixture import LayerMixture
+from speechunits.asr.recognizer import build_recognizer, recognizer_from_bundle
+from speechunits.asr.tokens import build_tokenizer
+from speechunits.config import FinetuneConfig
+from speechunits.errors import InputRefused
+from speechunits.units.bundle import read_bundle, write_bundle
+from tests.asr.tiny import SIDES, batch, config, random_texts, recognizer
+from tests.reference.reduction import edit_distance
+
+
+@pytest.mark.parametrize(("side", "lr", "steps"), [("logmel", 2e-3, 50), ("untrained", 5e-3, 110)])
+def test_it_learns_tones(side, lr, steps):
+    """The whole of it once: off the all-blank plateau, few errors on texts it was not trained on."""
+    made = recognizer(side, dropout=0.0)
+    generator = np.random.default_rng(0)
+    optimizer = torch.optim.AdamW(made.parameters(), lr=lr)
+    for step in range(steps):
+        made.train()
+        optimizer.param_groups[0]["lr"] = lr * min(1.0, (step + 1) / 10)
+        loss = made(batch(random_texts(6, generator), made.tokenizer, seed=step))
+        (loss.sum / loss.count).backward()
+        torch.nn.utils.clip_grad_norm_(made.parameters(), 5.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    made.eval()
+    with torch.no_grad():
+        loss = made(batch(random_texts(12, np.random.default_rng(99)), made.tokenizer, seed=10_000))
+    report = made.report({name: float(total / count) for name, (total, count) in loss.metrics.items()}, {})
+    assert report["cer"] < 0.4
+    assert report["all_blank"] == 0.0
+    assert 0 < report["blank"] < 1
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_evaluation_counts_greedy_errors_and_ignores_the_seed(side):
+    made = recognizer(side).eval()
+    torch.nn.init.normal_(made.head.weight, std=1.0, generator=torch.Generator().manual_seed(0))
+    data = batch(["ab", "cba", "a"], made.tokenizer)
+    loss = made(data)
+    logits, lengths = made.logits(data.waveforms, data.lengths)
+    edits = 0
+    for row, length, text in zip(logits.argmax(-1), lengths, ["ab", "cba", "a"], strict=True):
+        path = torch.unique_consecutive(row[:length])
+        edits += edit_distance(text, made.tokenizer.decode(path[path > 0].tolist()))
+    assert tuple(map(int, loss.metrics["cer"])) == (edits, 6)
+    assert torch.equal(made(data._replace(seed=5)).sum, loss.sum)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_training_takes_batches_padded_beyond_their_longest_row(side):
+    made = recognizer(side).train()
+    data = batch(["ab", "cba"], made.tokenizer)
+    padded = torch.nn.functional.pad(data.waveforms, (0, 5000))
+    assert made(data._replace(waveforms=padded)).sum.isfinite()
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_neighbours_and_padding_change_nothing(side):
+    made = recognizer(side).eval()
+    data = batch(["ab", "cbacb", "a"], made.tokenizer)
+    logits, lengths = made.logits(data.waveforms, data.lengths)
+    for row, (samples, frames) in enumerate(zip(data.lengths, lengths, strict=True)):
+        alone, _ = made.logits(data.waveforms[row : row + 1, :samples], data.lengths[row : row + 1])
+        torch.testing.assert_close(alone[0], logits[row, :frames], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_training_masks_come_from_the_batch_seed(side):
+    made = recognizer(side, dropout=0.0).train()
+    for module in made.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    torch.nn.init.normal_(made.head.weight, std=1.0, generator=torch.Generator().manual_seed(0))
+    if isinstance(made.network, LayerMixture):
+        made.network.encoder.eval()  # its dropout is no module's
+    data = batch(["abcab", "cba"], made.tokenizer)
+    first, again, other = (made(data._replace(seed=seed)).sum for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_encoder_is_frozen_at_first():
+    made = recognizer("pretrained", frozen=0.25)
+    data = batch(["ab"], made.tokenizer)
+    encoder = made.network.encoder
+    for step, learns in ((0, False), (24, False), (25, True)):
+        made.set_progress(step, 100)
+        made.zero_grad()
+        made.train()(data).sum.backward()
+        assert any(p.grad is not None for p in encoder.parameters()) == learns
+        assert made.head.weight.grad is not None
+        assert made.network.weights.grad is not None
+    untrained = recognizer("untrained", frozen=0.25)
+    untrained.set_progress(0, 100)
+    assert not untrained.network.frozen
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_parameter_groups_hold_every_parameter_once(side):
+    made = recognizer(side, encoder_lr_scale=0.5)
+    groups = made.parameter_groups(0.01)
+    held = [id(p) for group in groups for p in group["params"]]
+    assert sorted(held) == sorted(id(p) for p in made.parameters())
+    assert [group["lr"] for group in groups] == ([0.01] if side == "logmel" else [0.01, 0.005])
+
+
+@pytest.mark.parametrize("kind", ["characters", "sentencepiece"])
+@pytest.mark.parametrize("side", SIDES)
+def test_bundle_round_trip(side, kind, tmp_path):
+    made = recognizer(side)
+    if kind == "sentencepiece":
+        made = build_recognizer(config("logmel"), build_tokenizer(["abc cab", "bca"], kind, 8))
+    write_bundle(tmp_path / "asr.safetensors", *made.export())
+    restored = recognizer_from_bundle(*read_bundle(tmp_path / "asr.safetensors", kind="recognizer"))
+    data = batch(["abc"], made.tokenizer)
+    assert torch.equal(made.eval()(data).sum, restored(data).sum)
+    assert restored.tokenizer.symbols == made.tokenizer.symbols
+    assert not restored.training
+
+
+def test_foreign_tensors_are_refused():
+    tensors, header = recognizer("logmel").export()
+    tensors.pop("head.weight")
+    with pytest.raises(InputRefused, match=r"head\.weight"):
+        recognizer_from_bundle(tensors, header)
+
+
+def test_fresh_weights_come_from_the_seed_and_leave_the_global_generator_alone():
+    before = torch.random.get_rng_state()
+    first, again, other = (recognizer("untrained", seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert any(not torch.equal(first[name], other[name]) for name in first)
+
+
+def test_baseline_has_at_most_three_million_parameters():
+    alphabet = "".join(chr(97 + index) for index in range(26)) + "'áéíóúüñ "
+    made = build_recognizer(FinetuneConfig(side="logmel"), build_tokenizer([alphabet]))
+    assert sum(parameter.numel() for parameter in made.parameters()) <= 3_000_000
+
+
+def test_a_side_without_what_it_needs_is_refused():
+    tokenizer = build_tokenizer(["a"])
+    with pytest.raises(ValueError, match="must be given an encoder"):
+        build_recognizer(FinetuneConfig(), tokenizer)
+    made = recognizer("logmel")
+    with pytest.raises(ValueError, match="must have tokens"):
+        made(batch(["a"], made.tokenizer)._replace(tokens=None))

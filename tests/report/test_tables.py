@@ -1,0 +1,30 @@
+from speechunits.report.tables import markdown, quality_markdown, reduction_markdown, reduction_rows
+from tests.report.example import CURVES, QUALITY, table
+
+
+def test_markdown_escapes_bars():
+    assert markdown(("a", "b"), [("x|y", "1")]) == "| a | b |\n| --- | ---: |\n| x\\|y | 1 |\n"
+
+
+def test_reduction_table_has_a_row_a_budget_and_a_column_a_side():
+    made = table()
+    header, rows = reduction_rows(made)
+    assert len(header) == 5
+    assert [row[0] for row in rows] == ["1 min", "4 min", "16 min", "60 min"]
+    assert rows[3][1] == "–"
+    assert rows[0][4] == str(made.headline)
+    assert [[cell.endswith("*") for cell in row[2:4]] for row in rows] == [[False, True]] * 3 + [[True, False]]
+
+
+def test_reduction_markdown_says_the_result_or_why_there_is_none():
+    assert "**Result: at 1 min of labels, pretraining saves a factor of" in reduction_markdown(table())
+    broken = {**CURVES, "untrained": {1: 0.9, 60: 0.8}, "logmel": {1: 0.9, 60: 0.8}}
+    text = reduction_markdown(table(broken))
+    assert "undefined: the baseline's CER at its largest budget" in text
+    assert "too small to measure" in reduction_markdown(table(smoke=True))
+
+
+def test_quality_table_shows_missing_measures_as_such():
+    text = quality_markdown({**QUALITY, "codebook": {"clusters": 320}})
+    assert "| units | 100 | 3 | 52.0 | 47.0 | 50.0 | 3.10 | 100 |" in text
+    assert "| codebook | 320 | – | – | – | – | – | – |" in text
