@@ -20,7 +20,7 @@ from speechunits import sweep
 from speechunits.audio.card import card_manifest, read_card
 from speechunits.audio.corpus import Corpus, load_corpus
 from speechunits.audio.fairseq_manifest import read_fairseq
-from speechunits.audio.manifest import write_manifest
+from speechunits.audio.manifest import check_durations, write_manifest
 from speechunits.audio.scan import scan
 from speechunits.audio.split import cut_tune, split
 from speechunits.audio.synthetic import synthesise
@@ -28,6 +28,7 @@ from speechunits.config import CorpusConfig, PseudotextConfig, RecipeConfig, Uni
 from speechunits.errors import UsageError
 from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json
 from speechunits.pretraining import pretrain_passes
+from speechunits.progress import progress
 from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
@@ -71,7 +72,8 @@ def data(experiment: Experiment) -> None:
     """Synthesise the recipe's corpus, or check that it is where the recipe says."""
     recipe = experiment.recipe
     if recipe.synth is not None:
-        report = synthesise(recipe.corpus.manifest.parent, recipe.synth)
+        with progress("synthesis", 1.0) as advance:
+            report = synthesise(recipe.corpus.manifest.parent, recipe.synth, on_progress=advance)
         print(f"synthetic corpus: {report.utterances} utterances of {report.speakers} speakers, "
               f"{'made' if report.made else 'already there'}", file=sys.stderr)  # fmt: skip
     splits = {name: sum(row.duration_s for row in experiment.corpus.recordings if row.split == name) / 60
@@ -213,22 +215,6 @@ def corpus_of(manifest: Path, phones: Path | None = None) -> Corpus:
     return load_corpus(CorpusConfig(manifest=manifest, phones=phones))
 
 
-def evaluate_recognizer(model: Path, manifest: Path, split_name: str) -> dict[str, float]:
-    """Return CER and WER of a recogniser's bundle on one split of a manifest."""
-    from speechunits.asr.decode import SpeechRecognizer, transcribe_recordings  # noqa: PLC0415
-    from speechunits.evaluation.edit import character_edits, error_rate, word_edits  # noqa: PLC0415
-
-    held = [row for row in corpus_of(manifest).split(split_name) if row.text]
-    if not held:
-        raise UsageError(f"{manifest} has no text in split {split_name!r}; error rates need references")
-    hypotheses = transcribe_recordings(SpeechRecognizer.load(model).recognizer, held)
-    pairs = [(row.text or "", hypothesis) for row, hypothesis in zip(held, hypotheses, strict=True)]
-    return {
-        "CER": error_rate(character_edits(*pair) for pair in pairs),
-        "WER": error_rate(word_edits(*pair) for pair in pairs),
-    }
-
-
 def encoder_path(source: Path) -> Path:
     """Return the encoder bundle that a run folder holds, or the path itself."""
     if not source.is_dir():
@@ -245,9 +231,11 @@ def make_manifest(folder: Path, out: Path, *, card: Path | None, seed: int) -> l
     if card is not None:
         recordings = card_manifest(read_card(card), folder)
     elif folder.suffix == ".tsv":
-        recordings = read_fairseq(folder)
+        recordings, warnings, refused = check_durations(read_fairseq(folder))
+        faults = [*warnings, *map(str, refused)]
     else:
-        found = scan(folder)
+        with progress("scanning", 1.0) as advance:
+            found = scan(folder, on_progress=advance)
         recordings, faults = found.recordings, [str(fault) for fault in found.faults]
     for fault in faults:
         print(f"refused: {fault}", file=sys.stderr)

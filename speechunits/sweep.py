@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from speechunits.asr.decode import transcribe_recordings
+from speechunits.asr.hypothesis import Precision
 from speechunits.asr.recognizer import Recognizer, build_recognizer
 from speechunits.asr.tokens import build_tokenizer, usable
 from speechunits.audio.corpus import Corpus
@@ -22,6 +23,7 @@ from speechunits.engine.train import Labels, train
 from speechunits.errors import UsageError
 from speechunits.evaluation.edit import character_edits
 from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json, utterance_hash
+from speechunits.hardware import cpu_computes_bf16
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
 from speechunits.units.bundle import read_bundle, write_bundle
 
@@ -139,7 +141,8 @@ def _train(
 def _score(
     cell: Cell, recognizer: Recognizer, recordings: list[Recording], split: str, labelled: list[Recording], folder: Path
 ) -> Score:
-    hypotheses = transcribe_recordings(recognizer, recordings)
+    precision: Precision = "bf16" if cpu_computes_bf16() else "fp32"
+    hypotheses = transcribe_recordings(recognizer, recordings, precision=precision)
     counted = [
         character_edits(recording.text or "", hypothesis)
         for recording, hypothesis in zip(recordings, hypotheses, strict=True)

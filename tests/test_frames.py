@@ -19,7 +19,9 @@ from speechunits.frames import (
 )
 
 
-@pytest.mark.parametrize(("samples", "frames"), [(0, 0), (1, 0), (399, 0), (400, 1), (401, 1), (719, 1), (720, 2), (16_000, 49)])
+@pytest.mark.parametrize(
+    ("samples", "frames"), [(0, 0), (1, 0), (399, 0), (400, 1), (401, 1), (719, 1), (720, 2), (16_000, 49)]
+)
 def test_frame_count_known_answers(samples, frames):
     assert frame_count(samples) == frames
 
@@ -46,7 +48,9 @@ def test_frames_mask():
     assert frames_mask(torch.tensor([0, 2]), 3).tolist() == [[False, False, False], [True, True, False]]
 
 
-@given(st.one_of(st.integers(0, 1000), st.integers(MAX_WINDOW - 400, MAX_WINDOW + 700), st.integers(0, 60 * 60 * 16_000)))
+@given(
+    st.one_of(st.integers(0, 1000), st.integers(MAX_WINDOW - 400, MAX_WINDOW + 700), st.integers(0, 60 * 60 * 16_000))
+)
 def test_windows_own_every_frame_once_and_contain_it(samples):
     windows = canonical_windows(samples)
     owned = [frame for window in windows for frame in range(window.first, window.first + window.count)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from speechunits.audio.card import absent_message, read_card
-from speechunits.audio.manifest import Recording, read_manifest
+from speechunits.audio.manifest import Recording, check_durations, read_manifest
 from speechunits.audio.phones import Phone, read_phones
 from speechunits.audio.split import cut_tune, split
 from speechunits.config import CorpusConfig
@@ -48,14 +49,19 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     Raises
     ------
     UsageError
-        If the corpus is absent (its card's instructions are in the message) or its manifest has faults.
+        If the corpus is absent (its card's instructions are in the message) or its manifest has faults. Recordings
+        that cannot be read, and durations that are wrong, are named on stderr; the rest goes on.
     """
     for path in (config.manifest, config.phones):
         if path is not None and not path.exists():
             hint = absent_message(read_card(config.card)) if config.card is not None else "check the path"
             raise UsageError(f"{path} does not exist. {hint}")
-    recordings = [_text_of(recording, config) for recording in read_manifest(config.manifest)]
-    recordings, _ = split(recordings, SPLIT_SEED)
+    recordings, warnings, refused = check_durations(read_manifest(config.manifest))
+    for line in [*warnings, *(f"refused: {error}" for error in refused)]:
+        print(line, file=sys.stderr)
+    recordings, warnings = split([_text_of(recording, config) for recording in recordings], SPLIT_SEED)
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     return Corpus(
         manifest=config.manifest,
         recordings=tuple(cut_tune(recordings, SPLIT_SEED)),

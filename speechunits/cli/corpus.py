@@ -34,12 +34,16 @@ def run_synth(options: argparse.Namespace) -> int:
     """Write a synthetic corpus."""
     from speechunits.audio.synthetic import synthesise
     from speechunits.config import SynthConfig
+    from speechunits.progress import progress
 
     config = SynthConfig(
         hours=options.hours, seed=options.seed, voices=options.voices, jobs=options.jobs,
         languages=tuple(options.languages.split(",")), difficulty=options.difficulty,
     )  # fmt: skip
-    print(synthesise(options.out, config))
+    with progress("synthesis", 1.0) as advance:
+        report = synthesise(options.out, config, on_progress=advance)
+    hours = ", ".join(f"{name} {hours:.2f} h" for name, hours in report.hours.items())
+    print(f"{report.manifest}: {report.utterances} utterances, {report.speakers} speakers ({hours})")
     return 0
 
 

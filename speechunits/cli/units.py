@@ -124,10 +124,13 @@ def run_evaluate(options: argparse.Namespace) -> int:
 
 def run_evaluate_asr(options: argparse.Namespace) -> int:
     """Measure a recogniser."""
-    from speechunits.pipeline import evaluate_recognizer
+    from speechunits.evaluation.recognition import evaluate_recognizer
+    from speechunits.pipeline import corpus_of
 
-    rates = evaluate_recognizer(options.model, options.manifest, options.split)
-    print(f"{options.split}: " + ", ".join(f"{name} {100 * rate:.2f} %" for name, rate in rates.items()))
+    rates = evaluate_recognizer(options.model, corpus_of(options.manifest).split(options.split))
+    print(f"{options.split}, {rates.recordings} recordings: CER {100 * rates.cer:.2f} %, WER {100 * rates.wer:.2f} %")
+    if rates.all_blank:
+        print("all-blank: nothing at all was recognised; fine-tune longer, or on more labels", file=sys.stderr)
     return 0
 
 

@@ -40,7 +40,7 @@ class FinetuneConfig:
     """Learning rate of the encoder as a share of the head's."""
     dropout: float = 0.1
     augment: AugmentConfig = field(default_factory=AugmentConfig)
-    batch: BatchConfig = field(default_factory=lambda: BatchConfig(batch_s=40.0, crop_s=20.0, min_s=0.1))
+    batch: BatchConfig = field(default_factory=lambda: BatchConfig(batch_s=8.0, crop_s=20.0, min_s=0.1))
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3, warmup=0.1, hold=0.4))
     budget: BudgetConfig = field(default_factory=lambda: BudgetConfig(hours=10.0))
     engine: EngineConfig = field(default_factory=EngineConfig)

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 from fairseq2.cluster import SlurmHandler
@@ -19,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from speechunits.config import EngineConfig
+from speechunits.hardware import cpu_computes_bf16
 
 _TIMEOUT = timedelta(minutes=30)
 """A rank may wait this long for another: longer than any held-out evaluation or checkpoint."""
@@ -40,15 +40,6 @@ def choose_precision(config: EngineConfig, device: torch.device) -> Precision:
     has_bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_computes_bf16()
     wanted = config.precision == "bf16" or (config.precision == "auto" and has_bf16)
     return Precision(torch.bfloat16 if wanted else torch.float32)
-
-
-def cpu_computes_bf16() -> bool:
-    """Tell whether the processor multiplies bf16 numbers itself: emulated, they are slower than fp32."""
-    try:
-        words = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
-    except OSError:
-        return False
-    return bool(words & {"avx512_bf16", "amx_bf16"})
 
 
 def open_gangs(config: EngineConfig) -> Gangs:

@@ -18,7 +18,9 @@ def write(tmp_path, text):
 
 
 def test_differences_only(tmp_path):
-    path = write(tmp_path, "name: x\ncorpus: {manifest: m.tsv}\npretrain: {budget: {hours: 2}, encoder: {size: small}}\n")
+    path = write(
+        tmp_path, "name: x\ncorpus: {manifest: m.tsv}\npretrain: {budget: {hours: 2}, encoder: {size: small}}\n"
+    )
     recipe = load_config(RecipeConfig, path, ["pretrain.seed=3", "pretrain.encoder.dropout=0"])
     assert recipe.pretrain.budget.hours == 2.0
     assert recipe.pretrain.seed == 3

@@ -18,7 +18,7 @@ def launch(folder, mode, parallel):
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(SCRIPT)]
     root = str(SCRIPT.parents[2])
     done = subprocess.run(
-        [*command, str(folder), mode, parallel], capture_output=True, text=True, check=False, timeout=300,
+        [*command, str(folder), mode, parallel], capture_output=True, text=True, check=False, timeout=600,
         env={**__import__("os").environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-4000:]
