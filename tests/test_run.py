@@ -12,12 +12,17 @@ from speechunits.errors import UsageError
 from speechunits.run import RunFolder, atomic_path, commit, content_key, file_hash, write_json, write_text
 
 
+def fail_halfway(path):
+    with atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise OSError("disk is full")
+
+
 def test_atomic_path_keeps_the_old_file_on_failure(tmp_path):
     path = tmp_path / "out.txt"
     write_text(path, "old")
-    with pytest.raises(OSError, match="disk is full"), atomic_path(path) as temporary:
-        temporary.write_text("half")
-        raise OSError("disk is full")
+    with pytest.raises(OSError, match="disk is full"):
+        fail_halfway(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -30,9 +35,13 @@ def test_json_refuses_nan(tmp_path):
 
 
 def test_lock_refuses_a_second_process(tmp_path):
-    code = "import sys; from pathlib import Path; from speechunits.run import RunFolder\nwith RunFolder(Path(sys.argv[1])).lock(): pass"
+    code = (
+        "import sys; from pathlib import Path; from speechunits.run import RunFolder\n"
+        "with RunFolder(Path(sys.argv[1])).lock(): pass"
+    )
     with RunFolder(tmp_path).lock():
-        other = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+        command = [sys.executable, "-c", code, str(tmp_path)]
+        other = subprocess.run(command, capture_output=True, text=True, check=False)
     assert other.returncode != 0
     assert "in use by another process" in other.stderr
     with RunFolder(tmp_path).lock():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,8 @@ import yaml
 from speechunits.errors import UsageError
 
 T = TypeVar("T")
+_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+"""``3e-4``: a number to everybody but YAML 1.1, which wants ``3.0e-4``."""
 
 
 def load_config(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
@@ -67,16 +70,17 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     tree[last] = yaml.safe_load(text)
 
 
-def _dataclass(kind: Any, tree: Any, where: str, faults: list[str]) -> Any:
+def _dataclass(kind: Any, tree: Any, where: str, faults: list[str], base: Any = None) -> Any:
+    """Make a ``kind`` from a mapping; what it leaves out comes from ``base``, the enclosing section's default."""
     if not isinstance(tree, Mapping):
         faults.append(f"{where or 'the file'}: must be a section of keys and values, but is {tree!r} instead")
         return None
     known = len(faults)
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}
-    values: dict[str, Any] = {}
+    values = {} if base is None else {name: getattr(base, name) for name in fields}
     presets: Mapping[str, Mapping[str, Any]] = getattr(kind, "PRESETS", {})
-    if presets:
+    if presets and (base is None or "size" in tree):
         size = tree.get("size", fields["size"].default)
         values.update(presets.get(size, {}) if isinstance(size, str) else {})
     for key, value in tree.items():
@@ -84,7 +88,7 @@ def _dataclass(kind: Any, tree: Any, where: str, faults: list[str]) -> Any:
         if key not in fields:
             faults.append(f"{name}: unknown key; known here: {', '.join(sorted(fields))}")
         else:
-            values[key] = _value(hints[key], value, name, faults)
+            values[key] = _value(hints[key], value, name, faults, _default(fields[key]))
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
         if required and name not in values:
@@ -98,10 +102,16 @@ def _dataclass(kind: Any, tree: Any, where: str, faults: list[str]) -> Any:
         return None
 
 
-def _value(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return None if field.default is dataclasses.MISSING else field.default
+
+
+def _value(hint: Any, value: Any, where: str, faults: list[str], base: Any = None) -> Any:
     origin = typing.get_origin(hint)
     if dataclasses.is_dataclass(hint):
-        return _dataclass(hint, value, where, faults)
+        return _dataclass(hint, value, where, faults, base)
     if origin in (typing.Union, types.UnionType):
         options = [option for option in typing.get_args(hint) if option is not type(None)]
         if value is None and len(options) < len(typing.get_args(hint)):
@@ -109,7 +119,7 @@ def _value(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
         trials: list[list[str]] = []
         for option in options:
             trial: list[str] = []
-            made = _value(option, value, where, trial)
+            made = _value(option, value, where, trial, base)
             if not trial:
                 return made
             trials.append(trial)
@@ -136,6 +146,8 @@ def _scalar(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value

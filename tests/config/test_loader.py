@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from speechunits.config import EncoderConfig, PretrainConfig, RecipeConfig, build_config, load_config, to_tree
+from speechunits.config import (
+    EncoderConfig,
+    PretrainConfig,
+    RecipeConfig,
+    ReductionConfig,
+    build_config,
+    load_config,
+    to_tree,
+)
 from speechunits.errors import UsageError
 
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").rglob("*.yaml"))
@@ -21,9 +29,12 @@ def test_differences_only(tmp_path):
     path = write(
         tmp_path, "name: x\ncorpus: {manifest: m.tsv}\npretrain: {budget: {hours: 2}, encoder: {size: small}}\n"
     )
-    recipe = load_config(RecipeConfig, path, ["pretrain.seed=3", "pretrain.encoder.dropout=0"])
+    recipe = load_config(
+        RecipeConfig, path, ["pretrain.seed=3", "pretrain.encoder.dropout=0", "pretrain.optimizer.lr=3e-4"]
+    )
     assert recipe.pretrain.budget.hours == 2.0
     assert recipe.pretrain.seed == 3
+    assert recipe.pretrain.optimizer.lr == 3e-4
     assert recipe.pretrain.encoder.dim == 256, "the preset of `small`"
     assert recipe.pretrain.encoder.dropout == 0.0
     assert recipe.corpus.manifest == Path("m.tsv")
@@ -39,7 +50,10 @@ def test_default_preset_is_what_the_defaults_say():
 
 
 def test_every_fault_at_once(tmp_path):
-    text = "nmae: x\ncorpus: {manifest: 3}\npretrain: {budget: {hours: many}, learner: cpv, seed: 1.5, batch: {crop_s: 30}}\n"
+    text = (
+        "nmae: x\ncorpus: {manifest: 3}\n"
+        "pretrain: {budget: {hours: many}, learner: cpv, seed: 1.5, batch: {crop_s: 30}}\n"
+    )
     with pytest.raises(UsageError) as caught:
         load_config(RecipeConfig, write(tmp_path, text))
     message = str(caught.value)
@@ -47,6 +61,14 @@ def test_every_fault_at_once(tmp_path):
                      "pretrain.learner: must be one of wav2vec2", "pretrain.seed: must be a whole number", "crop_s",
                      "name: missing"):  # fmt: skip
         assert expected in message
+
+
+def test_a_partial_section_keeps_the_defaults_of_the_section_around_it():
+    config = build_config(ReductionConfig, {"untrained": {"batch": {"batch_s": 3}}})
+    default = ReductionConfig()
+    assert config.untrained.batch.batch_s == 3.0
+    assert config.untrained.batch.crop_s == default.untrained.batch.crop_s == 20.0
+    assert (config.untrained.side, config.untrained.frozen) == ("untrained", 0.0)
 
 
 def test_values_are_checked_beyond_their_types():
