@@ -26,7 +26,9 @@ from speechunits.audio.split import cut_tune, split
 from speechunits.audio.synthetic import synthesise
 from speechunits.config import CorpusConfig, PseudotextConfig, RecipeConfig, UnitsConfig, to_tree
 from speechunits.errors import UsageError
+from speechunits.estimate import estimated_minutes
 from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json
+from speechunits.hardware import cpu_computes_bf16
 from speechunits.pretraining import pretrain_passes
 from speechunits.progress import progress
 from speechunits.quality import aligned_example, measure_units
@@ -261,6 +263,9 @@ def run(recipe: RecipeConfig, stages: Sequence[str] = tuple(STAGES)) -> None:
     experiment = Experiment(recipe)
     with experiment.folder.lock():
         experiment.folder.record("recipe", recipe)
+        if len(stages) == len(STAGES) and not experiment.results.exists():
+            print(f"about {estimated_minutes(recipe):.0f} min of training on this machine "
+                  f"({'with' if cpu_computes_bf16() else 'without'} bf16 arithmetic)", file=sys.stderr)  # fmt: skip
         for stage in stages:
             print(f"── {stage}", file=sys.stderr)
             STAGES[stage](experiment)
