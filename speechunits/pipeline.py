@@ -55,6 +55,11 @@ class Experiment:
         """The recipe's corpus, with its splits."""
         return load_corpus(self.recipe.corpus)
 
+    def record(self) -> None:
+        """Write ``recipe.yaml``: the recipe, the commit and, once there is one, the manifest's hash."""
+        manifest = self.recipe.corpus.manifest
+        self.folder.record("recipe", self.recipe, manifest if manifest.exists() else None)
+
     def need(self, path: Path, stage: str) -> Path:
         """Return ``path``, which an earlier stage makes. Raises UsageError where it is missing."""
         if not path.exists():
@@ -78,6 +83,7 @@ def data(experiment: Experiment) -> None:
             report = synthesise(recipe.corpus.manifest.parent, recipe.synth, on_progress=advance)
         print(f"synthetic corpus: {report.utterances} utterances of {report.speakers} speakers, "
               f"{'made' if report.made else 'already there'}", file=sys.stderr)  # fmt: skip
+        experiment.record()
     splits = {name: sum(row.duration_s for row in experiment.corpus.recordings if row.split == name) / 60
               for name in sorted({row.split or "" for row in experiment.corpus.recordings})}  # fmt: skip
     print("minutes: " + ", ".join(f"{name} {minutes:.1f}" for name, minutes in splits.items()), file=sys.stderr)
@@ -233,8 +239,10 @@ def make_manifest(folder: Path, out: Path, *, card: Path | None, seed: int) -> l
     if card is not None:
         recordings = card_manifest(read_card(card), folder)
     elif folder.suffix == ".tsv":
-        recordings, warnings, refused = check_durations(read_fairseq(folder))
-        faults = [*warnings, *map(str, refused)]
+        recordings, corrected, refused = check_durations(read_fairseq(folder))
+        faults = [str(error) for error in refused]
+        for warning in corrected:
+            print(f"warning: {warning}", file=sys.stderr)
     else:
         with progress("scanning", 1.0) as advance:
             found = scan(folder, on_progress=advance)
@@ -262,7 +270,7 @@ def run(recipe: RecipeConfig, stages: Sequence[str] = tuple(STAGES)) -> None:
     """Run stages of a recipe in turn, holding its run folder."""
     experiment = Experiment(recipe)
     with experiment.folder.lock():
-        experiment.folder.record("recipe", recipe)
+        experiment.record()
         if len(stages) == len(STAGES) and not experiment.results.exists():
             print(f"about {estimated_minutes(recipe):.0f} min of training on this machine "
                   f"({'with' if cpu_computes_bf16() else 'without'} bf16 arithmetic)", file=sys.stderr)  # fmt: skip

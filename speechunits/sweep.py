@@ -78,23 +78,30 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     """
     config = _config(cell, setting)
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
+    scored = {split: setting.corpus.split(split) for split in (setting.dev, "tune")}
     key = content_key(
         to_tree(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
+        {split: [(recording.id, recording.text) for recording in held] for split, held in scored.items()},
         file_hash(setting.encoder) if cell.side == "pretrained" else None,
     )  # fmt: skip
     saved = setting.folder / f"{cell.name}.json"
-    if saved.exists() and (keep is None or keep.exists()):
+    if saved.exists() and (keep is None or _is_of(keep, key)):
         found = read_json(saved)
         if found["key"] == key:
             return scores_from_json(found["scores"])
     recognizer, outcome = _train(cell, config, labelled, setting)
-    scores = [_score(cell, recognizer, setting.corpus.split(split), split, labelled, setting.folder)
-              for split in (setting.dev, "tune")]  # fmt: skip
+    scores = [_score(cell, recognizer, held, split, labelled, setting.folder) for split, held in scored.items()]
     if keep is not None:
         tensors, header = recognizer.export()
-        write_bundle(keep, tensors, {**header, "provenance": provenance(config, setting.corpus.manifest)})
+        made_by = {**provenance(config, setting.corpus.manifest), "key": key}
+        write_bundle(keep, tensors, {**header, "provenance": made_by})
     write_json(saved, {"key": key, "outcome": outcome, "scores": scores_to_json(scores)})
     return scores
+
+
+def _is_of(bundle: Path, key: str) -> bool:
+    """Tell whether a recogniser's bundle was kept from the cell of this key, not from another one."""
+    return bundle.exists() and read_bundle(bundle, "recognizer")[1].get("provenance", {}).get("key") == key
 
 
 def _config(cell: Cell, setting: Setting) -> FinetuneConfig:

@@ -146,13 +146,12 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
 
 def run_pseudotext(options: argparse.Namespace) -> int:
     """Encode or decode lines."""
+    from speechunits.units.formats import from_text
     from speechunits.units.units import Units
 
     model = Units.load(options.model).pseudotext
     for line in sys.stdin:
-        words = line.split()
-        out = model.encode([int(word) for word in words]) if options.verb == "encode" else model.decode(words)
-        print(*out)
+        print(*(model.encode(from_text(line)) if options.verb == "encode" else model.decode(line.split())))
     return 0
 
 

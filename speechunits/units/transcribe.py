@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
 
-from speechunits.audio.load import load_waveform
 from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.run import content_key, read_json, write_json, write_text
 from speechunits.units.extract import OnFault
-from speechunits.units.formats import UnitTranscript, to_json, to_text, to_textgrid
-from speechunits.units.inputs import Input, find_inputs
+from speechunits.units.formats import to_json, to_text, to_textgrid
+from speechunits.units.inputs import find_inputs
 from speechunits.units.units import Units
 
 Format = Literal["text", "jsonl", "textgrid"]
@@ -82,7 +81,7 @@ def transcribe(
             report.skipped.append(item.name)
             continue
         try:
-            transcript = _transcript(item, units)
+            transcript = units.transcribe(item.audio, start_s=item.start_s, end_s=item.end_s, name=item.name)
         except InputRefused as error:
             refuse(item.name, str(error))
             continue
@@ -103,11 +102,6 @@ def _check(form: str, out: Path | None) -> None:
         raise UsageError(f"the format must be one of {', '.join(SUFFIX)}, but is {form!r} instead")
     if out is None and form == "textgrid":
         raise UsageError("TextGrids are files, one a recording; name a folder for them with -o")
-
-
-def _transcript(item: Input, units: Units) -> UnitTranscript:
-    waveform = load_waveform(item.audio, start_s=item.start_s, end_s=item.end_s)
-    return UnitTranscript(id=item.name, duration_s=len(waveform) / SAMPLE_RATE_HZ, units=units.units(waveform))
 
 
 def _claim(out: Path | None, units: Units, options: list[object], *, overwrite: bool) -> None:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechunits.audio.load import resample
+from speechunits.audio.load import load_waveform, resample
 from speechunits.audio.manifest import Recording
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.encoder.quantizer import quantizer_from_export
@@ -22,6 +22,7 @@ from speechunits.run import content_key
 from speechunits.units.bundle import read_bundle, tensors_hash, write_bundle
 from speechunits.units.extract import FeatureExtractor, OnFault, map_recordings
 from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, MfccFeatures, Precision
+from speechunits.units.formats import UnitTranscript
 from speechunits.units.kmeans import nearest
 from speechunits.units.pseudotext import Pseudotext
 
@@ -134,6 +135,24 @@ class Units:
         pieces = self.extractor.pieces(resample(samples, rate_hz))
         # Window by window, so that a long recording's features are never in memory at once.
         return np.concatenate([np.zeros(0, np.int64), *(self.assign(piece.features) for piece in pieces)])
+
+    def transcribe(
+        self, path: str | Path, *, start_s: float | None = None, end_s: float | None = None, name: str | None = None
+    ) -> UnitTranscript:
+        """Return the units of a recording, or of a segment of it; ``name`` is by default the file's.
+
+        Raises
+        ------
+        InputRefused
+            If it cannot be read.
+        """
+        path = Path(path)
+        waveform = load_waveform(path, start_s=start_s, end_s=end_s)
+        return UnitTranscript(
+            id=path.stem if name is None else name,
+            duration_s=len(waveform) / SAMPLE_RATE_HZ,
+            units=self.units(waveform),
+        )
 
     def recordings(
         self, recordings: Iterable[Recording], on_fault: OnFault | None = None

@@ -1,0 +1,60 @@
+"""The smallest recipe that runs every stage: what the tests of the spine change and train."""
+
+import copy
+from pathlib import Path
+
+import yaml
+
+from speechunits.config import RecipeConfig, build_config
+
+ENCODER = {
+    "channels": 32, "mel_bins": 40, "dim": 32, "layers": 2, "heads": 2, "ffn_dim": 64, "position_kernel": 7,
+    "position_groups": 4,
+}  # fmt: skip
+ENGINE = {"precision": "fp32", "tensorboard": False, "held_out_evaluations": 1, "threads": 1}
+FINETUNE = {"budget": {"hours": 0.005}, "engine": ENGINE}
+"""Two or three updates."""
+
+
+def recipe_tree(corpus: Path, runs: Path, **changes):
+    """Return the tiny recipe as it stands in YAML; ``changes`` are merged into its sections."""
+    tree = {
+        "name": "tiny",
+        "runs": str(runs),
+        "corpus": {"manifest": str(corpus / "manifest.tsv"), "phones": str(corpus / "phones.tsv")},
+        "pretrain": {
+            "learner": "masked_prediction",
+            "encoder": ENCODER,
+            "masked_prediction": {"clusters": 12, "target_layer": 1, "final_dim": 16},
+            "batch": {"batch_s": 20.0, "crop_s": 5.0},
+            "budget": {"hours": 0.03},
+            "engine": ENGINE,
+        },
+        "units": {"clusters": 12, "layer": 1, "sample_frames": 4000, "iterations": 5},
+        "pseudotext": {"pieces": 40},
+        "reduction": {
+            "minutes": [0.5], "baseline_minutes": [0.5, 1], "headline_minutes": 0.5, "seeds": 1, "bootstrap": 20,
+            "finetune": FINETUNE, "untrained": FINETUNE, "logmel": FINETUNE,
+        },
+    }  # fmt: skip
+    return _merge(copy.deepcopy(tree), changes)
+
+
+def make_recipe(corpus: Path, runs: Path, **changes) -> RecipeConfig:
+    """Return the tiny recipe as a configuration."""
+    return build_config(RecipeConfig, recipe_tree(corpus, runs, **changes))
+
+
+def write_recipe(path: Path, corpus: Path, runs: Path, **changes) -> Path:
+    """Write the tiny recipe as YAML."""
+    path.write_text(yaml.safe_dump(recipe_tree(corpus, runs, **changes), sort_keys=False))
+    return path
+
+
+def _merge(tree, changes):
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+    return tree

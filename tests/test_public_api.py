@@ -1,0 +1,82 @@
+"""The package as a library: two functions, and an import that costs nothing."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+import speechunits
+from speechunits.audio.load import load_waveform
+from speechunits.errors import InputRefused
+from speechunits.units.bundle import write_bundle
+from speechunits.units.transcribe import transcribe
+from tests.asr.tiny import recognizer
+
+
+@pytest.fixture
+def recording(tiny_corpus):
+    return sorted((tiny_corpus / "audio").rglob("*.flac"))[0]
+
+
+def test_importing_is_light():
+    code = (
+        "import sys, speechunits; speechunits.load, speechunits.load_recognizer, speechunits.__version__\n"
+        "heavy = {'torch', 'numpy', 'fairseq2', 'librosa', 'faiss', 'sentencepiece', 'soundfile', 'yaml', 'rich'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_what_is_promised_is_there():
+    assert sorted(speechunits.__all__) == ["__version__", "load", "load_recognizer"]
+    assert all(hasattr(speechunits, name) for name in speechunits.__all__)
+
+
+def test_units_of_a_waveform_and_of_a_file(tiny_runs, recording):
+    inventory = speechunits.load(str(tiny_runs / "tiny" / "units.safetensors"))
+    waveform = load_waveform(recording)
+    found = inventory.units(waveform, 16_000)
+    assert found.shape == ((len(waveform) - 400) // 320 + 1,)
+    assert set(found.tolist()) <= set(range(12))
+    transcript = inventory.transcribe(recording)
+    assert transcript.id == recording.stem
+    assert transcript.duration_s == len(waveform) / 16_000
+    assert np.array_equal(transcript.units, found)
+    assert np.array_equal(inventory.transcribe(str(recording)).units, found)
+    stream = io.StringIO()
+    transcribe([recording], inventory, frames=True, stream=stream)
+    assert [int(word) for word in stream.getvalue().split("\t")[1].split()] == found.tolist()
+
+
+def test_a_segment_of_a_file(tiny_runs, recording):
+    inventory = speechunits.load(tiny_runs / "tiny" / "units.safetensors")
+    part = inventory.transcribe(recording, start_s=0.5, end_s=1.0, name="part")
+    assert (part.id, part.duration_s, len(part.units)) == ("part", 0.5, 24)
+    assert np.array_equal(part.units, inventory.units(load_waveform(recording)[8_000:16_000]))
+
+
+def test_other_rates_are_resampled(tiny_runs):
+    inventory = speechunits.load(tiny_runs / "tiny" / "units.safetensors")
+    noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    assert len(inventory.units(noise, 48_000)) == len(inventory.units(noise[:16_000], 16_000)) == 49
+
+
+def test_a_recogniser_recognises(tmp_path):
+    made = recognizer("logmel")
+    tensors, header = made.export()
+    write_bundle(tmp_path / "asr.safetensors", tensors, header)
+    soundfile.write(tmp_path / "take.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    heard = speechunits.load_recognizer(str(tmp_path / "asr.safetensors")).recognize(str(tmp_path / "take.wav"))
+    assert (heard.id, heard.duration_s) == ("take", 1.0)
+    assert set(heard.text) <= set("abc")
+
+
+def test_bundles_are_not_mistaken_for_each_other(tmp_path, tiny_runs):
+    with pytest.raises(InputRefused, match="must be .*recognizer"):
+        speechunits.load_recognizer(tiny_runs / "tiny" / "units.safetensors")
+    with pytest.raises(InputRefused, match=r"none\.safetensors"):
+        speechunits.load(tmp_path / "none.safetensors")

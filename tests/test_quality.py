@@ -1,0 +1,109 @@
+"""Quality of units where the right answer is known: units that are the phones, and units that say nothing."""
+
+import math
+
+import numpy as np
+import pytest
+
+from speechunits import quality
+from speechunits.audio.corpus import Corpus
+from speechunits.audio.manifest import Recording
+from speechunits.audio.phones import Phone
+from speechunits.frames import frame_center_s
+
+NAMES = ("SIL", "a", "b", "c", "d")
+FRAMES = 400
+
+
+class FakeUnits:
+    """Gives each recording the units it is told to."""
+
+    def __init__(self, units, clusters):
+        self.clusters = clusters
+        self.header = {"units": {"layer": 3}}
+        self._units = units
+
+    def recordings(self, recordings, on_fault=None):
+        for row in recordings:
+            yield row, self._units[row.id]
+
+
+def spoken(rng):
+    """Return phone numbers frame by frame, in runs of two to six frames."""
+    changes = rng.integers(1, len(NAMES), FRAMES).cumsum() % len(NAMES)  # a neighbour is never the same phone
+    return np.repeat(changes, rng.integers(2, 7, FRAMES))[:FRAMES].astype(np.int64)
+
+
+@pytest.fixture
+def known(tmp_path):
+    """Return a corpus whose phones are known on dev, and the phone number of every frame."""
+    rng = np.random.default_rng(0)
+    truth, phones, rows = {}, {}, []
+    for split, count in (("train", 12), ("tune", 3), ("dev", 6)):
+        for index in range(count):
+            name = f"{split}{index}"
+            truth[name] = spoken(rng)
+            rows.append(Recording(id=name, audio=tmp_path / f"{name}.wav", duration_s=FRAMES / 50, split=split))
+            if split == "dev" and index:
+                phones[name] = [
+                    Phone(frame_center_s(frame) - 0.01, frame_center_s(frame) + 0.01, NAMES[label])
+                    for frame, label in enumerate(truth[name].tolist())
+                ]
+    return Corpus(manifest=tmp_path / "m.tsv", recordings=tuple(rows), phones=phones), truth
+
+
+def measure(monkeypatch, corpus, bundles):
+    monkeypatch.setattr(quality.Units, "load", lambda path: bundles[path])
+    return quality.measure_units({name: name for name in bundles}, corpus, "dev")
+
+
+def test_units_that_are_phones_are_perfect(monkeypatch, known):
+    corpus, truth = known
+    found = measure(monkeypatch, corpus, {"phones": FakeUnits(truth, 8)})["phones"]
+    assert found["without_silence"]["pnmi"] == pytest.approx(1.0)
+    assert found["with_silence"]["phone_purity"] == 1.0
+    assert found["without_silence"]["frames"] == sum((truth[name] > 0).sum() for name in corpus.phones)
+    assert (found["layer"], found["clusters"], found["active"]) == (3, 8, 5)
+    # All of dev is in use, the recording without phones too: five units, nearly as often each.
+    counts = np.bincount(np.concatenate([truth[row.id] for row in corpus.split("dev")]))
+    shares = counts / counts.sum()
+    assert found["perplexity"] == pytest.approx(math.exp(-(shares * np.log(shares)).sum()))
+    changes = np.mean([(np.diff(truth[row.id]) != 0).sum() + 1 for row in corpus.split("dev")])
+    assert found["units_a_second"] == pytest.approx(changes / (FRAMES / 50))
+    assert found["bitrate_log2k"] == pytest.approx(3 * found["units_a_second"])
+    assert 0 < found["bitrate_entropy"] <= math.log2(5) * found["units_a_second"]
+    # Runs of two to six frames: the past tells most of a frame, and next to nothing of a run.
+    assert found["predictable_bits_a_frame"] > 0.8 > found["predictable_bits_a_run"] + 0.3
+
+
+def test_units_that_say_nothing_score_nothing(monkeypatch, known):
+    corpus, truth = known
+    rng = np.random.default_rng(1)
+    random = {name: rng.integers(0, 8, FRAMES) for name in truth}
+    constant = {name: np.zeros(FRAMES, np.int64) for name in truth}
+    found = measure(monkeypatch, corpus, {"random": FakeUnits(random, 8), "constant": FakeUnits(constant, 8)})
+    assert found["random"]["without_silence"]["pnmi_corrected"] == pytest.approx(0.0, abs=0.02)
+    assert found["random"]["predictable_bits_a_frame"] < 0.05
+    assert found["constant"]["without_silence"]["pnmi"] == pytest.approx(0.0, abs=1e-9)
+    assert found["constant"]["active"] == 1
+    assert found["constant"]["perplexity"] == pytest.approx(1.0)
+    assert found["constant"]["predictable_bits_a_frame"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_the_example_is_about_two_seconds_long_and_always_the_same(tiny_runs, tiny_corpus):
+    from speechunits.audio.corpus import load_corpus
+    from speechunits.config import CorpusConfig
+
+    config = CorpusConfig(manifest=tiny_corpus / "manifest.tsv", phones=tiny_corpus / "phones.tsv")
+    corpus = load_corpus(config)
+    bundle = tiny_runs / "tiny" / "units.safetensors"
+    example = quality.aligned_example(bundle, corpus, "dev")
+    assert abs(example.duration_s - 2.0) == min(abs(row.duration_s - 2.0) for row in corpus.split("dev"))
+    assert example == quality.aligned_example(bundle, corpus, "dev")
+    assert list(example.phones) == list(corpus.phones[example.id])
+    assert example.text
+    assert (example.intervals[0].start_s, example.intervals[-1].end_s) == (0.0, example.duration_s)
+    assert all(left.end_s == right.start_s for left, right in zip(example.intervals, example.intervals[1:]))
+    mute = Corpus(manifest=corpus.manifest, recordings=corpus.recordings, phones={})
+    assert quality.aligned_example(bundle, mute, "dev") is None
+    assert quality.aligned_example(bundle.with_name("none.safetensors"), corpus, "dev") is None
