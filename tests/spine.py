@@ -16,12 +16,12 @@ FINETUNE = {"budget": {"hours": 0.005}, "engine": ENGINE}
 """Two or three updates."""
 
 
-def recipe_tree(corpus: Path, runs: Path, **changes):
-    """Return the tiny recipe as it stands in YAML; ``changes`` are merged into its sections."""
+def recipe_tree(folder: Path, runs: Path, **changes):
+    """Return the tiny recipe for the corpus in ``folder`` as YAML holds it; ``changes`` are merged into it."""
     tree = {
         "name": "tiny",
         "runs": str(runs),
-        "corpus": {"manifest": str(corpus / "manifest.tsv"), "phones": str(corpus / "phones.tsv")},
+        "corpus": {"manifest": str(folder / "manifest.tsv"), "phones": str(folder / "phones.tsv")},
         "pretrain": {
             "learner": "masked_prediction",
             "encoder": ENCODER,
@@ -40,14 +40,14 @@ def recipe_tree(corpus: Path, runs: Path, **changes):
     return _merge(copy.deepcopy(tree), changes)
 
 
-def make_recipe(corpus: Path, runs: Path, **changes) -> RecipeConfig:
+def make_recipe(folder: Path, runs: Path, **changes) -> RecipeConfig:
     """Return the tiny recipe as a configuration."""
-    return build_config(RecipeConfig, recipe_tree(corpus, runs, **changes))
+    return build_config(RecipeConfig, recipe_tree(folder, runs, **changes))
 
 
-def write_recipe(path: Path, corpus: Path, runs: Path, **changes) -> Path:
+def write_recipe(path: Path, folder: Path, runs: Path, **changes) -> Path:
     """Write the tiny recipe as YAML."""
-    path.write_text(yaml.safe_dump(recipe_tree(corpus, runs, **changes), sort_keys=False))
+    path.write_text(yaml.safe_dump(recipe_tree(folder, runs, **changes), sort_keys=False))
     return path
 
 

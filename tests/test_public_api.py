@@ -18,7 +18,7 @@ from tests.asr.tiny import recognizer
 
 @pytest.fixture
 def recording(tiny_corpus):
-    return sorted((tiny_corpus / "audio").rglob("*.flac"))[0]
+    return min((tiny_corpus / "audio").rglob("*.flac"))
 
 
 def test_importing_is_light():
@@ -76,7 +76,7 @@ def test_a_recogniser_recognises(tmp_path):
 
 
 def test_bundles_are_not_mistaken_for_each_other(tmp_path, tiny_runs):
-    with pytest.raises(InputRefused, match="must be .*recognizer"):
+    with pytest.raises(InputRefused, match=r"must be .*recognizer"):
         speechunits.load_recognizer(tiny_runs / "tiny" / "units.safetensors")
     with pytest.raises(InputRefused, match=r"none\.safetensors"):
         speechunits.load(tmp_path / "none.safetensors")

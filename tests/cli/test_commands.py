@@ -1,0 +1,153 @@
+"""What every command says: help without heavy imports, usage and configuration faults, bundles."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+
+from speechunits import __version__
+from speechunits.cli import main, make_parser
+from tests.spine import write_recipe
+
+COMMANDS = (
+    ["synth"], ["manifest"], ["run"], ["pretrain"], ["units", "fit"], ["transcribe"], ["evaluate", "units"],
+    ["evaluate", "asr"], ["pseudotext", "fit"], ["pseudotext", "encode"], ["pseudotext", "decode"], ["finetune"],
+    ["recognize"], ["reduction"], ["info"],
+)  # fmt: skip
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys\nfrom speechunits.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit as end:\n"
+        "    heavy = {'torch', 'numpy', 'fairseq2', 'librosa', 'faiss', 'soundfile', 'yaml', 'rich', 'scipy'}\n"
+        "    print(end.code, sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "0 []"
+    assert "exit codes:" in done.stdout
+    for command in COMMANDS:
+        assert command[0] in done.stdout
+
+
+@pytest.mark.parametrize("command", [[], ["units"], ["evaluate"], ["pseudotext"], *COMMANDS], ids=" ".join)
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([*command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: speechunits {' '.join(command)}".strip() in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [], ["sing"], ["units"], ["transcribe", "a.wav"], ["transcribe", "a.wav", "--model", "m", "--format", "midi"],
+        ["run", "r.yaml", "--only", "everything"], ["finetune", "r.yaml", "--minutes", "few"], ["synth"],
+        ["reduction", "r.yaml", "--unknown"],
+    ],
+)  # fmt: skip
+def test_wrong_usage_is_2(arguments, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    assert end.value.code == 2
+    assert "usage: speechunits" in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        make_parser().parse_args(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"speechunits {__version__}\n"
+
+
+@pytest.mark.parametrize("command", ["run", "pretrain", "finetune", "reduction"])
+def test_all_faults_of_a_recipe_are_listed(command, tmp_path, capsys):
+    recipe = write_recipe(
+        tmp_path / "recipe.yaml", tmp_path, tmp_path / "runs", pretrain={"learnr": "wav2vec2", "seed": "one"},
+        units={"clusters": 1.5}, corpus={"manifest": 7}, reduction={"finetune": {"side": "left"}},
+    )  # fmt: skip
+    assert main([command, str(recipe), "pretrain.budget.hours=long"]) == 2
+    error = capsys.readouterr().err
+    assert "6 fault(s)" in error
+    for fault in ("pretrain.learnr: unknown key", "pretrain.seed: must be a whole number", "units.clusters: must be",
+                  "corpus.manifest: must be a path", "reduction.finetune.side: must be one of",
+                  "pretrain.budget.hours: must be a number"):  # fmt: skip
+        assert fault in error
+    assert not (tmp_path / "runs").exists()
+
+
+def test_overrides_reach_the_recipe(tmp_path, capsys):
+    recipe = write_recipe(tmp_path / "recipe.yaml", tmp_path, tmp_path / "runs")
+    assert main(["run", str(recipe), "--only", "data", "corpus.manifest=elsewhere.tsv"]) == 2
+    assert "elsewhere.tsv does not exist" in capsys.readouterr().err
+    assert main(["run", str(recipe), "name"]) == 2
+    assert "key=value" in capsys.readouterr().err
+    assert main(["run", str(tmp_path / "none.yaml")]) == 2
+    assert "none.yaml" in capsys.readouterr().err
+
+
+def test_synth_writes_a_corpus_and_refuses_nonsense(tmp_path, capsys):
+    assert main(["synth", str(tmp_path / "c"), "--hours", "0.01", "--voices", "3", "--jobs", "1"]) == 0
+    assert "3 speakers" in capsys.readouterr().out
+    assert (tmp_path / "c" / "phones.tsv").exists()
+    assert main(["synth", str(tmp_path / "d"), "--hours", "-1", "--voices", "1"]) == 2
+    error = capsys.readouterr().err
+    assert "hours must be above 0" in error
+    assert "voices must be at least 3" in error
+
+
+def test_info_prints_json(tiny_runs, tmp_path, capsys):
+    for name, kind in (("units.safetensors", "units"), ("pretrain/encoder.safetensors", "encoder")):
+        assert main(["info", str(tiny_runs / "tiny" / name)]) == 0
+        header = json.loads(capsys.readouterr().out)
+        assert header["kind"] == kind
+    assert main(["info", str(tmp_path / "none.safetensors")]) == 1
+    (tmp_path / "text.safetensors").write_text("no bundle")
+    assert main(["info", str(tmp_path / "text.safetensors")]) == 1
+    assert "text.safetensors" in capsys.readouterr().err
+
+
+def test_pseudotext_comes_back_through_the_pipes(tiny_runs, monkeypatch, capsys):
+    bundle = str(tiny_runs / "tiny" / "units.safetensors")
+    lines = ["1 2 3 1 2 3 11 0", "", "5", "7 8 7 8 7 8 7 8"]
+
+    def through(verb, text):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+        assert main(["pseudotext", verb, "--model", bundle]) == 0
+        return capsys.readouterr().out
+
+    pieces = through("encode", "\n".join(lines) + "\n")
+    assert len(pieces.splitlines()) == 4
+    assert through("decode", pieces).splitlines() == lines
+
+
+@pytest.mark.parametrize(
+    ("verb", "line", "said"),
+    [
+        ("encode", "1 two 3", "whole numbers"), ("encode", "1 99", r"[0, 12)"), ("decode", "1-x", "joined by hyphens"),
+        ("decode", "12-3", r"[0, 12)"),
+    ],
+)  # fmt: skip
+def test_lines_that_are_no_units_are_refused(tiny_runs, monkeypatch, capsys, verb, line, said):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(line + "\n"))
+    assert main(["pseudotext", verb, "--model", str(tiny_runs / "tiny" / "units.safetensors")]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_an_interruption_is_said_and_has_its_code(monkeypatch, tmp_path, capsys):
+    from speechunits import pipeline
+    from speechunits.errors import Interrupted, TrainingStopped
+
+    recipe = str(write_recipe(tmp_path / "recipe.yaml", tmp_path, tmp_path / "runs"))
+    for raised, code in (
+        (KeyboardInterrupt(), 130), (Interrupted("stopped by SIGTERM", 15), 143), (TrainingStopped("collapsed"), 3),
+        (OSError(28, "No space left on device", "file"), 1),
+    ):  # fmt: skip
+
+        def run(*arguments, raised=raised):
+            raise raised
+
+        monkeypatch.setattr(pipeline, "run", run)
+        assert main(["run", recipe]) == code
+        assert capsys.readouterr().err.startswith("speechunits: ")

@@ -1,0 +1,125 @@
+"""A user's way through the commands, from a folder of recordings to a recogniser, in one process."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechunits.audio.manifest import read_manifest
+from speechunits.cli import main
+from tests.spine import write_recipe
+
+
+@pytest.fixture
+def bad_folder(tmp_path):
+    """Return a folder of six good recordings, a text, and an empty file."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for index in range(6):
+        samples = np.random.default_rng(index).normal(0, 0.1, 16_000)
+        soundfile.write(folder / f"good{index}.wav", samples, 16_000)
+    (folder / "renamed.wav").write_text("this is no audio")
+    (folder / "empty.flac").touch()
+    return folder
+
+
+def test_manifest_names_bad_files_and_does_the_rest(bad_folder, tmp_path, capsys):
+    assert main(["manifest", str(bad_folder), "-o", str(tmp_path / "m.tsv")]) == 1
+    error = capsys.readouterr().err
+    assert "refused: renamed.wav: " in error
+    assert "refused: empty.flac: " in error
+    assert len(read_manifest(tmp_path / "m.tsv")) == 6
+    (bad_folder / "renamed.wav").unlink()
+    (bad_folder / "empty.flac").unlink()
+    assert main(["manifest", str(bad_folder), "-o", str(tmp_path / "m.tsv")]) == 0
+    assert main(["manifest", str(tmp_path / "gone"), "-o", str(tmp_path / "n.tsv")]) == 2
+
+
+def test_transcribe_names_a_bad_file_and_writes_the_rest(bad_folder, tiny_runs, tmp_path, capsys):
+    model = str(tiny_runs / "tiny" / "units.safetensors")
+    out = tmp_path / "out"
+    assert main(["transcribe", str(bad_folder), "--model", model, "-o", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert "renamed" in error
+    assert "empty" in error
+    assert sorted(path.name for path in out.glob("*.txt")) == [f"good{index}.txt" for index in range(6)]
+    good = str(bad_folder / "good0.wav")
+    assert main(["transcribe", good, "--model", model, "--frames"]) == 0
+    assert len(capsys.readouterr().out.split("\t")[1].split()) == 49
+    assert main(["transcribe", good, "--model", model, "--format", "textgrid"]) == 2
+    assert main(["transcribe", good, "--model", good]) == 1
+
+
+@pytest.fixture(scope="module")
+def prepared(tiny_corpus, tiny_runs, tmp_path_factory):
+    """Return a folder with a recipe whose encoder is trained."""
+    folder = tmp_path_factory.mktemp("journey")
+    shutil.copytree(tiny_runs, folder / "runs")
+    return write_recipe(folder / "recipe.yaml", tiny_corpus, folder / "runs")
+
+
+def test_from_recordings_to_units(tiny_corpus, tmp_path, capsys):
+    recordings = tmp_path / "recordings"
+    for row in read_manifest(tiny_corpus / "manifest.tsv"):
+        if row.split in ("train", "dev"):
+            target = recordings / row.speaker / row.audio.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(row.audio, target)
+            target.with_suffix(".txt").write_text(row.text)
+    manifest, units = tmp_path / "m.tsv", tmp_path / "units.safetensors"
+    assert main(["manifest", str(recordings), "-o", str(manifest)]) == 0
+    assert {row.split for row in read_manifest(manifest)} == {"train", "tune", "dev", "test"}
+    recipe = write_recipe(
+        tmp_path / "r.yaml", tmp_path, tmp_path / "runs", corpus={"manifest": str(manifest), "phones": None}
+    )
+    assert main(["pretrain", str(recipe), "pretrain.budget.hours=0.01"]) == 0
+    run = tmp_path / "runs" / "tiny"
+    assert (
+        main(
+            ["units", "fit", str(run), "--manifest", str(manifest), "--clusters", "8", "--layer", "1", "-o", str(units)]
+        )
+        == 0
+    )
+    assert main(["pseudotext", "fit", "--model", str(units), "--manifest", str(manifest), "--pieces", "20"]) == 0
+    capsys.readouterr()
+    take = str(next(recordings.rglob("*.flac")))
+    assert main(["transcribe", take, "--model", str(units), "--bpe"]) == 0
+    pieces = capsys.readouterr().out.split("\t")[1].split()
+    assert main(["transcribe", take, "--model", str(units), "--format", "jsonl"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [int(unit) for piece in pieces for unit in piece.split("-")] == found["units"]
+    assert found["runs"][-1]["end"] if "end" in found["runs"][-1] else found["runs"]
+
+
+def test_from_labels_to_a_recogniser(prepared, tiny_corpus, capsys):
+    run, manifest = prepared.parent / "runs" / "tiny", str(tiny_corpus / "manifest.tsv")
+    assert main(["finetune", str(prepared)]) == 0
+    assert "pretrained-0.5-0: CER on dev" in capsys.readouterr().err
+    asr = str(run / "asr.safetensors")
+    takes = [str(row.audio) for row in read_manifest(tiny_corpus / "manifest.tsv")[:2]]
+    assert main(["recognize", *takes, "--model", asr, "--format", "jsonl"]) == 0
+    heard = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["duration_s"] > 0 for line in heard] == [True, True]
+    assert main(["recognize", takes[0], str(run / "gone.wav"), "--model", asr, "-o", str(run / "texts")]) == 1
+    assert len(list((run / "texts").rglob("*.txt"))) == 1
+    capsys.readouterr()
+    assert main(["evaluate", "asr", asr, "--manifest", manifest]) == 0
+    assert "recordings: CER " in capsys.readouterr().out
+    assert main(["finetune", str(prepared), "--minutes", "1", "--side", "logmel", "--label-seed", "1"]) == 0
+    assert (run / "cells" / "logmel-1-1.json").exists()
+    assert main(["finetune", str(prepared), "--minutes", "100"]) == 2
+    assert "100" in capsys.readouterr().err
+
+
+def test_units_are_measured_side_by_side(prepared, tiny_corpus, tmp_path, capsys):
+    run = prepared.parent / "runs" / "tiny"
+    bundles = [str(run / name) for name in ("units.safetensors", "mfcc.safetensors")]
+    out = tmp_path / "quality.json"
+    arguments = ["--manifest", str(tiny_corpus / "manifest.tsv"), "--phones", str(tiny_corpus / "phones.tsv")]
+    assert main(["evaluate", "units", *bundles, *arguments, "-o", str(out)]) == 0
+    table = capsys.readouterr().out
+    assert all(bundle in table for bundle in bundles)
+    assert sorted(json.loads(out.read_text())) == sorted(bundles)
+    assert main(["evaluate", "units", *bundles, *arguments, "--split", "none"]) == 2

@@ -1,0 +1,289 @@
+"""The stages: what each needs, keeps and leaves behind."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import yaml
+
+from speechunits import pipeline, sweep
+from speechunits.audio.corpus import load_corpus
+from speechunits.audio.manifest import read_manifest
+from speechunits.config import RecipeConfig, UnitsConfig, load_config
+from speechunits.errors import UsageError
+from speechunits.evaluation.score import Score, scores_to_json
+from speechunits.run import commit, file_hash, read_json, write_json
+from speechunits.units.bundle import read_bundle
+from speechunits.units.units import Units
+from tests.spine import make_recipe, write_recipe
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def recipe(tiny_corpus, tiny_runs, tmp_path):
+    """Return the tiny recipe in a copy of its run folder, where encoder and units are made."""
+    shutil.copytree(tiny_runs, tmp_path / "runs")
+    return make_recipe(tiny_corpus, tmp_path / "runs")
+
+
+def saved_results(path, *, pretrained=(0.30, 0.20), baseline=(0.45, 0.30, 0.25)):
+    """Write a results.json whose curve is known: CER by budget (.5 and 1 min; the baselines also at 2)."""
+    scores = []
+    for side, rates in (("pretrained", pretrained), ("untrained", baseline), ("logmel", [0.9] * len(baseline))):
+        for minutes, rate in zip((0.5, 1.0, 2.0), rates, strict=False):
+            for seed in range(3):
+                for split in ("dev", "tune"):
+                    errors = tuple(int(rate * 1000) + seed for _ in range(5))
+                    scores.append(
+                        Score(
+                            side=side, minutes=minutes, seed=seed, minutes_actual=minutes, split=split,
+                            hashes=tuple("abcde"), errors=errors, lengths=(1000,) * 5,
+                        )
+                    )  # fmt: skip
+    write_json(path, {"scores": scores_to_json(scores)})
+    return path
+
+
+def sound(path, seconds=1.0, rate=16_000, channels=1):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    samples = np.random.default_rng(len(path.name)).normal(0, 0.1, (int(seconds * rate), channels))
+    soundfile.write(path, samples, rate)
+
+
+def test_an_absent_corpus_says_what_to_do(tmp_path):
+    recipe = make_recipe(tmp_path, tmp_path / "runs", corpus={"card": str(ROOT / "data_manifests" / "mboshi.yaml")})
+    with pytest.raises(UsageError, match=r"(?s)manifest\.tsv does not exist.*Mboshi.*github\.com.*corpus\.manifest="):
+        pipeline.run(recipe, ("data",))
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing", "earlier"),
+    [
+        ("units", "encoder.safetensors", "pretrain"),
+        ("finetune", "encoder.safetensors", "pretrain"),
+        ("reduction", "encoder.safetensors", "pretrain"),
+        ("pseudotext", "units.safetensors", "units"),
+        ("transcribe", "units.safetensors", "units"),
+        ("summary", "results.json", "reduction"),
+    ],
+)
+def test_a_stage_out_of_order_names_the_missing_one(tiny_corpus, tmp_path, stage, missing, earlier):
+    with pytest.raises(UsageError, match=rf"{missing} does not exist yet; run .* --only {earlier}`"):
+        pipeline.run(make_recipe(tiny_corpus, tmp_path / "runs"), (stage,))
+
+
+def test_the_stages_of_the_command_line_are_those_of_the_pipeline():
+    from speechunits.cli import training
+
+    assert tuple(pipeline.STAGES) == training.STAGES
+
+
+def test_the_recipe_is_recorded_with_commit_and_manifest(recipe):
+    pipeline.run(recipe, ("data",))
+    record = yaml.safe_load((recipe.runs / "tiny" / "recipe.yaml").read_text())
+    assert record["commit"] == commit()
+    assert record["manifest_sha256"] == file_hash(recipe.corpus.manifest)
+    path = recipe.runs / "again.yaml"
+    path.write_text(yaml.safe_dump(record["config"]))
+    assert load_config(RecipeConfig, path) == recipe
+
+
+def test_a_corpus_made_by_the_recipe_is_in_its_record(tmp_path):
+    recipe = make_recipe(tmp_path / "corpus", tmp_path / "runs", synth={"hours": 0.01, "voices": 3, "jobs": 1})
+    pipeline.run(recipe, ("data",))
+    record = yaml.safe_load((tmp_path / "runs" / "tiny" / "recipe.yaml").read_text())
+    assert record["manifest_sha256"] == file_hash(tmp_path / "corpus" / "manifest.tsv")
+
+
+def test_the_run_folder_is_held_while_it_runs(recipe):
+    code = (
+        "import fcntl, sys\nfile = open(sys.argv[1], 'w')\nfcntl.flock(file, fcntl.LOCK_EX)\n"
+        "print('held', flush=True)\nsys.stdin.read()"
+    )
+    lock = recipe.runs / "tiny" / ".lock"
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        with pytest.raises(UsageError, match="in use by another process"):
+            pipeline.run(recipe, ("pseudotext",))
+        holder.stdin.close()
+    pipeline.run(recipe, ("pseudotext",))
+
+
+def test_units_are_kept_for_equal_settings_and_made_anew_for_others(recipe, capsys):
+    experiment = pipeline.Experiment(recipe)
+    before = file_hash(experiment.units)
+    pipeline.run(recipe, ("units", "pseudotext"))
+    assert file_hash(experiment.units) == before
+    assert "units.safetensors is there already" in capsys.readouterr().err
+    other = make_recipe(recipe.corpus.manifest.parent, recipe.runs, units={"clusters": 10})
+    pipeline.run(other, ("units",))
+    inventory = Units.load(experiment.units)
+    assert (inventory.clusters, inventory.has_pseudotext) == (10, False)
+    assert read_json(experiment.quality)["MFCC k-means"]["clusters"] == 10
+    pipeline.run(other, ("pseudotext",))
+    assert Units.load(experiment.units).has_pseudotext
+
+
+def test_the_layer_is_chosen_on_held_out_speech(recipe, tmp_path, capsys):
+    experiment = pipeline.Experiment(recipe)
+    config = UnitsConfig(clusters=8, sample_frames=2000, iterations=3)
+    pipeline.fit_units(experiment.encoder, experiment.corpus, config, tmp_path / "auto.safetensors")
+    header = read_bundle(tmp_path / "auto.safetensors", "units")[1]
+    choice = header["provenance"]["layer_choice"]
+    assert len(choice["bits_a_frame"]) == 3
+    assert header["units"]["layer"] == choice["layer"] == int(np.argmax(choice["bits_a_frame"]))
+    assert f"layer {choice['layer']}: its units are the most predictable" in capsys.readouterr().err
+    pipeline.fit_units(experiment.encoder, experiment.corpus, config, tmp_path / "auto.safetensors")
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_pseudotext_is_fitted_once_for_equal_settings(recipe, capsys):
+    experiment = pipeline.Experiment(recipe)
+    before = file_hash(experiment.units)
+    pipeline.run(recipe, ("pseudotext",))
+    assert file_hash(experiment.units) == before
+    pipeline.run(make_recipe(recipe.corpus.manifest.parent, recipe.runs, pseudotext={"pieces": 30}), ("pseudotext",))
+    assert file_hash(experiment.units) != before
+    assert len(Units.load(experiment.units).pseudotext) <= 30
+    assert "units a piece" in capsys.readouterr().err
+
+
+def test_dev_is_transcribed_in_every_format(recipe):
+    pipeline.run(recipe, ("transcribe",))
+    folder = recipe.runs / "tiny" / "transcripts"
+    dev = {row.id for row in load_corpus(recipe.corpus).split("dev")}
+    for form, suffix in (("text", "txt"), ("jsonl", "jsonl"), ("textgrid", "TextGrid")):
+        assert {path.stem for path in (folder / form).rglob(f"*.{suffix}")} == dev
+
+
+def test_the_table_is_computed_from_saved_results_alone(tmp_path, capsys):
+    # Nothing but results.json exists: no corpus, no encoder. At .5 min the pretrained side has 30 %, as the baseline
+    # at 1 min: a factor of 2.
+    recipe = make_recipe(tmp_path / "gone", tmp_path / "runs")
+    pipeline.show_reduction(saved_results(tmp_path / "results.json"), recipe, tmp_path)
+    text = (tmp_path / "reduction.md").read_text()
+    assert "at 0.5 min of labels, pretraining saves a factor of 2.0" in text
+    assert text in capsys.readouterr().out
+    assert (tmp_path / "reduction.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_smoke_recipe_never_prints_a_factor(tmp_path, capsys):
+    recipe = make_recipe(tmp_path / "gone", tmp_path / "runs", smoke=True)
+    pipeline.show_reduction(saved_results(tmp_path / "results.json"), recipe, tmp_path)
+    shown = capsys.readouterr().out
+    assert "too small to measure a factor" in shown
+    assert "saves" not in shown
+
+
+def test_no_factor_is_no_failure(tmp_path, capsys):
+    from speechunits.cli import main
+
+    path = write_recipe(tmp_path / "recipe.yaml", tmp_path / "gone", tmp_path / "runs")
+    for rates, said in (((0.99, 0.98), "undefined"), ((0.60, 0.55), "undefined"), ((0.30, 0.20), "factor of 2.0"),
+                        ((0.10, 0.09), "at least a factor"), ((0.47, 0.46), "at most a factor")):  # fmt: skip
+        results = saved_results(tmp_path / "results.json", pretrained=rates)
+        assert main(["reduction", str(path), "--from-saved", str(results)]) == 0
+        assert said in capsys.readouterr().out
+
+
+def test_every_stage_to_the_last_screen(recipe, monkeypatch, capsys):
+    pipeline.run(recipe, ("finetune", "reduction", "summary"))
+    shown = capsys.readouterr()
+    folder = recipe.runs / "tiny"
+    assert read_bundle(folder / "asr.safetensors", "recognizer")[1]["side"] == "pretrained"
+    assert "| labels |" in shown.out
+    assert "units" in shown.out.split("| labels |")[1]
+    cells = sweep.cells(recipe.reduction)
+    results = read_json(folder / "results.json")
+    assert len(results["scores"]) == 2 * len(cells)
+    assert results["provenance"]["manifest_sha256"] == file_hash(recipe.corpus.manifest)
+    # Nothing is trained a second time, and the table is the same.
+    monkeypatch.setattr(sweep, "train", None)
+    table = (folder / "reduction.md").read_text()
+    pipeline.run(recipe, ("finetune", "reduction"))
+    assert (folder / "reduction.md").read_text() == table
+    assert read_json(folder / "results.json") == results
+
+
+def test_a_manifest_of_a_folder_names_its_faults_and_does_the_rest(tmp_path, capsys):
+    for index in range(6):
+        sound(tmp_path / "in" / f"take{index}.{'flac' if index % 2 else 'wav'}", rate=8000 if index % 3 else 48_000)
+    (tmp_path / "in" / "renamed.wav").write_text("text")
+    (tmp_path / "in" / "empty.wav").touch()
+    faults = pipeline.make_manifest(tmp_path / "in", tmp_path / "m.tsv", card=None, seed=0)
+    error = capsys.readouterr().err
+    assert [fault.split(":")[0] for fault in faults] == ["empty.wav", "renamed.wav"]
+    assert all(f"refused: {fault}" in error for fault in faults)
+    assert "6 recordings" in error
+    rows = read_manifest(tmp_path / "m.tsv")
+    assert sorted(row.id for row in rows) == [f"take{index}" for index in range(6)]
+    assert {row.split for row in rows} >= {"train", "dev", "test"}
+    assert all(row.audio.exists() and row.duration_s == 1.0 for row in rows)
+
+
+def test_a_manifest_of_nothing_usable_is_an_error(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "empty.wav").touch()
+    with pytest.raises(UsageError, match="holds no usable recording; nothing was written"):
+        pipeline.make_manifest(tmp_path / "in", tmp_path / "m.tsv", card=None, seed=0)
+    assert not (tmp_path / "m.tsv").exists()
+
+
+def test_a_fairseq_manifest_becomes_ours(tmp_path, capsys):
+    sound(tmp_path / "wavs" / "a.wav")
+    sound(tmp_path / "wavs" / "b.wav", seconds=2.0)
+    (tmp_path / "train.tsv").write_text(f"{tmp_path / 'wavs'}\na.wav\t16000\nb.wav\t16000\nc.wav\t16000\n")
+    (tmp_path / "train.wrd").write_text("uno\ndos tres\ncuatro\n")
+    faults = pipeline.make_manifest(tmp_path / "train.tsv", tmp_path / "m.tsv", card=None, seed=0)
+    error = capsys.readouterr().err
+    assert len(faults) == 1
+    assert "c.wav" in faults[0]
+    # A wrong length is corrected, not refused.
+    assert "warning: b: duration must be 2.000 s, but is 1.000 s instead" in error
+    rows = read_manifest(tmp_path / "m.tsv")
+    assert {(row.id, row.text, row.duration_s) for row in rows} == {("a", "uno", 1.0), ("b", "dos tres", 2.0)}
+    assert {row.split for row in rows} <= {"train", "tune"}
+
+
+def test_a_card_reads_its_corpus(tmp_path):
+    for speaker in ("19", "26", "84"):
+        split = "dev-clean" if speaker == "84" else "train-clean-100"
+        folder = tmp_path / "in" / split / speaker / "1"
+        for index in range(2):
+            sound(folder / f"{speaker}-1-{index:04d}.flac")
+        (folder / f"{speaker}-1.trans.txt").write_text(
+            f"{speaker}-1-0000 GO {speaker}\n{speaker}-1-0001 STAY {speaker}\n"
+        )
+    card = pipeline.Path("data_manifests/librispeech.yaml")
+    assert pipeline.make_manifest(tmp_path / "in", tmp_path / "m.tsv", card=card, seed=0) == []
+    rows = {row.id: row for row in read_manifest(tmp_path / "m.tsv")}
+    assert rows["84-1-0000"].split == "dev"
+    assert {row.split for row in rows.values()} == {"train", "tune", "dev"}
+    assert rows["26-1-0001"].text == "stay 26"
+
+
+def test_the_encoder_of_a_run_folder_is_found(recipe, tmp_path):
+    encoder = recipe.runs / "tiny" / "pretrain" / "encoder.safetensors"
+    assert pipeline.encoder_path(recipe.runs / "tiny") == encoder
+    assert pipeline.encoder_path(recipe.runs / "tiny" / "pretrain") == encoder
+    assert pipeline.encoder_path(encoder) == encoder
+    with pytest.raises(UsageError, match=r"holds no encoder\.safetensors"):
+        pipeline.encoder_path(tmp_path)
+
+
+def test_quality_is_measured_where_phones_are_known(recipe, capsys):
+    quality = json.loads((recipe.runs / "tiny" / "units.json").read_text())
+    assert sorted(quality) == ["MFCC k-means", "units"]
+    assert all(0 <= row["without_silence"]["pnmi"] <= 1 and row["clusters"] == 12 for row in quality.values())
+    (recipe.runs / "tiny" / "units.json").unlink()
+    pipeline.run(make_recipe(recipe.corpus.manifest.parent, recipe.runs, corpus={"phones": None}), ("units",))
+    assert not (recipe.runs / "tiny" / "units.json").exists()
+    assert "PNMI" not in capsys.readouterr().out

@@ -1,0 +1,143 @@
+"""Pretraining in passes: where each starts, what it predicts, and that what is done is not done again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from speechunits import pretraining
+from speechunits.audio.corpus import load_corpus
+from speechunits.errors import UsageError
+from speechunits.pretraining import pretrain_passes
+from speechunits.run import file_hash, read_json
+from speechunits.units.bundle import read_bundle
+from speechunits.units.units import Units
+from tests.spine import make_recipe
+
+
+@pytest.fixture(scope="module")
+def recipe(tiny_corpus, tmp_path_factory):
+    changes = {"masked_prediction": {"passes": 2, "target_layer": "auto"}, "budget": {"hours": 0.04}}
+    return make_recipe(tiny_corpus, tmp_path_factory.mktemp("runs"), pretrain=changes)
+
+
+@pytest.fixture(scope="module")
+def corpus(recipe):
+    return load_corpus(recipe.corpus)
+
+
+@pytest.fixture(scope="module")
+def two_passes(recipe, corpus, tmp_path_factory):
+    """Return the folder of a pretraining of two passes, and what each training began with."""
+    calls, real = [], pretraining.train
+
+    def train(learner, **arguments):
+        weights = {name: value.detach().clone() for name, value in learner.encoder.state_dict().items()}
+        calls.append({"weights": weights, **arguments})
+        return real(learner, **arguments)
+
+    folder = tmp_path_factory.mktemp("two") / "pretrain"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretraining, "train", train)
+        pretrain_passes(recipe.pretrain, corpus, folder)
+    return folder, calls
+
+
+def same(weights, bundle):
+    tensors, _ = read_bundle(bundle, "encoder")
+    return [torch.equal(value, tensors[f"encoder.{name}"]) for name, value in weights.items()]
+
+
+def test_the_second_pass_starts_from_the_firsts_encoder(two_passes):
+    folder, (first, second) = two_passes
+    assert (first["folder"], second["folder"]) == (folder / "pass1", folder)
+    assert all(same(second["weights"], folder / "pass1" / "encoder.safetensors"))
+    assert not all(same(first["weights"], folder / "pass1" / "encoder.safetensors"))
+    assert not all(same(second["weights"], folder / "encoder.safetensors"))
+    assert [call["budget"].hours for call in (first, second)] == [0.02, 0.02]
+    assert first["seed"] != second["seed"]
+
+
+def test_the_second_pass_predicts_units_of_the_firsts_encoder(two_passes, corpus):
+    folder, (first, second) = two_passes
+    early, late = Units.load(folder / "pass1" / "targets.safetensors"), Units.load(folder / "targets.safetensors")
+    assert (early.header["units"]["source"], late.header["units"]["source"]) == ("mfcc", "kmeans")
+    assert late.clusters == 12
+    encoder, _ = read_bundle(folder / "pass1" / "encoder.safetensors", "encoder")
+    held = {name: value for name, value in late.tensors.items() if name.startswith("encoder.")}
+    assert held
+    assert all(torch.equal(value, encoder[name]) for name, value in held.items())
+    rows = [*corpus.split("train"), *corpus.split("tune")]
+    for units, call in ((early, first), (late, second)):
+        assert sorted(call["labels"].units) == sorted(row.id for row in rows)
+        for row, found in units.recordings(rows[:3]):
+            assert np.array_equal(call["labels"].units[row.id], found)
+
+
+def test_only_train_is_trained_on_and_only_tune_is_held_out(two_passes, corpus):
+    _, calls = two_passes
+    for call in calls:
+        assert {row.split for row in call["train"]} == {"train"}
+        assert {row.split for row in call["held_out"]} == {"tune"}
+
+
+def test_the_record_holds_both_passes(two_passes, recipe):
+    folder, _ = two_passes
+    record = read_json(folder / "pretrain.json")
+    assert len(record["passes"]) == 2
+    assert sum(part["audio_hours"] for part in record["passes"]) == pytest.approx(0.04, rel=0.4)
+    assert all("bits" in part["held_out"] for part in record["passes"])
+    assert record["provenance"]["manifest_sha256"] == file_hash(recipe.corpus.manifest)
+
+
+def test_calling_again_changes_nothing(two_passes, recipe, corpus):
+    folder, _ = two_passes
+    kept = [
+        path for place in (folder, folder / "pass1")
+        for path in (place / "metrics.jsonl", place / "encoder.safetensors", place / "targets.safetensors")
+    ]  # fmt: skip
+    before = [file_hash(path) for path in kept]
+    passes = read_json(folder / "pretrain.json")["passes"]
+    pretrain_passes(recipe.pretrain, corpus, folder)
+    assert [file_hash(path) for path in kept] == before
+    again = read_json(folder / "pretrain.json")["passes"]
+    for name in ("steps", "audio_hours", "held_out", "stopped"):
+        assert [part[name] for part in again] == [part[name] for part in passes]
+
+
+def test_other_settings_in_the_same_folder_are_refused(two_passes, recipe, corpus):
+    folder, _ = two_passes
+    before = file_hash(folder / "encoder.safetensors")
+    faster = replace(recipe.pretrain, optimizer=replace(recipe.pretrain.optimizer, lr=0.1))
+    with pytest.raises(UsageError, match=r"holds a training with other settings .*another name"):
+        pretrain_passes(faster, corpus, folder)
+    assert file_hash(folder / "encoder.safetensors") == before
+
+
+def test_wav2vec2_runs_one_pass_without_targets(recipe, corpus, tmp_path):
+    config = replace(
+        recipe.pretrain, learner="wav2vec2", budget=replace(recipe.pretrain.budget, hours=0.015),
+        wav2vec2=replace(
+            recipe.pretrain.wav2vec2, quantizer=replace(recipe.pretrain.wav2vec2.quantizer, entries=8), final_dim=16
+        ),
+    )  # fmt: skip
+    pretrain_passes(config, corpus, tmp_path / "pretrain")
+    assert len(read_json(tmp_path / "pretrain" / "pretrain.json")["passes"]) == 1
+    assert not list(tmp_path.rglob("targets.safetensors"))
+    assert not (tmp_path / "pretrain" / "pass1").exists()
+    tensors, header = read_bundle(tmp_path / "pretrain" / "encoder.safetensors", "encoder")
+    assert any(name.startswith("quantizer.") for name in tensors)
+    assert header["quantizer"]["entries"] == 8
+
+
+def test_the_weights_come_from_the_seed_and_leave_torchs_generator_alone(recipe):
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    one = pretraining._learner(recipe.pretrain, None).state_dict()
+    assert torch.equal(torch.rand(3), expected)
+    two = pretraining._learner(recipe.pretrain, None).state_dict()
+    other = pretraining._learner(replace(recipe.pretrain, seed=1), None).state_dict()
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not all(torch.equal(one[name], other[name]) for name in one)

@@ -1,0 +1,231 @@
+"""The sweep: its cells, what is kept and what is made anew, and what a result holds."""
+
+import json
+import shutil
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+import torch
+
+from speechunits import pipeline, sweep
+from speechunits.audio.corpus import load_corpus
+from speechunits.config import ReductionConfig
+from speechunits.engine.train import TrainingResult
+from speechunits.errors import Interrupted, UsageError
+from speechunits.evaluation.score import scores_from_json
+from speechunits.sweep import Cell, Setting, cells, run_cell
+from speechunits.units.bundle import read_bundle
+from tests.spine import make_recipe
+
+SIDES = ("pretrained", "untrained", "logmel")
+
+
+@pytest.fixture
+def setting(tiny_corpus, tiny_runs, tmp_path):
+    recipe = make_recipe(tiny_corpus, tmp_path)
+    return Setting(
+        corpus=load_corpus(recipe.corpus), config=recipe.reduction, folder=tmp_path / "cells",
+        encoder=tiny_runs / "tiny" / "pretrain" / "encoder.safetensors",
+    )  # fmt: skip
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """Put a training that learns nothing in place of the real one; return what it was called with."""
+    calls = []
+
+    def train(recognizer, **arguments):
+        calls.append({"recognizer": recognizer, **arguments})
+        return TrainingResult(steps=1, total_steps=1, audio_hours=0.1, wall_s=1.0, history=arguments["folder"] / "m")
+
+    monkeypatch.setattr(sweep, "train", train)
+    return calls
+
+
+def changed(setting, changes):
+    """Return the setting with some recordings of its corpus changed: id to fields."""
+    rows = tuple(replace(row, **changes.get(row.id, {})) for row in setting.corpus.recordings)
+    return replace(setting, corpus=replace(setting.corpus, recordings=rows))
+
+
+def first_id(setting, split):
+    return min(row.id for row in setting.corpus.split(split))
+
+
+def cell(side="logmel", minutes=0.5, seed=0):
+    return Cell(side=side, minutes=minutes, seed=seed)
+
+
+def test_the_cells_and_their_order():
+    config = ReductionConfig(minutes=(1, 4), baseline_minutes=(0.5, 1, 4), all_labels=True, headline_minutes=4, seeds=2)
+    names = [cell.name for cell in cells(config)]
+    assert names[:11] == [
+        "pretrained-4-0", "pretrained-1-0", "pretrained-all-0",
+        "untrained-4-0", "untrained-0.5-0", "untrained-1-0", "untrained-all-0",
+        "logmel-4-0", "logmel-0.5-0", "logmel-1-0", "logmel-all-0",
+    ]  # fmt: skip
+    assert names[11:] == [name[:-1] + "1" for name in names[:11]]
+    assert len(set(names)) == 22
+    assert len(cells(ReductionConfig(minutes=(1,), baseline_minutes=(1, 4), seeds=3))) == 3 * (1 + 2 + 2)
+
+
+def test_a_result_is_kept(setting, trained):
+    first = run_cell(cell(), setting)
+    assert run_cell(cell(), setting) == first
+    assert len(trained) == 1
+    run_cell(cell(seed=1), setting)
+    assert len(trained) == 2
+
+
+def test_a_result_is_made_anew_when_what_made_it_changes(setting, trained, tmp_path):
+    run_cell(cell("pretrained"), setting)
+    labelled = min(trained[0]["labels"].tokens)
+    finetune = replace(setting.config.finetune, dropout=0.2)
+    other = tmp_path / "other.safetensors"
+    tensors, header = read_bundle(setting.encoder, "encoder")
+    sweep.write_bundle(other, {name: tensor + 1 for name, tensor in tensors.items()}, header)
+    variants = [
+        changed(setting, {labelled: {"text": "otra cosa"}}),
+        changed(setting, {first_id(setting, "dev"): {"text": "otra cosa"}}),
+        changed(setting, {first_id(setting, "tune"): {"text": "otra cosa"}}),
+        replace(setting, config=replace(setting.config, finetune=finetune)),
+        replace(setting, encoder=other),
+    ]
+    for count, variant in enumerate(variants, start=2):
+        run_cell(cell("pretrained"), variant)
+        assert len(trained) == count
+        run_cell(cell("pretrained"), variant)
+        assert len(trained) == count
+    # What does not take part in a cell does not make it anew.
+    run_cell(cell(), setting)
+    run_cell(cell(), replace(setting, encoder=other))
+    run_cell(cell(), changed(setting, {first_id(setting, "test"): {"text": "otra cosa"}}))
+    assert len(trained) == len(variants) + 2
+
+
+def test_a_kept_bundle_is_that_of_its_cell(setting, trained, tmp_path):
+    keep = tmp_path / "asr.safetensors"
+    run_cell(cell(), setting)
+    run_cell(cell(), setting, keep=keep)
+    assert len(trained) == 2
+    run_cell(cell(), setting, keep=keep)
+    assert len(trained) == 2
+    run_cell(cell(minutes=1.0), setting)
+    run_cell(cell(minutes=1.0), setting, keep=keep)
+    assert len(trained) == 4
+    run_cell(cell("untrained"), setting, keep=keep)
+    assert read_bundle(keep, "recognizer")[1]["side"] == "untrained"
+
+
+def test_results_hold_hashes_errors_and_lengths_but_no_text(setting, trained):
+    scores = run_cell(cell(), setting)
+    assert [score.split for score in scores] == ["dev", "tune"]
+    for score in scores:
+        rows = setting.corpus.split(score.split)
+        assert score.lengths == tuple(len(row.text) for row in rows)
+        assert len(set(score.hashes)) == len(rows)
+        assert score.minutes_actual == pytest.approx(sum(row.duration_s for row in trained[0]["train"]) / 60)
+    assert 0.5 <= scores[0].minutes_actual < 0.7
+    saved = (setting.folder / "logmel-0.5-0.json").read_text()
+    assert scores_from_json(json.loads(saved)["scores"]) == scores
+    for row in setting.corpus.recordings:
+        assert row.id not in saved
+        assert row.text not in saved
+    hypotheses = json.loads((setting.folder / "logmel-0.5-0" / "dev.json").read_text())
+    assert sorted(hypotheses) == sorted(row.id for row in setting.corpus.split("dev"))
+
+
+def test_the_untrained_side_differs_in_its_weights_only(setting, trained):
+    for side in SIDES:
+        run_cell(cell(side), setting)
+    pretrained, untrained, logmel = (call["recognizer"].network for call in trained)
+    shapes = {name: value.shape for name, value in pretrained.state_dict().items()}
+    assert shapes == {name: value.shape for name, value in untrained.state_dict().items()}
+    assert untrained.encoder.config == pretrained.encoder.config
+    assert untrained.encoder.config.dim == 32
+    tensors, _ = read_bundle(setting.encoder, "encoder")
+    equal = [
+        [torch.equal(value, tensors[f"encoder.{name}"]) for name, value in network.encoder.state_dict().items()]
+        for network in (pretrained, untrained)
+    ]
+    assert all(equal[0])
+    assert not all(equal[1])
+    assert type(logmel) is not type(pretrained)
+    lists = [sorted(call["labels"].tokens) for call in trained]
+    assert lists[0] == lists[1] == lists[2]
+
+
+def test_what_recognises_nothing_is_named(setting, trained, monkeypatch, capsys):
+    monkeypatch.setattr(sweep, "transcribe_recordings", lambda model, rows, precision: [""] * len(rows))
+    scores = run_cell(cell(), setting)
+    assert all(score.all_blank and score.errors == score.lengths and score.cer == 1.0 for score in scores)
+    assert "logmel-0.5-0: CER on dev 100.0 % (all blank: it recognised nothing)" in capsys.readouterr().err
+
+
+def test_characters_unseen_in_training_are_counted(setting, trained):
+    # Only tune has them: they cannot be learnt, are dropped from its tokens, and still count as errors on it.
+    name = first_id(setting, "tune")
+    text = next(row.text for row in setting.corpus.recordings if row.id == name) + "øø"
+    scores = run_cell(cell(), changed(setting, {name: {"text": text}}))
+    saved = json.loads((setting.folder / "logmel-0.5-0.json").read_text())
+    assert saved["outcome"]["unseen_characters"]["ø"] == 2
+    assert len(text) in scores[1].lengths
+
+
+def test_text_longer_than_its_frames_is_left_out_and_named(setting, trained, capsys):
+    run_cell(cell(), setting)
+    ids = sorted(trained[0]["labels"].tokens)
+    chosen = min({row.id for row in setting.corpus.split("train")}.intersection(ids))
+    run_cell(cell(), changed(setting, {chosen: {"text": "ab" * 2000}}))
+    assert f"logmel-0.5-0: {chosen} is left out: its text needs 4000 frames" in capsys.readouterr().err
+    assert chosen not in {row.id for row in trained[1]["train"]}
+    assert len(trained[1]["train"]) == len(trained[0]["train"]) - 1
+    saved = json.loads((setting.folder / "logmel-0.5-0.json").read_text())
+    assert saved["outcome"]["left_out"] == 1
+    everything = {row.id: {"text": "ab" * 2000} for row in setting.corpus.split("train")}
+    with pytest.raises(UsageError, match=r"none of the \d+ labelled recordings can be trained on"):
+        run_cell(cell(), changed(setting, everything))
+
+
+def test_the_same_seed_gives_the_same_scores(setting, tmp_path):
+    for side in ("pretrained", "logmel"):
+        first = run_cell(cell(side), setting)
+        again = run_cell(cell(side), replace(setting, folder=tmp_path / "again"))
+        assert first == again
+        hypotheses = [
+            json.loads((folder / f"{side}-0.5-0" / "dev.json").read_text())
+            for folder in (setting.folder, tmp_path / "again")
+        ]
+        assert hypotheses[0] == hypotheses[1]
+
+
+def test_a_killed_sweep_goes_on(tiny_corpus, tiny_runs, tmp_path, monkeypatch):
+    shutil.copytree(tiny_runs, tmp_path / "runs")
+    recipe = make_recipe(tiny_corpus, tmp_path / "runs")
+    real, counted = sweep.train, Counter()
+
+    def train(recognizer, **arguments):
+        counted[arguments["label"]] += 1
+        if sum(counted.values()) == 3:
+            raise Interrupted("stopped by SIGTERM", 15)
+        return real(recognizer, **arguments)
+
+    monkeypatch.setattr(sweep, "train", train)
+    with pytest.raises(Interrupted) as stopped:
+        pipeline.run(recipe, ("reduction",))
+    assert stopped.value.exit_code == 143
+    names = [cell.name for cell in cells(recipe.reduction)]
+    kept = tmp_path / "runs" / "tiny" / "cells"
+    assert sorted(path.stem for path in kept.glob("*.json")) == sorted(names[:2])
+    assert not (tmp_path / "runs" / "tiny" / "results.json").exists()
+    before = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.json")}
+    pipeline.run(recipe, ("reduction",))
+    assert counted == Counter(dict.fromkeys(names, 1) | {names[2]: 2})
+    assert {name: (kept / name).stat().st_mtime_ns for name in before} == before
+    results = json.loads((tmp_path / "runs" / "tiny" / "results.json").read_text())
+    found = {(score["side"], score["minutes"], score["seed"], score["split"]) for score in results["scores"]}
+    assert found == {
+        (cell.side, cell.minutes, cell.seed, split) for cell in cells(recipe.reduction) for split in ("dev", "tune")
+    }
+    assert results["trials"] == {"pretrained": 1, "untrained": 1, "logmel": 1}
