@@ -1,6 +1,5 @@
 """The smallest recipe that runs every stage: what the tests of the spine change and train."""
 
-import copy
 from pathlib import Path
 
 import yaml
@@ -37,7 +36,7 @@ def recipe_tree(folder: Path, runs: Path, **changes):
             "finetune": FINETUNE, "untrained": FINETUNE, "logmel": FINETUNE,
         },
     }  # fmt: skip
-    return _merge(copy.deepcopy(tree), changes)
+    return _merged(tree, changes)
 
 
 def make_recipe(folder: Path, runs: Path, **changes) -> RecipeConfig:
@@ -51,10 +50,8 @@ def write_recipe(path: Path, folder: Path, runs: Path, **changes) -> Path:
     return path
 
 
-def _merge(tree, changes):
+def _merged(tree, changes):
+    merged = {key: _merged(value, {}) if isinstance(value, dict) else value for key, value in tree.items()}
     for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(tree.get(key), dict):
-            _merge(tree[key], value)
-        else:
-            tree[key] = value
-    return tree
+        merged[key] = _merged(merged.get(key) or {}, value) if isinstance(value, dict) else value
+    return merged

@@ -33,9 +33,22 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line whose ``key=value`` overrides may also stand after options."""
+    parser = make_parser()
+    options, rest = parser.parse_known_args(arguments)
+    # argparse gives a positional of any number only the words before the next option: `run R --only data key=value`
+    # would be refused.
+    if rest and (not hasattr(options, "overrides") or any(word.startswith("-") or "=" not in word for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.overrides = [*options.overrides, *rest]
+    return options
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
-    options = make_parser().parse_args(arguments)
+    options = _parse(arguments)
     try:
         return int(options.run(options))
     except SpeechUnitsError as error:
