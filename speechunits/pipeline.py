@@ -35,6 +35,7 @@ from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
 from speechunits.units.fit import fit_units as fit_bundle
+from speechunits.units.units import Units
 
 
 class Experiment:
@@ -102,8 +103,12 @@ def units(experiment: Experiment) -> None:
     fit_units(None, corpus, baseline, experiment.mfcc_units)
     if corpus.phones:
         bundles = {"units": experiment.units, "MFCC k-means": experiment.mfcc_units}
-        write_json(experiment.quality, measure_units(bundles, corpus, recipe.corpus.dev))
-        print(quality_markdown(read_json(experiment.quality)))
+        key = content_key([Units.load(path).key for path in bundles.values()], file_hash(corpus.manifest))
+        saved = read_json(experiment.quality) if experiment.quality.exists() else {}
+        if saved.get("key") != key:
+            saved = {"key": key, "measures": measure_units(bundles, corpus, recipe.corpus.dev)}
+            write_json(experiment.quality, saved)
+        print(quality_markdown(saved["measures"]))
 
 
 def fit_units(source: Path | None, corpus: Corpus, config: UnitsConfig, out: Path) -> None:
@@ -135,7 +140,6 @@ def fit_pseudotext(bundle: Path, corpus: Corpus, config: PseudotextConfig, out: 
     """Fit a sentencepiece model on the merged units of train; write the bundle with it to ``out``."""
     from speechunits.units.pseudotext import Pseudotext  # noqa: PLC0415
     from speechunits.units.sequence import merged  # noqa: PLC0415
-    from speechunits.units.units import Units  # noqa: PLC0415
 
     inventory = Units.load(bundle)
     if out == bundle and inventory.has_pseudotext and inventory.header.get("pseudotext_config") == to_tree(config):
@@ -177,7 +181,8 @@ def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, see
 def reduction(experiment: Experiment) -> None:
     """Train every cell of the sweep that is not there yet; write results.json, the table and the curve."""
     recipe, scores = experiment.recipe, list[Score]()
-    todo = sweep.cells(recipe.reduction)
+    train_s = sum(row.duration_s for row in experiment.corpus.split("train"))
+    todo = sweep.cells(recipe.reduction, train_s / 60)
     started = time.monotonic()
     for index, cell in enumerate(todo):
         scores += sweep.run_cell(cell, experiment.setting)
@@ -211,7 +216,7 @@ def summary(experiment: Experiment) -> None:
     scores = scores_from_json(read_json(experiment.need(experiment.results, "reduction"))["scores"])
     screen = summary_screen(
         example=aligned_example(experiment.units, experiment.corpus, recipe.corpus.dev),
-        quality=read_json(experiment.quality) if experiment.quality.exists() else None,
+        quality=read_json(experiment.quality)["measures"] if experiment.quality.exists() else None,
         reduction=compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke),
         folder=experiment.folder.path,
     )  # fmt: skip

@@ -55,8 +55,15 @@ class Setting:
     dev: str = "dev"
 
 
-def cells(config: ReductionConfig) -> list[Cell]:
-    """Return the sweep's cells, the headline first and the seeds outermost: an early look shows a whole curve."""
+LONG_MINUTES = 100
+"""Above this the untrained encoder is trained with one seed: its curve is flat there, and its runs the dearest."""
+
+
+def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
+    """Return the sweep's cells, the headline first and the seeds outermost: an early look shows a whole curve.
+
+    ``train_minutes`` is what "all labels" amounts to.
+    """
     everything: list[float | None] = [None] if config.all_labels else []
     budgets: dict[Side, list[float | None]] = {
         "pretrained": [*config.minutes, *everything],
@@ -68,6 +75,7 @@ def cells(config: ReductionConfig) -> list[Cell]:
         for seed in range(config.seeds)
         for side, held in budgets.items()
         for minutes in sorted(held, key=lambda budget: (budget != config.headline_minutes, budget is None, budget))
+        if not (side == "untrained" and seed and (minutes or train_minutes) > LONG_MINUTES)
     ]
 
 

@@ -70,6 +70,15 @@ def test_the_cells_and_their_order():
     assert len(cells(ReductionConfig(minutes=(1,), baseline_minutes=(1, 4), seeds=3))) == 3 * (1 + 2 + 2)
 
 
+def test_above_a_hundred_minutes_the_untrained_side_has_one_seed():
+    config = ReductionConfig(minutes=(1,), baseline_minutes=(1, 300), all_labels=True, seeds=2)
+    names = [cell.name for cell in cells(config, train_minutes=500)]
+    assert {"untrained-300-0", "untrained-all-0", "untrained-1-1"} <= set(names)
+    assert not {"untrained-300-1", "untrained-all-1"} & set(names)
+    assert {"logmel-300-1", "logmel-all-1", "pretrained-all-1"} <= set(names)
+    assert "untrained-all-1" in [cell.name for cell in cells(config, train_minutes=90)]
+
+
 def test_a_result_is_kept(setting, trained):
     first = run_cell(cell(), setting)
     assert run_cell(cell(), setting) == first

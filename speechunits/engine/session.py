@@ -58,7 +58,7 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
             with suppress(TaskStopException):  # how it says that it was asked to stop
                 trainer.run()
         learner.eval()
-        return _conclude(task, parts, settings)
+        return _conclude(task, parts, settings, done)
 
 
 def _forget_facade(model: nn.Module) -> None:
@@ -76,7 +76,9 @@ def _newest_checkpoint(task: TrainingTask, gangs: Gangs) -> int | None:
     return found[0] if isinstance(found[0], int) else None
 
 
-def _conclude(task: TrainingTask, parts: Parts, settings: dict[str, Any]) -> TrainingResult:
+def _conclude(
+    task: TrainingTask, parts: Parts, settings: dict[str, Any], done: dict[str, Any] | None
+) -> TrainingResult:
     journal = parts.journal
     kept = seal.newest(task.folder) if task.checkpoints else None
     where = "nothing was kept" if kept is None else f"the checkpoint of step {kept} is kept in {task.folder}"
@@ -91,7 +93,8 @@ def _conclude(task: TrainingTask, parts: Parts, settings: dict[str, Any]) -> Tra
             f"{where}. Lower optimizer.lr, warm up longer, or change the learner's settings, under another name"
         )
     result = TrainingResult(
-        steps=journal.steps, total_steps=parts.total_steps, audio_hours=journal.audio_s / 3600, wall_s=journal.wall_s,
+        steps=journal.steps, total_steps=parts.total_steps, audio_hours=journal.audio_s / 3600,
+        wall_s=journal.wall_s if done is None else done["wall_s"],
         held_out=dict(journal.held_out), history=task.folder / HISTORY, stopped=journal.stopped,
         resumed_from=parts.resumed, refused=len(journal.refused), left_out=parts.sampler.left_out,
         skipped_batches=journal.skipped_batches,
