@@ -22,6 +22,9 @@ SPEECHUNITS := $(VENV)/bin/speechunits
 STAGE := $(RECIPE) $(if $(CORPUS),corpus.manifest=$(CORPUS)) $(OVERRIDES)
 INSTALLED := $(VENV)/.installed
 
+# Tests multiply tiny matrices: a second thread gains nothing there, and waits wherever a core is busy.
+TEST_THREADS := OMP_NUM_THREADS=1
+
 .PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary clean
 
 help:  ## list the targets
@@ -71,10 +74,10 @@ test: $(INSTALLED)  ## linters, types and the fast tests (< 6 minutes)
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
-	@$(VENV)/bin/python -m pytest -q
+	@$(TEST_THREADS) $(VENV)/bin/python -m pytest -q
 
 test-slow: $(INSTALLED)  ## the slow tests: whole stages, kill -9, two ranks
-	@$(VENV)/bin/python -m pytest -q -m slow
+	@$(TEST_THREADS) $(VENV)/bin/python -m pytest -q -m slow
 
 check: test test-slow  ## everything that continuous integration runs
 
