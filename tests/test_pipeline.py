@@ -127,7 +127,7 @@ def test_units_are_kept_for_equal_settings_and_made_anew_for_others(recipe, caps
     pipeline.run(other, ("units",))
     inventory = Units.load(experiment.units)
     assert (inventory.clusters, inventory.has_pseudotext) == (10, False)
-    assert read_json(experiment.quality)["MFCC k-means"]["clusters"] == 10
+    assert read_json(experiment.quality)["measures"]["MFCC k-means"]["clusters"] == 10
     pipeline.run(other, ("pseudotext",))
     assert Units.load(experiment.units).has_pseudotext
 
@@ -280,7 +280,7 @@ def test_the_encoder_of_a_run_folder_is_found(recipe, tmp_path):
 
 
 def test_quality_is_measured_where_phones_are_known(recipe, capsys):
-    quality = json.loads((recipe.runs / "tiny" / "units.json").read_text())
+    quality = json.loads((recipe.runs / "tiny" / "units.json").read_text())["measures"]
     assert sorted(quality) == ["MFCC k-means", "units"]
     assert all(0 <= row["without_silence"]["pnmi"] <= 1 and row["clusters"] == 12 for row in quality.values())
     (recipe.runs / "tiny" / "units.json").unlink()
