@@ -1,6 +1,8 @@
 """What one rank runs in test_ranks.py: ``python -m torch.distributed.run … tests/engine/ranks.py FOLDER MODE``."""
 
 import json
+import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +14,11 @@ corpus = make_corpus(folder / "corpus")
 held_out = make_corpus(folder / "held_out", 3, seed=1, prefix="h")
 
 
+def report(**values):
+    # One write: what two ranks print in pieces into one pipe may come out interleaved.
+    os.write(sys.stdout.fileno(), (json.dumps(values) + "\n").encode())
+
+
 def once(name, learner, **changes):
     # One utterance to evaluate on: the second rank has none of its own.
     held = held_out[:1] if mode == "uneven" else held_out
@@ -20,10 +27,8 @@ def once(name, learner, **changes):
 
 if mode == "interrupted":
     learner = TinyLearner()
-    # Only one rank notices the signal; all of them must stop at the same step.
-    import os
-    import signal
 
+    # Only one rank notices the signal; all of them must stop at the same step.
     def fault(_):
         if len(learner.batches) == 5 and os.environ["RANK"] == "1":
             os.kill(os.getpid(), signal.SIGTERM)
@@ -33,10 +38,10 @@ if mode == "interrupted":
     try:
         once("run", learner)
     except Interrupted as error:
-        print(json.dumps({"interrupted": str(error)}), flush=True)
+        report(interrupted=str(error))
     result = once("run", TinyLearner(seed=5))
 else:
     result = once("run", TinyLearner())
     again = once("second", TinyLearner())
     assert again.held_out == result.held_out, "two trainings in a row differ"
-print(json.dumps({"steps": result.steps, "resumed_from": result.resumed_from, "held_out": result.held_out}), flush=True)
+report(steps=result.steps, resumed_from=result.resumed_from, held_out=result.held_out)
