@@ -60,6 +60,15 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, corpus, held_out,
     assert steps == sorted(steps)
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C: a shell starts background jobs with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_acts_at_once(tmp_path, corpus):
     learner = TinyLearner()
     # Raised, not sent: two signals of one kind that wait for delivery would be merged into one.
