@@ -90,7 +90,7 @@ def _label(axes: Any, table: ReductionTable) -> None:
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
     axes.set_title(_wrapped(table.statement), fontsize=9.5, loc="left")
-    axes.legend(frameon=False, fontsize=8.5, loc="upper right")  # "best" warns on slow machines
+    axes.legend(frameon=False, fontsize=8.5, loc="lower left")  # "best" warns on slow machines
 
 
 def _wrapped(text: str) -> str:
