@@ -113,5 +113,5 @@ def _steps(folder: Path | None) -> list[tuple[str, str]]:
         ("Read them as text (trained on the demo's language, so expect little of another):",
          f"speechunits recognize my.wav --model {run / 'asr.safetensors'}"),
         ("Do all of this with a folder of your own speech:",
-         "speechunits manifest my_folder -o my.tsv, then copy recipes/demo.yaml and name my.tsv in it"),
+         "speechunits manifest my_folder -o my.tsv && speechunits pretrain recipes/own.yaml"),
     ]  # fmt: skip

@@ -15,17 +15,7 @@ from speechunits.engine import seal
 from speechunits.errors import UsageError
 from speechunits.run import file_hash
 from speechunits.units.bundle import read_bundle
-from tests.engine.tiny import TinyLearner, make_corpus, run, same, weights
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("held_out"), 3, seed=1, prefix="h")
+from tests.engine.tiny import TinyLearner, run, same, weights
 
 
 @pytest.fixture(scope="module")

@@ -10,17 +10,7 @@ import torch
 from speechunits.engine import seal
 from speechunits.engine.native import prepare_fairseq2
 from speechunits.errors import Interrupted, TrainingStopped
-from tests.engine.tiny import TinyLearner, make_corpus, run, same, weights
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("held_out"), 3, seed=1, prefix="h")
+from tests.engine.tiny import TinyLearner, run, same, weights
 
 
 @pytest.fixture(scope="module")

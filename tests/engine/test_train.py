@@ -18,17 +18,7 @@ from speechunits.config import OptimizerConfig
 from speechunits.engine.train import Labels
 from speechunits.errors import TrainingStopped, UsageError
 from speechunits.units.bundle import read_bundle
-from tests.engine.tiny import TinyLearner, make_corpus, run, same, weights
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("corpus"))
-
-
-@pytest.fixture(scope="module")
-def held_out(tmp_path_factory):
-    return make_corpus(tmp_path_factory.mktemp("held_out"), 3, seed=1, prefix="h")
+from tests.engine.tiny import TinyLearner, run, same, weights
 
 
 def history(result):
