@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -13,12 +12,13 @@ from speechunits.asr.hypothesis import Hypothesis, Precision, frame_labels, make
 from speechunits.asr.recognizer import Recognizer, recognizer_from_bundle
 from speechunits.audio.load import Samples, load_waveform, resample
 from speechunits.audio.manifest import Recording
-from speechunits.errors import InputRefused, UsageError
+from speechunits.errors import UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
-from speechunits.run import content_key, file_hash, read_json, write_json, write_text
+from speechunits.run import content_key, file_hash, read_json, write_json
 from speechunits.units.bundle import read_bundle
-from speechunits.units.inputs import find_inputs
-from speechunits.units.transcribe import TranscribeReport
+from speechunits.units.extract import OnFault
+from speechunits.units.inputs import Input
+from speechunits.units.writing import TranscribeReport, Written, write_each
 
 Format = Literal["text", "jsonl"]
 SUFFIX = {"text": ".txt", "jsonl": ".jsonl"}
@@ -86,7 +86,7 @@ def recognize(
     form: Format = "text",
     out: Path | None = None,
     overwrite: bool = False,
-    on_fault: Callable[[str, str], object] | None = None,
+    on_fault: OnFault | None = None,
     stream: TextIO | None = None,
 ) -> TranscribeReport:
     """Write the text of every recording among ``inputs``: audio files, folders (searched), manifests (``.tsv``).
@@ -111,39 +111,17 @@ def recognize(
     recognizer = SpeechRecognizer.load(model) if isinstance(model, Path) else model
     if out is not None and isinstance(model, Path):
         _claim(out, content_key(file_hash(model), form), overwrite=overwrite)
-    report = TranscribeReport()
-    tell = on_fault or _print_fault
 
-    def refuse(name: str, reason: str) -> None:
-        report.refused.append((name, reason))
-        tell(name, reason)
-
-    for item in find_inputs(inputs, refuse):
-        target = None if out is None else out / (item.name + SUFFIX[form])
-        if target is not None and target.exists() and not overwrite:
-            report.skipped.append(item.name)
-            continue
-        try:
-            waveform = load_waveform(item.audio, start_s=item.start_s, end_s=item.end_s)
-        except InputRefused as error:
-            refuse(item.name, str(error))
-            continue
+    def compute(item: Input) -> Written:
+        waveform = load_waveform(item.audio, start_s=item.start_s, end_s=item.end_s)
         heard = recognizer.recognize_waveform(waveform, name=item.name)
-        if heard.all_blank:
-            warning = _SHORT if len(waveform) < RECEPTIVE_FIELD else _BLANK
-            report.warnings.append((item.name, warning))
-            tell(item.name, f"warning: {warning}")
-        _write(heard, form, target, stream)
-        report.done.append(item.name)
-    return report
+        short = _SHORT if len(waveform) < RECEPTIVE_FIELD else _BLANK
+        return Written(heard.text if form == "text" else heard.to_json(), short if heard.all_blank else None)
 
-
-def _write(heard: Hypothesis, form: Format, target: Path | None, stream: TextIO | None) -> None:
-    text = heard.text if form == "text" else heard.to_json()
-    if target is not None:
-        write_text(target, text + "\n")
-        return
-    print(f"{heard.id}\t{text}" if form == "text" else text, file=stream or sys.stdout, flush=True)
+    return write_each(
+        inputs, compute, suffix=SUFFIX[form], named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
+        stream=stream,
+    )  # fmt: skip
 
 
 def _claim(out: Path, key: str, *, overwrite: bool) -> None:
@@ -152,11 +130,6 @@ def _claim(out: Path, key: str, *, overwrite: bool) -> None:
     if record.exists() and not overwrite and read_json(record).get("key") != key:
         raise UsageError(f"{out} holds texts of another model or format; add --overwrite, or name another folder")
     write_json(record, {"key": key})
-
-
-def _print_fault(name: str, reason: str) -> None:
-    # The loader's reasons begin with the path already.
-    print(reason if name in reason else f"{name}: {reason}", file=sys.stderr, flush=True)
 
 
 def _groups(order: Sequence[int], recordings: Sequence[Recording]) -> Iterator[list[int]]:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
 
-from speechunits.errors import InputRefused, UsageError
+from speechunits.errors import UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
-from speechunits.run import content_key, read_json, write_json, write_text
+from speechunits.run import content_key, read_json, write_json
 from speechunits.units.extract import OnFault
 from speechunits.units.formats import to_json, to_text, to_textgrid
-from speechunits.units.inputs import find_inputs
+from speechunits.units.inputs import Input
 from speechunits.units.units import Units
+from speechunits.units.writing import TranscribeReport, Written, write_each
 
 Format = Literal["text", "jsonl", "textgrid"]
 SUFFIX = {"text": ".txt", "jsonl": ".jsonl", "textgrid": ".TextGrid"}
@@ -22,18 +21,6 @@ _WRITERS: Mapping[str, Callable[..., str]] = {"text": to_text, "jsonl": to_json,
 _NO_FRAME = f"shorter than one frame ({RECEPTIVE_FIELD / SAMPLE_RATE_HZ * 1000:g} ms): it has no units"
 _RECORD = "transcribe.json"
 """Beside the transcripts: what made them, so that another model's are never taken for done."""
-
-
-@dataclass(kw_only=True)
-class TranscribeReport:
-    """What became of every input."""
-
-    done: list[str] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    """Transcribed before, by the same model and options."""
-    warnings: list[tuple[str, str]] = field(default_factory=list)
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    """Name and reason."""
 
 
 def transcribe(
@@ -68,33 +55,17 @@ def transcribe(
     _check(form, out)
     units = Units.load(model) if isinstance(model, Path) else model
     pseudotext = units.pseudotext if pieces else None
-    report, tell = TranscribeReport(), on_fault or _print_fault
-
-    def refuse(name: str, reason: str) -> None:
-        report.refused.append((name, reason))
-        tell(name, reason)
-
     _claim(out, units, [form, frames, pieces], overwrite=overwrite)
-    for item in find_inputs(inputs, refuse):
-        target = None if out is None else out / (item.name + SUFFIX[form])
-        if target is not None and target.exists() and not overwrite:
-            report.skipped.append(item.name)
-            continue
-        try:
-            transcript = units.transcribe(item.audio, start_s=item.start_s, end_s=item.end_s, name=item.name)
-        except InputRefused as error:
-            refuse(item.name, str(error))
-            continue
-        if not len(transcript.units):
-            report.warnings.append((item.name, _NO_FRAME))
-            tell(item.name, f"warning: {_NO_FRAME}")
+
+    def compute(item: Input) -> Written:
+        transcript = units.transcribe(item.audio, start_s=item.start_s, end_s=item.end_s, name=item.name)
         text = _WRITERS[form](transcript, frames=frames, pseudotext=pseudotext)
-        if target is None:
-            print(f"{item.name}\t{text}" if form == "text" else text, file=stream or sys.stdout, flush=True)
-        else:
-            write_text(target, text if text.endswith("\n") else text + "\n")
-        report.done.append(item.name)
-    return report
+        return Written(text, None if len(transcript.units) else _NO_FRAME)
+
+    return write_each(
+        inputs, compute, suffix=SUFFIX[form], named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
+        stream=stream,
+    )  # fmt: skip
 
 
 def _check(form: str, out: Path | None) -> None:
@@ -115,7 +86,3 @@ def _claim(out: Path | None, units: Units, options: list[object], *, overwrite: 
             f"{out} holds transcripts of another model, format or option; add --overwrite, or name another folder"
         )
     write_json(record, {"key": key, "model": units.header["units"], "form": options})
-
-
-def _print_fault(name: str, reason: str) -> None:
-    print(f"{name}: {reason}", file=sys.stderr, flush=True)
