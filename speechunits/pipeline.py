@@ -30,7 +30,7 @@ from speechunits.estimate import estimated_minutes
 from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.pretraining import pretrain_passes
-from speechunits.progress import progress
+from speechunits.progress import progress, seconds_text
 from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
@@ -175,22 +175,32 @@ def finetune(experiment: Experiment) -> None:
 def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, seed: int) -> None:
     """Fine-tune one recogniser of the sweep and write its bundle to ``asr.safetensors``."""
     cell = sweep.Cell(side=side, minutes=minutes, seed=seed)
-    sweep.run_cell(cell, experiment.setting, keep=experiment.recognizer)
+    scores = sweep.run_cell(cell, experiment.setting, keep=experiment.recognizer)
+    print(sweep.summarised(cell, scores), file=sys.stderr)
 
 
 def reduction(experiment: Experiment) -> None:
     """Train every cell of the sweep that is not there yet; write results.json, the table and the curve."""
-    recipe, scores = experiment.recipe, list[Score]()
+    recipe = experiment.recipe
     train_s = sum(row.duration_s for row in experiment.corpus.split("train"))
     todo = sweep.cells(recipe.reduction, train_s / 60)
+    found: dict[sweep.Cell, list[Score]] = {}
     started = time.monotonic()
-    for index, cell in enumerate(todo):
-        scores += sweep.run_cell(cell, experiment.setting)
-        left_s = (time.monotonic() - started) / (index + 1) * (len(todo) - index - 1)
-        print(f"sweep: {index + 1} of {len(todo)} trainings, about {left_s / 60:.0f} min left", file=sys.stderr)
+    for cell, scores in sweep.run_cells(todo, experiment.setting):
+        found[cell] = scores
+        left_s = (time.monotonic() - started) / len(found) * (len(todo) - len(found))
+        print(f"{sweep.summarised(cell, scores)}; {len(found)} of {len(todo)} trainings, "
+              f"about {seconds_text(left_s)} left", file=sys.stderr, flush=True)  # fmt: skip
     made_by = provenance(recipe, recipe.corpus.manifest)
     trials = {"pretrained": 1, "untrained": 1, "logmel": 1}
-    write_json(experiment.results, {"provenance": made_by, "trials": trials, "scores": scores_to_json(scores)})
+    write_json(
+        experiment.results,
+        {
+            "provenance": made_by,
+            "trials": trials,
+            "scores": scores_to_json([score for cell in todo for score in found[cell]]),
+        },
+    )
     show_reduction(experiment.results, recipe, experiment.folder.path)
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stderr
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from speechunits.asr.decode import transcribe_recordings
 from speechunits.asr.hypothesis import Precision
@@ -24,6 +29,7 @@ from speechunits.errors import UsageError
 from speechunits.evaluation.edit import character_edits
 from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json, utterance_hash
 from speechunits.hardware import cpu_computes_bf16
+from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
 from speechunits.units.bundle import read_bundle, write_bundle
 
@@ -79,6 +85,29 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
     ]
 
 
+def run_cells(todo: Sequence[Cell], setting: Setting) -> Iterator[tuple[Cell, list[Score]]]:
+    """Yield every cell with its scores as it is finished: ``config.jobs`` at a time, each process training many.
+
+    Beside a job of several, ``NAME.log`` holds what the training had to say.
+    """
+    jobs = min(setting.config.jobs, len(todo))
+    if jobs < 2 or torch.cuda.is_available():
+        for cell in todo:
+            yield cell, run_cell(cell, setting)
+        return
+    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    yield from in_processes(partial(_run_share, setting=setting, threads=threads), todo, jobs, name="training")
+
+
+def _run_share(todo: Sequence[Cell], *, setting: Setting, threads: int) -> Iterator[tuple[Cell, list[Score]]]:
+    torch.set_num_threads(threads)
+    setting.folder.mkdir(parents=True, exist_ok=True)
+    for cell in todo:
+        with (setting.folder / f"{cell.name}.log").open("w", encoding="utf-8") as log, redirect_stderr(log):
+            scores = run_cell(cell, setting)
+        yield cell, scores
+
+
 def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[Score]:
     """Train one cell and score it on dev and ``tune``, or return the scores it already has.
 
@@ -88,7 +117,7 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
     scored = {split: setting.corpus.split(split) for split in (setting.dev, "tune")}
     key = content_key(
-        to_tree(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
+        _deciding(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
         {split: [(recording.id, recording.text) for recording in held] for split, held in scored.items()},
         file_hash(setting.encoder) if cell.side == "pretrained" else None,
     )  # fmt: skip
@@ -120,6 +149,13 @@ def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
         # The baseline is the pretrained side's own architecture: only the weights differ.
         encoder = _encoder_config(setting.encoder)
     return replace(base, side=cell.side, seed=cell.seed, encoder=encoder)
+
+
+def _deciding(config: FinetuneConfig) -> dict[str, Any]:
+    """Return the settings that decide which weights come out; threads and reporting do not."""
+    tree: dict[str, Any] = to_tree(config)
+    tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
+    return tree
 
 
 def _encoder_config(path: Path) -> EncoderConfig:
@@ -164,13 +200,17 @@ def _score(
     ]
     lines = {recording.id: hypothesis for recording, hypothesis in zip(recordings, hypotheses, strict=True)}
     write_json(folder / cell.name / f"{split}.json", lines)
-    score = Score(
+    return Score(
         side=cell.side, minutes=cell.minutes, seed=cell.seed, split=split,
         minutes_actual=sum(recording.duration_s for recording in labelled) / 60,
         hashes=tuple(utterance_hash(recording.id, "speechunits") for recording in recordings),
         errors=tuple(errors for errors, _ in counted), lengths=tuple(length for _, length in counted),
         all_blank=not any(hypotheses),
     )  # fmt: skip
-    blank = " (all blank: it recognised nothing)" if score.all_blank else ""
-    print(f"{cell.name}: CER on {split} {100 * score.cer:.1f} %{blank}", file=sys.stderr)
-    return score
+
+
+def summarised(cell: Cell, scores: Sequence[Score]) -> str:
+    """Return the error rates of a cell in a line."""
+    rates = ", ".join(f"{100 * score.cer:.1f} % on {score.split}" for score in scores)
+    blank = " (all blank: it recognised nothing)" if any(score.all_blank for score in scores) else ""
+    return f"{cell.name}: CER {rates}{blank}"

@@ -7,8 +7,8 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "speechunits"
 ORDER = [
-    "errors", "hardware", "frames", "config", "progress", "run", "audio", "features", "encoder", "objectives",
-    "learners", "units", "asr", "evaluation", "report", "engine",
+    "errors", "hardware", "frames", "config", "progress", "processes", "run", "audio", "features", "encoder",
+    "objectives", "learners", "units", "asr", "evaluation", "report", "engine",
     "pretraining", "quality", "sweep", "estimate", "pipeline", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))

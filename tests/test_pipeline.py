@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,19 @@ def test_every_stage_to_the_last_screen(recipe, monkeypatch, capsys):
     pipeline.run(recipe, ("finetune", "reduction"))
     assert (folder / "reduction.md").read_text() == table
     assert read_json(folder / "results.json") == results
+
+
+def test_two_trainings_at_a_time_give_the_same_results(recipe, capsys):
+    def scores(name, jobs):
+        own = replace(recipe, reduction=replace(recipe.reduction, jobs=jobs))
+        setting = replace(pipeline.Experiment(own).setting, folder=recipe.runs / name)
+        return dict(sweep.run_cells(sweep.cells(own.reduction)[:4], setting))
+
+    together = scores("two", 2)
+    assert together == scores("one", 1)
+    assert len(together) == 4
+    log = (recipe.runs / "two" / f"{next(iter(together)).name}.log").read_text()
+    assert "100 %" in log
 
 
 def test_a_manifest_of_a_folder_names_its_faults_and_does_the_rest(tmp_path, capsys):

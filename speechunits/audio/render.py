@@ -5,14 +5,9 @@ The workers import neither torch nor anything else heavy (hence the rate as a va
 
 from __future__ import annotations
 
-import ctypes
-import multiprocessing
-import signal
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +16,8 @@ import numpy.typing as npt
 
 from speechunits.audio.degrade import Samples, degrade, set_level
 from speechunits.audio.speech_engine import SpeechEngine, Voice
-from speechunits.errors import SpeechUnitsError, UsageError
+from speechunits.errors import UsageError
+from speechunits.processes import in_processes
 
 CLEAN_LEVEL_DB = -23.0
 _PAUSE_LABEL = "SIL"
@@ -67,65 +63,17 @@ def render(utterances: Sequence[Utterance], studio: Studio, *, jobs: int) -> Ite
     UsageError
         If espeak-ng is missing or cannot speak a voice.
     """
-    context = multiprocessing.get_context("spawn")
-    workers, pipes = [], []
+    yield from in_processes(partial(_render_all, studio=studio), utterances, jobs, name="synthesis")
+
+
+def _render_all(utterances: Sequence[Utterance], *, studio: Studio) -> Iterator[Rendered]:
     try:
-        for index in range(min(jobs, len(utterances))):
-            ours, theirs = context.Pipe(duplex=False)
-            worker = context.Process(target=_work, args=(list(utterances[index::jobs]), studio, theirs), daemon=True)
-            worker.start()
-            theirs.close()
-            workers.append(worker)
-            pipes.append(ours)
-        yield from _collect(pipes)
-    finally:
-        for worker in workers:
-            worker.terminate()
-            worker.join()
-
-
-def _collect(pipes: list[Connection]) -> Iterator[Rendered]:
-    waiting = list(pipes)
-    while waiting:
-        for pipe in wait(waiting):
-            assert isinstance(pipe, Connection)
-            try:
-                message = pipe.recv()
-            except EOFError:
-                raise UsageError(
-                    "a synthesis process died, perhaps for lack of memory; try again with fewer jobs"
-                ) from None
-            if message is None:
-                waiting.remove(pipe)
-                pipe.close()
-            elif isinstance(message, str):
-                raise UsageError(message)
-            else:
-                yield message
-
-
-def _work(utterances: Sequence[Utterance], studio: Studio, pipe: Connection) -> None:
-    """Render in this process, sending each result; then None, or the text of an error."""
-    # Ctrl-C reaches the whole group: the parent alone handles it and ends its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        # PR_SET_PDEATHSIG: a killed parent takes its workers along.
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    with closing(pipe):
-        try:
-            engine = SpeechEngine(utterances[0].voice.name.partition("+")[0])
-            babble = _babble(engine, studio)
-            for utterance in utterances:
-                pipe.send(render_utterance(utterance, engine, studio, babble))
-            pipe.send(None)
-        except SpeechUnitsError as error:
-            pipe.send(str(error))
-        except BrokenPipeError:
-            # The parent is gone, and nobody is left to tell.
-            return
-        except OSError as error:
-            pipe.send(f"cannot write the corpus: {error}; free some space, or choose another folder")
+        engine = SpeechEngine(utterances[0].voice.name.partition("+")[0])
+        babble = _babble(engine, studio)
+        for utterance in utterances:
+            yield render_utterance(utterance, engine, studio, babble)
+    except OSError as error:
+        raise UsageError(f"cannot write the corpus: {error}; free some space, or choose another folder") from error
 
 
 def render_utterance(utterance: Utterance, engine: SpeechEngine, studio: Studio, babble: Samples) -> Rendered:

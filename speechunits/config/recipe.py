@@ -50,12 +50,18 @@ class ReductionConfig:
     """Both sides also train on all of train − tune."""
     headline_minutes: float = 1
     seeds: int = 3
+    jobs: int = 1
+    """Trainings at a time, each with its share of the cores: small batches gain more from this than from threads."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
     """Training of the pretrained side."""
     untrained: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="untrained", frozen=0.0))
     logmel: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="logmel", frozen=0.0))
     bootstrap: int = 1000
     """Resamples of utterances behind the interval."""
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            raise ValueError(f"jobs must be at least 1, but is {self.jobs} instead")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,89 @@
+"""Work shared among processes that die with the one that started them; results come in the order they are ready."""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from multiprocessing.connection import Connection, wait
+from typing import TypeVar
+
+from speechunits.errors import SpeechUnitsError, UsageError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+Work = Callable[[Sequence[Item]], Iterator[Result]]
+
+
+def in_processes(work: Work[Item, Result], items: Sequence[Item], jobs: int, *, name: str) -> Iterator[Result]:
+    """Yield what ``work`` makes of every ``jobs``-th item, in ``jobs`` processes, as it is finished.
+
+    ``work`` is a function of a module (or a partial of one), since a new interpreter has to import it. ``name`` is what
+    the message calls a process that dies.
+
+    Raises
+    ------
+    SpeechUnitsError
+        The first error of a process, of its own class; the other processes are ended.
+    """
+    context = multiprocessing.get_context("spawn")
+    workers, pipes = [], []
+    try:
+        for index in range(min(jobs, len(items))):
+            ours, theirs = context.Pipe(duplex=False)
+            worker = context.Process(target=_run, args=(work, list(items[index::jobs]), theirs), daemon=True)
+            worker.start()
+            theirs.close()
+            workers.append(worker)
+            pipes.append(ours)
+        yield from _collect(pipes, name)
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.join()
+
+
+def _collect(pipes: list[Connection], name: str) -> Iterator[Result]:
+    waiting = list(pipes)
+    while waiting:
+        for pipe in wait(waiting):
+            assert isinstance(pipe, Connection)
+            try:
+                result, error = pipe.recv()
+            except EOFError:
+                raise UsageError(
+                    f"a {name} process died, perhaps for lack of memory; try again with fewer jobs"
+                ) from None
+            if error is not None:
+                kind, message = error
+                raise kind(message)
+            if result is None:
+                waiting.remove(pipe)
+                pipe.close()
+            else:
+                yield result
+
+
+def _run(work: Work[Item, Result], items: Sequence[Item], pipe: Connection) -> None:
+    """Work in this process, sending each result; then None, or the class and text of an error."""
+    # Ctrl-C reaches the whole group: the parent alone handles it and ends its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        # PR_SET_PDEATHSIG: a killed parent takes its workers along.
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    with closing(pipe):
+        try:
+            for result in work(items):
+                pipe.send((result, None))
+            pipe.send((None, None))
+        except SpeechUnitsError as error:
+            # One that also holds a signal's number cannot be made from its text alone.
+            kind = type(error) if type(error).__init__ is SpeechUnitsError.__init__ else SpeechUnitsError
+            pipe.send((None, (kind, str(error))))
+        except BrokenPipeError:
+            # The parent is gone, and nobody is left to tell.
+            return

@@ -1,0 +1,72 @@
+"""Work shared among processes: every item once, errors with their class, nobody left behind."""
+
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+
+from speechunits.errors import Interrupted, SpeechUnitsError, UsageError
+from speechunits.processes import in_processes
+
+
+def squares(items):
+    for item in items:
+        yield item, item * item, os.getpid()
+
+
+def refuses_three(items):
+    for item in items:
+        if item == 3:
+            raise UsageError("three is not a number we like")
+        yield item
+
+
+def is_interrupted(items):
+    raise Interrupted(f"at {items[0]}", signal.SIGTERM)
+    yield
+
+
+def dies(items):
+    yield items[0]
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def sleeps(items):
+    yield items[0]
+    time.sleep(600)
+
+
+def test_every_item_is_worked_on_once_and_by_as_many_processes_as_asked():
+    found = list(in_processes(squares, range(7), 2, name="test"))
+    assert sorted((item, square) for item, square, _ in found) == [(item, item * item) for item in range(7)]
+    assert len({process for _, _, process in found}) == 2
+    assert os.getpid() not in {process for _, _, process in found}
+
+
+def test_no_more_processes_than_items():
+    assert len({process for _, _, process in in_processes(squares, [1], 8, name="test")}) == 1
+    assert list(in_processes(squares, [], 2, name="test")) == []
+
+
+def test_an_error_keeps_its_class_and_text():
+    with pytest.raises(UsageError, match="three is not a number we like"):
+        list(in_processes(refuses_three, range(4), 2, name="test"))
+
+
+def test_an_error_that_cannot_be_made_from_its_text_is_still_one_of_ours():
+    with pytest.raises(SpeechUnitsError, match="at 5"):
+        list(in_processes(is_interrupted, [5], 1, name="test"))
+
+
+def test_a_process_that_dies_is_named():
+    with pytest.raises(UsageError, match="a test process died, perhaps for lack of memory"):
+        list(in_processes(dies, [1], 1, name="test"))
+
+
+def test_who_stops_listening_leaves_no_process_behind():
+    results = in_processes(sleeps, [1, 2], 2, name="test")
+    next(results)
+    results.close()
+    assert multiprocessing.active_children() == []
