@@ -21,10 +21,20 @@ class UnitsConfig:
     iterations: int = 25
     restarts: int = 1
     seed: int = 0
+    smooth: int = 3
+    """Frames averaged before k-means and assignment (an odd number; 1: none): a phone lasts some four of them.
+
+    A codebook's codes are never averaged."""
+    speech_only: bool = True
+    """Fit on frames within 40 dB of the loudest of their window: pauses would take many of the units."""
     normalize: bool = False
     """Each feature to mean 0 and variance 1 over the sample, before k-means and assignment."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the encoder; part of what a unit is, so kept in the bundle."""
+
+    def __post_init__(self) -> None:
+        if self.smooth < 1 or self.smooth % 2 == 0:
+            raise ValueError(f"smooth must be an odd number of frames, at least 1, but is {self.smooth} instead")
 
 
 @dataclass(frozen=True, kw_only=True)

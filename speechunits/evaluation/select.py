@@ -17,7 +17,7 @@ from speechunits.errors import UsageError
 from speechunits.evaluation.information import Predictability, held_out_predictability
 from speechunits.frames import FRAME_RATE_HZ
 from speechunits.units.extract import FeatureExtractor, FloatArray, OnFault, map_recordings
-from speechunits.units.features import LayerFeatures
+from speechunits.units.features import LayerFeatures, smoothed
 from speechunits.units.fit import fit_points, read_source, sample_recordings
 from speechunits.units.sequence import merged
 from speechunits.units.units import assign_points
@@ -73,9 +73,9 @@ def select_layer(
     tensors, header = read_source(encoder, replace(config, source="kmeans", layer=0))
     network = encoder_from_export(tensors, header)
     layers = range(network.num_layers + 1)
-    extractor = FeatureExtractor(LayerFeatures(network, layers, config.precision))
+    extractor = FeatureExtractor(smoothed(LayerFeatures(network, layers, config.precision), config.smooth))
     size = min(config.sample_frames, _SAMPLE_FRAMES, _SAMPLE_VALUES // extractor.dim)
-    points = sample_recordings(extractor, _part(train, size, config.seed), size, config.seed, on_fault)
+    points = sample_recordings(extractor, _part(train, size, config.seed), config, size, on_fault)
     columns = np.split(np.arange(extractor.dim), len(layers))
     fitted = [fit_points(points[:, column], config)[0] for column in columns]
     del points

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import Recording
 from speechunits.errors import InputRefused
-from speechunits.frames import canonical_windows
+from speechunits.frames import canonical_windows, frame_count
+from speechunits.learners.targets import non_silent
 from speechunits.units.features import Features
 
 T = TypeVar("T")
@@ -33,6 +34,8 @@ class Piece(NamedTuple):
     """The recording's frame that the features begin with."""
     features: FloatArray
     """``(S, D)``."""
+    speech: NDArray[np.bool_]
+    """``(S,)``, true where the energy is within 40 dB of the loudest frame of the window."""
 
 
 class FeatureExtractor:
@@ -58,7 +61,9 @@ class FeatureExtractor:
             padded[0, :length] = torch.from_numpy(np.ascontiguousarray(waveform[window.start : window.stop]))
             with one_thread():
                 features = self._features.compute(padded, torch.tensor([length])).numpy()[0]
-            yield Piece(window.first, features[window.skip : window.skip + window.count])
+                speech = non_silent(padded, torch.tensor([frame_count(length)])).numpy()[0]
+            kept = slice(window.skip, window.skip + window.count)
+            yield Piece(window.first, features[kept], speech[kept])
 
     def features(self, waveform: FloatArray) -> FloatArray:
         """Return the ``(S, D)`` features of ``(T,)`` samples at 16 kHz; no rows for fewer than 400 samples."""

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.quantizer import ProductQuantizer
 from speechunits.errors import UsageError
 from speechunits.features.mfcc import COEFFICIENTS, mfcc
-from speechunits.frames import frame_count
+from speechunits.frames import frame_count, frame_counts, frames_mask
 
 Precision = Literal["fp32", "bf16"]
 
@@ -40,6 +41,29 @@ class MfccFeatures(Features):
         for row, length in enumerate(lengths.tolist()):
             features[row, : frame_count(length)] = mfcc(waveforms[row, :length])
         return features
+
+
+class SmoothedFeatures(Features):
+    """The mean over ``width`` frames around each frame, of those that are real."""
+
+    def __init__(self, features: Features, width: int) -> None:
+        self.features = features
+        self.width = width
+        self.dim = features.dim
+
+    def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Compute and average; at the edges of a row there are fewer frames to average."""
+        frames = self.features.compute(waveforms, lengths)
+        real = frames_mask(frame_counts(lengths), frames.shape[1])[:, None]
+        return (self._mean(frames.transpose(1, 2).where(real, 0.0)) / self._mean(real.float())).transpose(1, 2)
+
+    def _mean(self, rows: Tensor) -> Tensor:
+        return F.avg_pool1d(rows, self.width, stride=1, padding=self.width // 2)
+
+
+def smoothed(features: Features, width: int) -> Features:
+    """Return the features averaged over ``width`` frames, themselves for 1."""
+    return features if width == 1 else SmoothedFeatures(features, width)
 
 
 class LayerFeatures(Features):

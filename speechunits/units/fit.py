@@ -59,6 +59,7 @@ def fit_units(
     settings = {
         "source": config.source, "clusters": config.clusters, "precision": config.precision,
         "layer": config.layer if config.source == "kmeans" else None, "normalize": config.normalize,
+        "smooth": config.smooth, "speech_only": config.speech_only,
         "sample_frames": config.sample_frames, "iterations": config.iterations, "restarts": config.restarts,
         "seed": config.seed,
     }  # fmt: skip
@@ -70,7 +71,7 @@ def fit_units(
     else:
         # The placeholder tells build_features that codes are wanted embedded.
         extractor = FeatureExtractor(build_features({**tensors, CENTROIDS: torch.empty(0)}, header))
-        points = sample_recordings(extractor, recordings, config.sample_frames, config.seed, on_fault)
+        points = sample_recordings(extractor, recordings, config, config.sample_frames, on_fault)
         fitted, kmeans = fit_points(points, config)
         units = Units({**tensors, **fitted}, header)
         units.header["quality"] = _kmeans_card(kmeans)
@@ -105,15 +106,16 @@ def read_source(encoder: Path | None, config: UnitsConfig) -> tuple[dict[str, Te
 def sample_recordings(
     extractor: FeatureExtractor,
     recordings: Iterable[Recording],
+    config: UnitsConfig,
     size: int,
-    seed: int,
     on_fault: OnFault | None = None,
 ) -> FloatArray:
     """Return a uniform ``(N, D)`` sample of the frames of recordings, the same in whatever order they come."""
-    sample = FrameSample(size, seed)
+    sample = FrameSample(size, config.seed)
     for recording, pieces in map_recordings(lambda waveform: list(extractor.pieces(waveform)), recordings, on_fault):
         for piece in pieces:
-            sample.add(recording.id, piece.first, piece.features)
+            kept = piece.features[piece.speech] if config.speech_only else piece.features
+            sample.add(recording.id, piece.first, kept)
     return sample.frames()
 
 

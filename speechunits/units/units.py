@@ -21,7 +21,7 @@ from speechunits.frames import CONTEXT_FRAMES, CORE_FRAMES, HOP, MAX_WINDOW, REC
 from speechunits.run import content_key
 from speechunits.units.bundle import read_bundle, tensors_hash, write_bundle
 from speechunits.units.extract import FeatureExtractor, OnFault, map_recordings
-from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, MfccFeatures, Precision
+from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, MfccFeatures, Precision, smoothed
 from speechunits.units.formats import UnitTranscript
 from speechunits.units.kmeans import nearest
 from speechunits.units.pseudotext import Pseudotext
@@ -175,11 +175,13 @@ def build_features(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> 
     """Return the features that a units header asks for."""
     settings = header["units"]
     chosen = cast("Precision", settings["precision"])
+    features: Features
     if settings["source"] == "mfcc":
-        return MfccFeatures()
-    encoder = encoder_from_export(tensors, header)
-    if settings["source"] == "codebook":
-        return CodebookFeatures(
-            encoder, quantizer_from_export(tensors, header), pairs=CENTROIDS not in tensors, precision=chosen
-        )
-    return LayerFeatures(encoder, [settings["layer"]], chosen)
+        features = MfccFeatures()
+    elif settings["source"] == "codebook":
+        # A code has one embedding and one unit: neighbours have no say.
+        encoder, quantizer = encoder_from_export(tensors, header), quantizer_from_export(tensors, header)
+        return CodebookFeatures(encoder, quantizer, pairs=CENTROIDS not in tensors, precision=chosen)
+    else:
+        features = LayerFeatures(encoder_from_export(tensors, header), [settings["layer"]], chosen)
+    return smoothed(features, settings.get("smooth", 1))

@@ -8,6 +8,7 @@ import soundfile
 import torch
 
 from speechunits.audio.load import resample
+from speechunits.audio.manifest import Recording
 from speechunits.config import UnitsConfig
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import InputRefused, UsageError
@@ -15,10 +16,11 @@ from speechunits.features.mfcc import mfcc
 from speechunits.frames import canonical_windows, frame_count
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.extract import FeatureExtractor, load_recordings
-from speechunits.units.features import LayerFeatures, MfccFeatures
+from speechunits.units.features import LayerFeatures, MfccFeatures, smoothed
 from speechunits.units.fit import fit_units
 from speechunits.units.pseudotext import Pseudotext
 from speechunits.units.units import Units
+from tests.reference.smoothing import running_mean
 from tests.units.conftest import noise
 
 LENGTHS = [0, 1, 399, 400, 719, 720, 31_999, 80_080, 320_000, 320_001, 900_000]
@@ -63,8 +65,44 @@ def test_mfcc_units_need_no_encoder(corpus, tmp_path):
     waveform = noise(20_000)
     expected = mfcc(torch.from_numpy(waveform)).numpy()
     assert FeatureExtractor(MfccFeatures()).features(waveform) == pytest.approx(expected)
-    assert np.array_equal(Units.load(path).units(waveform), units.assign(expected))
+    assert np.array_equal(Units.load(path).units(waveform), units.assign(running_mean(expected, 3)))
     assert units.header["quality"]["other_precision_share"] is None
+
+
+@pytest.mark.parametrize("width", [1, 3, 5])
+def test_smoothing_averages_real_frames_only(width):
+    class Given(MfccFeatures):
+        def compute(self, waveforms, lengths):
+            frames = torch.arange(2 * 9 * 39, dtype=torch.float32).sin().view(2, 9, 39)
+            frames[1, 4:] = torch.nan  # padding may hold anything
+            return frames
+
+    lengths = torch.tensor([400 + 8 * 320, 400 + 3 * 320])
+    found = smoothed(Given(), width).compute(torch.zeros(2, 400 + 8 * 320), lengths)
+    given = Given().compute(None, None)
+    assert found[0].numpy() == pytest.approx(running_mean(given[0].numpy(), width), abs=1e-6)
+    assert found[1, :4].numpy() == pytest.approx(running_mean(given[1, :4].numpy(), width), abs=1e-6)
+
+
+def test_centroids_are_fitted_on_speech_unless_asked_otherwise(encoder_bundle, tmp_path):
+    samples = noise(64_000)
+    samples[32_000:] *= 1e-5
+    soundfile.write(tmp_path / "half.wav", samples, 16_000, subtype="FLOAT")
+    half = [Recording(id="half", audio=tmp_path / "half.wav", duration_s=4.0, split="train")]
+    config = UnitsConfig(clusters=4, layer=1)
+    points = [
+        fit_units(encoder_bundle, half, replace(config, speech_only=only), path=tmp_path / "u.safetensors").header
+        ["quality"]["points"]
+        for only in (True, False)
+    ]  # fmt: skip
+    assert points[1] == frame_count(64_000)
+    assert 0.4 * points[1] < points[0] < 0.6 * points[1]
+
+
+@pytest.mark.parametrize("width", [0, 2, -1])
+def test_an_even_width_has_no_middle(width):
+    with pytest.raises(ValueError, match=f"smooth must be an odd number of frames, at least 1, but is {width}"):
+        UnitsConfig(smooth=width)
 
 
 def test_alone_or_among_others_units_are_the_same(units, corpus):
