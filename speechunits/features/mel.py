@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
@@ -10,6 +14,11 @@ from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 MEL_HOP = HOP // 2
 """Samples between two log-mel frames (10 ms): two of them a 50 Hz frame."""
 _FFT_SIZE = 512
+_LINEAR_HZ = 200 / 3
+_KNEE_HZ = 1000.0
+_KNEE_MEL = _KNEE_HZ / _LINEAR_HZ
+_LOG_STEP = math.log(6.4) / 27
+"""Slaney's scale (Auditory Toolbox, 1998): 200/3 Hz a mel up to 1 kHz, 27 mel a factor of 6.4 above."""
 _FLOOR = 1e-9
 """Added to every mel energy: about that of the rounding of 16-bit samples, so that digital silence is no outlier."""
 
@@ -24,14 +33,23 @@ def mel_filters(bins: int) -> Tensor:
 
     Slaney's scale is linear below 1 kHz: up to 94 filters keep at least one bin of the Fourier transform each.
     """
-    from torchaudio.functional import melscale_fbanks  # noqa: PLC0415 - a slow import that a bundle's header never needs
+    # In double precision on the CPU, a constant: also where an encoder is laid out on the meta device to be counted.
+    edges = _hertz(np.linspace(0.0, _mels(SAMPLE_RATE_HZ / 2), bins + 2))
+    spectrum = np.linspace(0.0, SAMPLE_RATE_HZ / 2, _FFT_SIZE // 2 + 1)[:, None]
+    left, middle, right = edges[:-2], edges[1:-1], edges[2:]
+    rising, falling = (spectrum - left) / (middle - left), (right - spectrum) / (right - middle)
+    triangles = np.minimum(rising, falling).clip(min=0.0) * 2 / (right - left)
+    return torch.from_numpy(triangles.astype(np.float32))
 
-    # A constant, also where an encoder is laid out on the meta device to count its parameters.
-    with torch.device("cpu"):
-        filters: Tensor = melscale_fbanks(
-            _FFT_SIZE // 2 + 1, 0.0, SAMPLE_RATE_HZ / 2, bins, SAMPLE_RATE_HZ, norm="slaney", mel_scale="slaney"
-        )
-    return filters
+
+def _mels(hertz: float) -> float:
+    """Return the place of a frequency on Slaney's scale."""
+    return hertz / _LINEAR_HZ if hertz < _KNEE_HZ else _KNEE_MEL + math.log(hertz / _KNEE_HZ) / _LOG_STEP
+
+
+def _hertz(mels: NDArray[np.float64]) -> NDArray[np.float64]:
+    curved: NDArray[np.float64] = _KNEE_HZ * np.exp(_LOG_STEP * (mels - _KNEE_MEL))
+    return np.where(mels < _KNEE_MEL, _LINEAR_HZ * mels, curved)
 
 
 class LogMel(nn.Module):

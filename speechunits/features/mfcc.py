@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,10 +22,8 @@ class Mfcc(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        from torchaudio.functional import create_dct  # noqa: PLC0415 - slow import
-
         self.mel = LogMel(_BINS)
-        self.register_buffer("basis", create_dct(COEFFICIENTS, _BINS, norm="ortho"), persistent=False)
+        self.register_buffer("basis", cosines(COEFFICIENTS, _BINS), persistent=False)
 
     @torch.no_grad()
     def forward(self, waveform: Tensor) -> Tensor:
@@ -40,6 +40,14 @@ class Mfcc(nn.Module):
                 return stacked
             spread = stacked.std(dim=0, unbiased=False)
             return (stacked - stacked.mean(dim=0)) / (spread + 1e-5)
+
+
+def cosines(coefficients: int, bins: int) -> Tensor:
+    """Return the ``(bins, coefficients)`` orthonormal basis of the cosine transform of type II."""
+    places, orders = np.arange(bins)[:, None] + 0.5, np.arange(coefficients)
+    basis = np.cos(np.pi / bins * places * orders) * math.sqrt(2 / bins)
+    basis[:, 0] /= math.sqrt(2)
+    return torch.from_numpy(basis.astype(np.float32))
 
 
 def differences(frames: Tensor, reach: int = 2) -> Tensor:

@@ -2,6 +2,7 @@ import librosa
 import numpy as np
 import pytest
 import torch
+import torchaudio
 
 from speechunits.features.mel import LogMel, mel_filters, mel_frame_counts
 from tests.reference.features import log_mel
@@ -53,3 +54,9 @@ def test_fp32_under_autocast(waveform):
 def test_has_neither_parameters_nor_state():
     assert not list(LogMel(80).parameters())
     assert not LogMel(80).state_dict()
+
+
+@pytest.mark.parametrize("bins", [40, 80])
+def test_filters_equal_torchaudio(bins):
+    expected = torchaudio.functional.melscale_fbanks(257, 0.0, 8000.0, bins, 16000, norm="slaney", mel_scale="slaney")
+    torch.testing.assert_close(mel_filters(bins), expected, atol=2e-7, rtol=0)
