@@ -38,6 +38,10 @@ from speechunits.units.fit import fit_units as fit_bundle
 from speechunits.units.units import Units
 
 
+_AT_ONCE_S = 5.0
+"""Trainings take longer."""
+
+
 class Experiment:
     """A recipe, its run folder and its corpus."""
 
@@ -186,9 +190,12 @@ def reduction(experiment: Experiment) -> None:
     todo = sweep.cells(recipe.reduction, train_s / 60)
     found: dict[sweep.Cell, list[Score]] = {}
     started = time.monotonic()
+    kept = 0
     for cell, scores in sweep.run_cells(todo, experiment.setting):
         found[cell] = scores
-        left_s = (time.monotonic() - started) / len(found) * (len(todo) - len(found))
+        # Cells of an earlier run come at once: they say nothing about those to be trained.
+        kept = len(found) - 1 if time.monotonic() - started < _AT_ONCE_S else kept
+        left_s = (time.monotonic() - started) / (len(found) - kept) * (len(todo) - len(found))
         print(f"{sweep.summarised(cell, scores)}; {len(found)} of {len(todo)} trainings, "
               f"about {seconds_text(left_s)} left", file=sys.stderr, flush=True)  # fmt: skip
     made_by = provenance(recipe, recipe.corpus.manifest)
