@@ -37,7 +37,6 @@ from speechunits.run import RunFolder, content_key, file_hash, provenance, read_
 from speechunits.units.fit import fit_units as fit_bundle
 from speechunits.units.units import Units
 
-
 _AT_ONCE_S = 5.0
 """Trainings take longer."""
 
