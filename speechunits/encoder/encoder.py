@@ -40,7 +40,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.frontend = build_frontend(config)
-        self.norm = nn.LayerNorm(config.channels)
+        self.norm = nn.LayerNorm(config.channels) if config.latent_norm else nn.Identity()
         self.context = Context(config)
 
     @property
