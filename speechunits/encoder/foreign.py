@@ -43,8 +43,12 @@ class ForeignEncoder:
 def is_foreign(source: Path) -> bool:
     """Whether a path is a foreign checkpoint, or no path but a name on the hub."""
     if source.is_dir():
+        if (source / "encoder.safetensors").exists():
+            return False
         return (source / "config.json").exists() or _fairseq2_weights(source) is not None
-    return source.suffix in (".pt", ".bin") or (not source.exists() and bool(_HUB_NAME.fullmatch(str(source))))
+    if source.exists() or source.suffix == ".safetensors":
+        return source.suffix in (".pt", ".bin")
+    return bool(_HUB_NAME.fullmatch(str(source)))
 
 
 def read_foreign(source: Path, *, allow_pickle: bool = False) -> ForeignEncoder:
@@ -85,7 +89,6 @@ def build(config: EncoderConfig, tensors: Mapping[str, Tensor], source: str) -> 
     InputRefused
         If some are missing, unknown or of the wrong shape.
     """
-    # Laid out without memory: the tensors take the place of parameters that are never drawn.
     encoder = Encoder(config)
     state = joined(tensors)
     state.setdefault("context.mask_embedding", torch.zeros(config.dim))
