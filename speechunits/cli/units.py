@@ -50,8 +50,10 @@ def add(commands: Commands) -> None:
 def _add_fit(commands: Commands) -> None:
     units = commands.add_parser("units", help="fit units on an encoder").add_subparsers(required=True)
     fit = units.add_parser("fit", help="k-means on a layer, or the learner's codebook, into one bundle")
-    fit.add_argument("source_model", type=Path, metavar="RUN|BUNDLE|FOLDER|NAME",
-                     help="run folder, encoder.safetensors, Hugging Face folder or hub name, fairseq2 checkpoint; `mfcc`")  # fmt: skip
+    fit.add_argument(
+        "source_model", type=Path, metavar="RUN|BUNDLE|FOLDER|NAME",
+        help="run folder, encoder.safetensors, Hugging Face folder or hub name, fairseq2 checkpoint; `mfcc`",
+    )  # fmt: skip
     fit.add_argument("--manifest", type=Path, required=True)
     fit.add_argument("--source", choices=("kmeans", "codebook"), default="kmeans")
     fit.add_argument("--clusters", type=int, default=100)

@@ -63,10 +63,7 @@ def read_foreign(source: Path, *, allow_pickle: bool = False) -> ForeignEncoder:
     """
     from speechunits.encoder import foreign_fairseq2, foreign_huggingface  # noqa: PLC0415 - they need names from here
 
-    if not source.exists():
-        folder = _download(str(source), allow_pickle=allow_pickle)
-    else:
-        folder = source
+    folder = source if source.exists() else _download(str(source), allow_pickle=allow_pickle)
     if folder.is_dir() and (folder / "config.json").exists():
         made = foreign_huggingface.convert(_json(folder / "config.json"), _preprocessor(folder),
                                            _huggingface_weights(folder, allow_pickle=allow_pickle))  # fmt: skip
@@ -131,8 +128,8 @@ def rename(tensors: Mapping[str, Tensor], table: Mapping[str, str], prefix: str)
                 unknown.append(name)
     if unknown:
         raise InputRefused(
-            f"{len(unknown)} tensor(s) have no place in our encoder, e.g. {unknown[0]}: adapters and conformers are not "
-            "supported; take the pretrained model without them"
+            f"{len(unknown)} tensor(s) have no place in our encoder, e.g. {unknown[0]}: adapters and conformers are "
+            "not supported; take the pretrained model without them"
         )
     return renamed
 
@@ -220,13 +217,13 @@ def _download(name: str, *, allow_pickle: bool) -> Path:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 - an optional package
     except ImportError as error:
         raise UsageError(
-            f"{name} is no file, and as a name on the hub it needs `pip install huggingface_hub`; or download its "
-            "config.json, preprocessor_config.json and model.safetensors and give their folder"
+            f"{name} is no file, and as a name on the hub it needs `pip install huggingface_hub` (the extra [hub]); or "
+            "download its config.json, preprocessor_config.json and model.safetensors and give their folder"
         ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES + (_PICKLES if allow_pickle else [])))
     except (OSError, ValueError) as error:
         raise InputRefused(
-            f"{name} can be had neither from the local cache nor from the hub ({str(error).splitlines()[0]}); check the "
-            "name and the network, or give a downloaded folder"
+            f"{name} can be had neither from the local cache nor from the hub ({str(error).splitlines()[0]}); check "
+            "the name and the network, or give a downloaded folder"
         ) from error

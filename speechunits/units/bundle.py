@@ -59,7 +59,7 @@ def write_bundle(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
 
 
 def import_encoder(source: Path, folder: Path, *, allow_pickle: bool = False) -> Path:
-    """Write a foreign encoder as a bundle into ``folder``; errors of :func:`speechunits.encoder.foreign.read_foreign`."""
+    """Write a foreign encoder as a bundle into ``folder``; raises what ``encoder.foreign.read_foreign`` raises."""
     from speechunits.encoder.foreign import read_foreign  # noqa: PLC0415 - bundles are read without an encoder
 
     tensors, header = read_foreign(source, allow_pickle=allow_pickle).export()

@@ -102,7 +102,7 @@ def fit_kmeans(
 
 
 def describe(points: FloatArray, centroids: FloatArray) -> tuple[KMeans, FloatArray]:
-    """Return how ``(N, D)`` points fall on ``(K, D)`` centroids, and each one's ``(N,)`` squared distance to its own."""
+    """Return how ``(N, D)`` points fall on ``(K, D)`` centroids, and the ``(N,)`` squared distances to them."""
     table = torch.from_numpy(centroids)
     ids = np.concatenate([nearest(chunk, table) for chunk in _chunks(points)])
     distances = np.concatenate(
