@@ -125,7 +125,7 @@ def test_streams_without_points_or_with_nan_are_refused():
 
 
 def test_units_of_a_second_codebook_and_of_a_streamed_corpus(encoder_bundle, corpus, tmp_path):
-    common = {"clusters": 6, "layer": 1, "sample_frames": 500, "iterations": 5, "seeding": "k-means++"}
+    common = {"clusters": 6, "layer": 1, "sample_frames": 100, "iterations": 5, "seeding": "k-means++"}
     one = fit_units(encoder_bundle, corpus[:4], UnitsConfig(**common), path=tmp_path / "one.safetensors")
     config = UnitsConfig(**common, residual_clusters=5, stream_passes=1)
     fit_units(encoder_bundle, corpus[:4], config, path=tmp_path / "two.safetensors")
