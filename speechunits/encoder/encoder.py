@@ -111,8 +111,8 @@ def _check_sizes(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> None:
         wrong = [f"context.blocks.{config.layers - 1}"]
     if wrong:
         raise InputRefused(
-            f"the tensors encoder.* must be those of the header's configuration, but {len(wrong)} are not (was the file "
-            f"edited, or made by another version?). Missing or of another shape: {', '.join(wrong[:5])}"
+            f"the tensors encoder.* must be those of the header's configuration, but {len(wrong)} are not (was the "
+            f"file edited, or made by another version?). Missing or of another shape: {', '.join(wrong[:5])}"
         )
 
 

@@ -120,6 +120,10 @@ def rename(tensors: Mapping[str, Tensor], table: Mapping[str, str], prefix: str)
     for name, tensor in tensors.items():
         for pattern, ours in table.items():
             found, count = re.subn(rf"^{pattern}", ours, name)
+            if count and found in renamed:
+                raise InputRefused(
+                    f"{name} and another tensor would both be our {found}: this encoder has a norm that ours has not"
+                )
             if count:
                 renamed[found] = tensor
                 break

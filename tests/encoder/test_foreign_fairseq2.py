@@ -19,7 +19,7 @@ VARIANTS = {
 }
 
 
-def make_model(feature_dim, *, bias=False, layered=False):
+def make_model(feature_dim, *, bias=False, layered=False, features_norm=None):
     prepare_fairseq2()
     from fairseq2.models.transformer import TransformerNormOrder
     from fairseq2.models.wav2vec2.config import Wav2Vec2Config, Wav2Vec2EncoderConfig
@@ -28,7 +28,8 @@ def make_model(feature_dim, *, bias=False, layered=False):
     settings = Wav2Vec2EncoderConfig(
         model_dim=32, feature_dim=feature_dim, num_encoder_layers=3, num_encoder_attn_heads=4, ffn_inner_dim=40,
         feature_extractor_layer_descs=[(feature_dim, kernel, stride) for kernel, stride in KERNELS],
-        feature_extractor_bias=bias, feature_extractor_layer_norm_convs=layered, pos_conv_kernel_size=16,
+        feature_extractor_bias=bias, layer_norm_features=not layered if features_norm is None else features_norm,
+        feature_extractor_layer_norm_convs=layered, pos_conv_kernel_size=16,
         num_pos_conv_groups=4, norm_order=TransformerNormOrder.PRE if layered else TransformerNormOrder.POST,
     )  # fmt: skip
     config = Wav2Vec2Config(encoder_config=settings, final_dim=8, quantized_dim=8, num_codebook_entries=4)
@@ -85,6 +86,13 @@ def test_every_layer_equals_fairseq2(variant, tmp_path):
         for index in range(3):
             close(layers[index + 1], seen[index])
         close(ours, output[0])
+
+
+def test_a_norm_that_ours_has_not_is_refused(tmp_path):
+    model, _ = make_model(24, bias=True, layered=True, features_norm=True)
+    torch.save(model.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(InputRefused, match=r"would both be our context\.norm"):
+        read_foreign(tmp_path / "model.pt", allow_pickle=True)
 
 
 def test_without_a_card_the_heads_are_assumed_and_that_is_said(tmp_path):
