@@ -1,4 +1,20 @@
-"""Speech units without transcripts: pretraining, units, pseudo-text, recognition, and an honest reduction factor."""
+"""Speech units without transcripts: pretraining, units, pseudo-text, recognition, and an honest reduction factor.
+
+Five names are the public interface: ``load``, the ``units`` and ``transcribe`` of what it returns, ``load_recognizer``,
+and the ``recognize`` of what that returns. All else may change between versions.
+
+>>> import numpy, speechunits
+>>> inventory = speechunits.load("units.safetensors")
+>>> waveform = numpy.sin(numpy.arange(16_000) / 9).astype("float32")  # one second at 16 kHz, mono
+>>> inventory.units(waveform, 16_000).shape  # one unit every 20 ms
+(49,)
+>>> transcript = inventory.transcribe("take.wav")
+>>> transcript.id, transcript.duration_s, len(transcript.units)
+('take', 1.0, 49)
+>>> recognizer = speechunits.load_recognizer("asr.safetensors")
+>>> type(recognizer.recognize("take.wav").text)
+<class 'str'>
+"""
 
 from __future__ import annotations
 

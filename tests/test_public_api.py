@@ -1,5 +1,6 @@
 """The package as a library: two functions, and an import that costs nothing."""
 
+import doctest
 import io
 import subprocess
 import sys
@@ -34,6 +35,17 @@ def test_importing_is_light():
 def test_what_is_promised_is_there():
     assert sorted(speechunits.__all__) == ["__version__", "load", "load_recognizer"]
     assert all(hasattr(speechunits, name) for name in speechunits.__all__)
+
+
+def test_the_documented_example_runs(tiny_runs, tmp_path, monkeypatch):
+    tensors, header = recognizer("logmel").export()
+    write_bundle(tmp_path / "asr.safetensors", tensors, header)
+    (tmp_path / "units.safetensors").write_bytes((tiny_runs / "tiny" / "units.safetensors").read_bytes())
+    soundfile.write(tmp_path / "take.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    monkeypatch.chdir(tmp_path)
+    found = doctest.testmod(speechunits)
+    assert found.failed == 0
+    assert found.attempted >= 8
 
 
 def test_units_of_a_waveform_and_of_a_file(tiny_runs, recording):

@@ -15,7 +15,7 @@ from speechunits.audio.manifest import Recording
 from speechunits.errors import UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.run import content_key, file_hash, read_json, write_json
-from speechunits.units.bundle import read_bundle
+from speechunits.units.bundle import read_bundle, refused_header
 from speechunits.units.extract import OnFault
 from speechunits.units.inputs import Input
 from speechunits.units.writing import TranscribeReport, Written, write_each
@@ -40,7 +40,9 @@ class SpeechRecognizer:
     @classmethod
     def load(cls, path: Path, *, precision: Precision = "fp32") -> SpeechRecognizer:
         """Read a bundle. Raises InputRefused if it is missing, damaged, or no recogniser."""
-        return cls(recognizer_from_bundle(*read_bundle(path, kind="recognizer")), precision=precision)
+        tensors, header = read_bundle(path, kind="recognizer")
+        with refused_header(str(path)):
+            return cls(recognizer_from_bundle(tensors, header), precision=precision)
 
     def recognize(self, path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> Hypothesis:
         """Recognise a recording, or a segment of it. Raises InputRefused if it cannot be read."""

@@ -37,6 +37,11 @@ def add(commands: Commands) -> None:
     _add_evaluate_asr(evaluate)
 
     _add_pseudotext(commands)
+    export = commands.add_parser("export", help="units for other programs")
+    export.add_argument("model", type=Path, metavar="UNITS.safetensors")
+    export.add_argument("--onnx", type=Path, required=True, metavar="OUT.onnx", help="samples of a window to its units")
+    export.add_argument("--seconds", type=int, default=20, help="the window: 2, 5, 10 or 20 (default)")
+    export.set_defaults(run=run_export)
     info = commands.add_parser("info", help="print the header and quality card of a bundle")
     info.add_argument("bundle", type=Path)
     info.set_defaults(run=run_info)
@@ -45,12 +50,20 @@ def add(commands: Commands) -> None:
 def _add_fit(commands: Commands) -> None:
     units = commands.add_parser("units", help="fit units on an encoder").add_subparsers(required=True)
     fit = units.add_parser("fit", help="k-means on a layer, or the learner's codebook, into one bundle")
-    fit.add_argument("source_model", type=Path, metavar="RUN|BUNDLE", help="run folder or encoder.safetensors; `mfcc`")
+    fit.add_argument(
+        "source_model", type=Path, metavar="RUN|BUNDLE|FOLDER|NAME",
+        help="run folder, encoder.safetensors, Hugging Face folder or hub name, fairseq2 checkpoint; `mfcc`",
+    )  # fmt: skip
     fit.add_argument("--manifest", type=Path, required=True)
     fit.add_argument("--source", choices=("kmeans", "codebook"), default="kmeans")
     fit.add_argument("--clusters", type=int, default=100)
     fit.add_argument("--layer", default="auto", help="a number, or `auto`: the most predictable units")
     fit.add_argument("--seed", type=int, default=0)
+    fit.add_argument("--restarts", type=int, default=1, help="k-means runs, of which the best is kept")
+    fit.add_argument("--seeding", choices=("sample", "k-means++"), default="sample", help="first centroids")
+    fit.add_argument("--stream-passes", type=int, default=0, help="mini-batch passes over every frame")
+    fit.add_argument("--residual-clusters", type=int, default=0, help="entries of a second codebook (K times as many)")
+    fit.add_argument("--allow-pickle", action="store_true", help="read a foreign checkpoint that is a pickle")
     fit.add_argument("-o", "--out", type=Path, required=True, metavar="UNITS.safetensors")
     fit.set_defaults(run=run_fit)
 
@@ -83,16 +96,38 @@ def _add_evaluate_asr(evaluate: Commands) -> None:
 
 def run_fit(options: argparse.Namespace) -> int:
     """Fit units."""
+    import tempfile
+
     from speechunits import pipeline
-    from speechunits.config import UnitsConfig
+    from speechunits.config import UnitsConfig, build_config
+    from speechunits.encoder.foreign import is_foreign
+    from speechunits.units.bundle import import_encoder
 
     mfcc = str(options.source_model) == "mfcc"
-    config = UnitsConfig(
-        source="mfcc" if mfcc else options.source, clusters=options.clusters, seed=options.seed,
-        layer=int(options.layer) if options.layer.isdigit() else options.layer,
-    )  # fmt: skip
-    source = None if mfcc else pipeline.encoder_path(options.source_model)
-    pipeline.fit_units(source, pipeline.corpus_of(options.manifest), config, options.out)
+    same = ("clusters", "seed", "restarts", "seeding", "stream_passes", "residual_clusters")
+    tree = {key: getattr(options, key) for key in same} | {
+        "source": "mfcc" if mfcc else options.source,
+        "layer": int(options.layer) if options.layer.isdigit() else options.layer,
+    }
+    config = build_config(UnitsConfig, tree, origin="units fit")
+    corpus = pipeline.corpus_of(options.manifest)
+    with tempfile.TemporaryDirectory() as folder:
+        if mfcc:
+            source = None
+        elif is_foreign(options.source_model):
+            source = import_encoder(options.source_model, Path(folder), allow_pickle=options.allow_pickle)
+        else:
+            source = pipeline.encoder_path(options.source_model)
+        pipeline.fit_units(source, corpus, config, options.out)
+    return 0
+
+
+def run_export(options: argparse.Namespace) -> int:
+    """Export units."""
+    from speechunits.units.export import export_onnx
+    from speechunits.units.units import Units
+
+    export_onnx(Units.load(options.model), options.onnx, seconds=options.seconds)
     return 0
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+from speechunits.config.loader import LATER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,16 @@ class EncoderConfig:
     pre_norm: bool = True
     """``layer_norm_first``."""
     dropout: float = 0.1
+    frontend_bias: bool | None = field(default=None, metadata=LATER)
+    """``conv_bias``, waveform front end only; None: a bias where every layer has its norm, none with group norm."""
+    latent_norm: bool = field(default=True, metadata=LATER)
+    """A layer norm between the front end and its projection (``feat_proj_layer_norm``)."""
+    input_epsilon: float = field(default=1e-5, metadata=LATER)
+    """Added to the variance of a waveform by ``input_norm`` (waveform front end only; Hugging Face: 1e-7)."""
+    relative_buckets: int = field(default=0, metadata=LATER)
+    """``num_buckets`` of WavLM's gated relative position bias; 0: none."""
+    relative_distance: int = field(default=800, metadata=LATER)
+    """``max_bucket_distance`` in frames: all that is farther shares a bucket."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "nano": {"channels": 192, "dim": 192, "layers": 4, "heads": 4, "ffn_dim": 640},

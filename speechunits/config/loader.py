@@ -15,6 +15,8 @@ import yaml
 from speechunits.errors import UsageError
 
 T = TypeVar("T")
+LATER: Mapping[str, bool] = {"later": True}
+"""Metadata of a field that is written only where it is not at its default: what was made before it keeps its key."""
 _EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 """``3e-4``: a number to everybody but YAML 1.1, which wants ``3.0e-4``."""
 
@@ -159,7 +161,11 @@ def _scalar(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
 def to_tree(config: Any) -> Any:
     """Return a config as plain dictionaries and lists, ready for YAML or JSON; the inverse of :func:`build_config`."""
     if dataclasses.is_dataclass(config):
-        return {field.name: to_tree(getattr(config, field.name)) for field in dataclasses.fields(config)}
+        return {
+            field.name: to_tree(getattr(config, field.name))
+            for field in dataclasses.fields(config)
+            if not (field.metadata.get("later") and getattr(config, field.name) == field.default)
+        }
     if isinstance(config, Path):
         return str(config)
     if isinstance(config, tuple | list):

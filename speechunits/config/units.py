@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from speechunits.config.loader import LATER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,17 @@ class UnitsConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the encoder; part of what a unit is, so kept in the bundle."""
 
+    seeding: Literal["sample", "k-means++"] = field(default="sample", metadata=LATER)
+    """First centroids: frames drawn uniformly, or spread out by k-means++."""
+    stream_passes: int = field(default=0, metadata=LATER)
+    """Passes over every frame of the corpus, by mini-batches, after k-means on the sample; in bounded memory."""
+    residual_clusters: int = field(default=0, metadata=LATER)
+    """Entries of a second codebook, fitted on what the first leaves over: K times as many units; 0: none."""
+
     def __post_init__(self) -> None:
+        for name in ("stream_passes", "residual_clusters"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, but is {getattr(self, name)} instead")
         if self.smooth < 1 or self.smooth % 2 == 0:
             raise ValueError(f"smooth must be an odd number of frames, at least 1, but is {self.smooth} instead")
 

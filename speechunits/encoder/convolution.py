@@ -17,7 +17,7 @@ class FrameConvolution(nn.Conv1d):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return ``(B, S', C')`` frames."""
-        if frames.device.type != "cpu" or torch.is_grad_enabled():
+        if frames.device.type != "cpu" or torch.is_grad_enabled() or torch.onnx.is_in_onnx_export():
             return super().forward(frames.transpose(1, 2)).transpose(1, 2)
         (taps,), (stride,), (padding,) = self.kernel_size, self.stride, (int(self.padding[0]),)
         if padding:

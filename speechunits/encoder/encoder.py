@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -40,7 +41,7 @@ class Encoder(nn.Module):
         super().__init__()
         self.config = config
         self.frontend = build_frontend(config)
-        self.norm = nn.LayerNorm(config.channels)
+        self.norm = nn.LayerNorm(config.channels) if config.latent_norm else nn.Identity()
         self.context = Context(config)
 
     @property
@@ -92,9 +93,27 @@ def encoder_from_export(tensors: Mapping[str, Tensor], header: Mapping[str, Any]
     InputRefused
         If a tensor is missing, unknown or of the wrong shape.
     """
-    encoder = Encoder(build_config(EncoderConfig, header["encoder"], origin="encoder of the bundle"))
+    config = build_config(EncoderConfig, header["encoder"], origin="encoder of the bundle")
+    _check_sizes(config, tensors)
+    encoder = Encoder(config)
     load_exported(encoder, tensors, "encoder.")
     return encoder.eval()
+
+
+def _check_sizes(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> None:
+    """Refuse a configuration of other sizes than the tensors before memory is taken for it."""
+    stored = {name.removeprefix("encoder."): tensor.shape for name, tensor in tensors.items()}
+    if config.layers <= len(stored):
+        with torch.device("meta"):
+            wanted = {name: tensor.shape for name, tensor in Encoder(config).state_dict().items()}
+        wrong = [name for name, shape in wanted.items() if stored.get(name) != shape]
+    else:
+        wrong = [f"context.blocks.{config.layers - 1}"]
+    if wrong:
+        raise InputRefused(
+            f"the tensors encoder.* must be those of the header's configuration, but {len(wrong)} are not (was the "
+            f"file edited, or made by another version?). Missing or of another shape: {', '.join(wrong[:5])}"
+        )
 
 
 def load_exported(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:

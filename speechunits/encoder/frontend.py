@@ -36,14 +36,14 @@ def normalize(frames: Tensor, lengths: Tensor) -> Tensor:
     return centered * torch.rsqrt(variance + _EPSILON)
 
 
-def normalize_samples(waveforms: Tensor, lengths: Tensor) -> Tensor:
+def normalize_samples(waveforms: Tensor, lengths: Tensor, epsilon: float = _EPSILON) -> Tensor:
     """Return ``(B, T)`` samples with zero mean and unit variance over the real part of each row, zero beyond it.
 
     ``waveforms`` are zero beyond each length already.
     """
     count = lengths.clamp(min=1)[:, None]
     centered = zero_beyond(waveforms - _sums(waveforms) / count, lengths)
-    return centered * torch.rsqrt(_sums(centered.square()) / count + _EPSILON)
+    return centered * torch.rsqrt(_sums(centered.square()) / count + epsilon)
 
 
 def _sums(samples: Tensor) -> Tensor:
@@ -83,12 +83,14 @@ class WaveformFrontend(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.normalizes = config.input_norm == "window"
+        self.epsilon = config.input_epsilon
         layered = config.frontend_norm == "layer"
+        biased = layered if config.frontend_bias is None else config.frontend_bias
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         for index, (kernel, stride) in enumerate(self.LAYERS):
             inputs = config.channels if index else 1
-            convolution = FrameConvolution(inputs, config.channels, kernel, stride=stride, bias=layered)
+            convolution = FrameConvolution(inputs, config.channels, kernel, stride=stride, bias=biased)
             nn.init.kaiming_normal_(convolution.weight)
             self.convolutions.append(convolution)
             norm = nn.LayerNorm(config.channels) if layered else TimeNorm(config.channels) if index == 0 else None
@@ -97,7 +99,7 @@ class WaveformFrontend(nn.Module):
     def forward(self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:  # noqa: ARG002 - as LogMelFrontend
         """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row."""
         waveforms = zero_beyond(waveforms.float(), lengths)
-        frames = (normalize_samples(waveforms, lengths) if self.normalizes else waveforms)[..., None]
+        frames = (normalize_samples(waveforms, lengths, self.epsilon) if self.normalizes else waveforms)[..., None]
         for convolution, norm, (kernel, stride) in zip(self.convolutions, self.norms, self.LAYERS, strict=True):
             lengths = torch.where(lengths < kernel, 0, (lengths - kernel) // stride + 1)
             frames = convolution(frames)

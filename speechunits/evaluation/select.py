@@ -68,6 +68,8 @@ def select_layer(
     UsageError
         If ``tune`` is empty, or train has fewer frames than clusters.
     """
+    # Layers are compared by their first codebook, on a sample.
+    config = replace(config, residual_clusters=0, stream_passes=0)
     if not tune:
         raise UsageError("choosing a layer needs held-out speech (the split `tune`), but there is none; give a number")
     tensors, header = read_source(encoder, replace(config, source="kmeans", layer=0))

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -87,3 +88,25 @@ class LogMel(nn.Module):
             spectrum = torch.fft.rfft(frames, n=_FFT_SIZE)
             power = spectrum.real.square() + spectrum.imag.square()
             return torch.log(power @ self.filters + _FLOOR), counts
+
+
+class FourierLogMel(nn.Module):
+    """:class:`LogMel` as a convolution with windowed sines and cosines: for formats that know no Fourier transform."""
+
+    waves: Tensor
+    filters: Tensor
+
+    def __init__(self, original: LogMel) -> None:
+        super().__init__()
+        sample = torch.arange(RECEPTIVE_FIELD, dtype=torch.float64)
+        bins = torch.arange(_FFT_SIZE // 2 + 1, dtype=torch.float64)
+        angles = 2 * math.pi * bins[:, None] * sample[None, :] / _FFT_SIZE
+        waves = torch.cat([angles.cos(), angles.sin()]) * original.window.double()
+        self.register_buffer("waves", waves.float()[:, None], persistent=False)
+        self.register_buffer("filters", original.filters, persistent=False)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what :class:`LogMel` returns, for at least 400 samples."""
+        real, imaginary = F.conv1d(waveforms[:, None], self.waves, stride=MEL_HOP).chunk(2, dim=1)
+        power = (real.square() + imaginary.square()).transpose(1, 2)
+        return torch.log(power @ self.filters + _FLOOR), mel_frame_counts(lengths)

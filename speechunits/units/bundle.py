@@ -1,14 +1,15 @@
 """The container of every bundle: one safetensors file whose metadata holds a JSON header. Nothing is unpickled.
 
-The header always has ``format``, ``kind``, ``version`` (of this package), ``provenance`` and ``tensors_sha256``; each
-kind adds its own keys (see docs/formats.md).
+The header always has ``format``, ``kind``, ``version`` (of this package), ``provenance``, ``tensors_sha256`` and
+``header_sha256``; each kind adds its own keys (see docs/formats.md). Format 1 had no ``header_sha256``, and is read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor
 
 from speechunits import __version__
-from speechunits.errors import InputRefused
+from speechunits.errors import InputRefused, UsageError
 from speechunits.run import atomic_path
 
-FORMAT = 1
+FORMAT = 2
+_READ = (1, 2)
 Kind = Literal["encoder", "units", "recognizer"]
 _KEY = "speechunits"
 _PREFIX_BYTES = 8
@@ -48,11 +50,22 @@ def write_bundle(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
         "version": __version__,
         "tensors_sha256": tensors_hash(stored),
     }
+    full["header_sha256"] = header_hash(full)
     text = json.dumps(full, ensure_ascii=False, allow_nan=False, sort_keys=True)
     if len(text.encode()) > _MAX_HEADER_BYTES // 2:
         raise ValueError(f"the header of a bundle must be under {_MAX_HEADER_BYTES // 2} bytes, but is {len(text)}")
     with atomic_path(path) as temporary:
         save_file(stored, str(temporary), metadata={_KEY: text})
+
+
+def import_encoder(source: Path, folder: Path, *, allow_pickle: bool = False) -> Path:
+    """Write a foreign encoder as a bundle into ``folder``; raises what ``encoder.foreign.read_foreign`` raises."""
+    from speechunits.encoder.foreign import read_foreign  # noqa: PLC0415 - bundles are read without an encoder
+
+    tensors, header = read_foreign(source, allow_pickle=allow_pickle).export()
+    path = folder / "encoder.safetensors"
+    write_bundle(path, tensors, header)
+    return path
 
 
 def read_bundle(path: Path, kind: Kind | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -83,19 +96,34 @@ def read_header(path: Path, kind: Kind | None = None) -> dict[str, Any]:
         header = json.loads(metadata[_KEY])
         form, found = header["format"], header["kind"]
         header["tensors_sha256"]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputRefused(
             f"{path} is a safetensors file but no speechunits bundle; make one with `speechunits pretrain` or "
             "`speechunits units fit`"
         ) from error
-    if form != FORMAT:
+    if form not in _READ:
         raise InputRefused(
-            f"the bundle {path} must have format {FORMAT}, but has {form} instead; "
+            f"the bundle {path} must have format {' or '.join(map(str, _READ))}, but has {form} instead; "
             f"it was made by speechunits {header.get('version')}, and this is {__version__}"
         )
+    if form > 1 and header.get("header_sha256") != header_hash(header):
+        raise InputRefused(f"the bundle {path} is corrupted: its header does not match its hash; make it again")
     if kind is not None and found != kind:
         raise InputRefused(f"{path} must be a bundle of kind {kind!r}, but is of kind {found!r} instead; {_HINT[kind]}")
     return dict(header)
+
+
+@contextmanager
+def refused_header(name: str) -> Iterator[None]:
+    """Turn what goes wrong while a header is put to use into InputRefused: settings missing, or of another type."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, UsageError, ValueError,
+            ZeroDivisionError) as error:  # fmt: skip
+        raise InputRefused(
+            f"the header of {name} must hold the settings its tensors need, but does not ({type(error).__name__}: "
+            f"{error}); was it edited? Make it again"
+        ) from error
 
 
 _HINT: Mapping[str, str] = {
@@ -103,6 +131,12 @@ _HINT: Mapping[str, str] = {
     "units": "`speechunits units fit` makes one from an encoder",
     "recognizer": "`speechunits finetune` makes one from an encoder",
 }
+
+
+def header_hash(header: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a header's JSON, without the hash itself."""
+    rest = {key: value for key, value in header.items() if key != "header_sha256"}
+    return hashlib.sha256(json.dumps(rest, ensure_ascii=False, sort_keys=True).encode("utf-8", "replace")).hexdigest()
 
 
 def _metadata(path: Path) -> dict[str, str]:
@@ -123,10 +157,10 @@ def _metadata(path: Path) -> dict[str, str]:
     if len(text) < size:
         raise InputRefused(f"the bundle {path} is truncated within its header; copy or make it again")
     try:
-        metadata = json.loads(text).get("__metadata__", {})
-    except (ValueError, AttributeError) as error:
+        metadata = dict(json.loads(text).get("__metadata__", {}))
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise InputRefused(f"{path} is no bundle: it is not a safetensors file") from error
-    return dict(metadata)
+    return metadata
 
 
 def tensors_hash(tensors: Mapping[str, Tensor]) -> str:

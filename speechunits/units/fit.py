@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,26 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechunits.audio.manifest import Recording
-from speechunits.config import UnitsConfig
+from speechunits.config import UnitsConfig, to_tree
 from speechunits.errors import UsageError
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.units.bundle import read_bundle, tensors_hash
 from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings, map_recordings
-from speechunits.units.kmeans import KMeans, fit_kmeans
+from speechunits.units.kmeans import KMeans, fit_kmeans, nearest
 from speechunits.units.sample import FrameSample
-from speechunits.units.units import CENTROIDS, MEAN, SCALE, Units, build_features
+from speechunits.units.streaming import refine_kmeans
+from speechunits.units.units import CENTROIDS, MEAN, RESIDUAL, SCALE, Units, build_features
 
 FloatArray = NDArray[np.float32]
 
 _CARD_FILES = 20
 _WHOLE_S = 60.0
 """Longest recording that is also encoded in one pass for the quality card."""
-_KEPT = ("encoder", "quantizer", "quantizer_dim")
+_KEPT = ("encoder", "origin", "quantizer", "quantizer_dim")
 """What of an encoder's header a units bundle keeps."""
+_LATER = ("seeding", "stream_passes", "residual_clusters")
+"""Settings that a header names only where they are not at their defaults."""
+_BATCH_FRAMES = 16_384
 
 
 def fit_units(
@@ -63,6 +67,7 @@ def fit_units(
         "sample_frames": config.sample_frames, "iterations": config.iterations, "restarts": config.restarts,
         "seed": config.seed,
     }  # fmt: skip
+    settings |= {key: value for key, value in to_tree(config).items() if key in _LATER}
     header = {**header, "kind": "units", "units": settings, "provenance": dict(provenance or {}), "quality": {}}
     if config.source == "codebook" and config.clusters == 0:
         quantizer = header["quantizer"]
@@ -72,7 +77,9 @@ def fit_units(
         # The placeholder tells build_features that codes are wanted embedded.
         extractor = FeatureExtractor(build_features({**tensors, CENTROIDS: torch.empty(0)}, header))
         points = sample_recordings(extractor, recordings, config, config.sample_frames, on_fault)
-        fitted, kmeans = fit_points(points, config)
+        fitted, kmeans = fit_points(
+            points, config, lambda: _batches(_frames(extractor, recordings, config, lambda *_: None))
+        )
         units = Units({**tensors, **fitted}, header)
         units.header["quality"] = _kmeans_card(kmeans)
     units.header["quality"] |= compare(units, _spread(recordings, _CARD_FILES))
@@ -112,24 +119,59 @@ def sample_recordings(
 ) -> FloatArray:
     """Return a uniform ``(N, D)`` sample of the frames of recordings, the same in whatever order they come."""
     sample = FrameSample(size, config.seed)
-    for recording, pieces in map_recordings(lambda waveform: list(extractor.pieces(waveform)), recordings, on_fault):
-        for piece in pieces:
-            kept = piece.features[piece.speech] if config.speech_only else piece.features
-            sample.add(recording.id, piece.first, kept)
+    for recording, first, features in _frames(extractor, recordings, config, on_fault):
+        sample.add(recording, first, features)
     return sample.frames()
 
 
-def fit_points(points: FloatArray, config: UnitsConfig) -> tuple[dict[str, Tensor], KMeans]:
-    """Fit k-means on a sample: the tensors that assignment needs, and how the sample falls on the units."""
+def _frames(
+    extractor: FeatureExtractor, recordings: Iterable[Recording], config: UnitsConfig, on_fault: OnFault | None
+) -> Iterator[tuple[str, int, FloatArray]]:
+    """Yield recording, first frame and the ``(S, D)`` features that units are fitted on, window by window."""
+    for recording, pieces in map_recordings(lambda waveform: list(extractor.pieces(waveform)), recordings, on_fault):
+        for piece in pieces:
+            yield recording.id, piece.first, piece.features[piece.speech] if config.speech_only else piece.features
+
+
+def _batches(frames: Iterable[tuple[str, int, FloatArray]]) -> Iterator[FloatArray]:
+    held: list[FloatArray] = []
+    for _, _, features in frames:
+        held.append(features)
+        if sum(map(len, held)) >= _BATCH_FRAMES:
+            yield np.concatenate(held)
+            held = []
+    if held:
+        yield np.concatenate(held)
+
+
+def fit_points(
+    points: FloatArray, config: UnitsConfig, stream: Callable[[], Iterator[FloatArray]] | None = None
+) -> tuple[dict[str, Tensor], KMeans]:
+    """Fit k-means on a sample: the tensors that assignment needs, and how the points fall on the units.
+
+    ``stream`` yields all frames of the corpus in batches, as often as it is called; read where ``stream_passes`` asks.
+    """
     tensors: dict[str, Tensor] = {}
+    mean, scale = np.zeros(1, np.float32), np.ones(1, np.float32)
     if config.normalize and len(points):
         mean, scale = points.mean(axis=0), points.std(axis=0) + np.float32(1e-5)
         points = (points - mean) / scale
         tensors = {MEAN: torch.from_numpy(mean), SCALE: torch.from_numpy(scale)}
     kmeans = fit_kmeans(
-        points, config.clusters, iterations=config.iterations, restarts=config.restarts, seed=config.seed
-    )
-    return tensors | {CENTROIDS: torch.from_numpy(kmeans.centroids)}, kmeans
+        points, config.clusters, iterations=config.iterations, restarts=config.restarts, seed=config.seed,
+        seeding=config.seeding,
+    )  # fmt: skip
+    if config.stream_passes and stream is not None:
+        kmeans = refine_kmeans(kmeans, lambda: ((batch - mean) / scale for batch in stream()), config.stream_passes)
+    tensors[CENTROIDS] = torch.from_numpy(kmeans.centroids)
+    if config.residual_clusters:
+        rest = points - kmeans.centroids[nearest(points, tensors[CENTROIDS])]
+        second = fit_kmeans(
+            rest, config.residual_clusters, iterations=config.iterations, restarts=config.restarts,
+            seed=config.seed + 1, seeding=config.seeding,
+        )  # fmt: skip
+        tensors[RESIDUAL] = torch.from_numpy(second.centroids)
+    return tensors, kmeans
 
 
 def compare(units: Units, recordings: Iterable[Recording]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,9 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechunits.errors import UsageError
+from speechunits.units.seeding import plus_plus
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
+Seeding = Literal["sample", "k-means++"]
+
+_REPAIRS = 3
+_REPAIR_ITERATIONS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +49,20 @@ class KMeans:
         return float(np.exp(-(shares * np.log(shares)).sum()))
 
 
-def fit_kmeans(points: FloatArray, clusters: int, *, iterations: int = 25, restarts: int = 1, seed: int = 0) -> KMeans:
+def fit_kmeans(
+    points: FloatArray,
+    clusters: int,
+    *,
+    iterations: int = 25,
+    restarts: int = 1,
+    seed: int = 0,
+    seeding: Seeding = "sample",
+) -> KMeans:
     """Fit ``clusters`` centroids on all of the ``(N, D)`` points: Lloyd's iterations from a seeded choice of points.
 
-    Runs on one thread, so that equal seeds give equal bytes on one machine.
+    Of ``restarts`` the one of the lowest inertia is kept. Units that no point belongs to are moved to the points that
+    are farthest from theirs, and fitted again. Runs on one thread, so that equal seeds give equal bytes on one machine;
+    where faiss sees a GPU, on that, without this promise.
 
     Raises
     ------
@@ -65,25 +80,57 @@ def fit_kmeans(points: FloatArray, clusters: int, *, iterations: int = 25, resta
     if not np.isfinite(points).all():
         raise UsageError("features must be finite, but some are not; the encoder has probably diverged in training")
     points = np.ascontiguousarray(points, dtype=np.float32)
+    if seeding == "sample":
+        best, distances = describe(points, _lloyd(faiss, points, clusters, iterations, seed, restarts=restarts))
+    else:
+        trials = []
+        for restart in range(max(restarts, 1)):
+            start = plus_plus(points, clusters, np.random.default_rng([seed, restart]))
+            trials.append(describe(points, _lloyd(faiss, points, clusters, iterations, seed, start=start)))
+        best, distances = min(trials, key=lambda trial: trial[0].inertia)
+    for _ in range(_REPAIRS):
+        if best.dead == 0 or distances.max() == 0:
+            break
+        centroids = best.centroids.copy()
+        dead = np.flatnonzero(best.counts == 0)
+        centroids[dead] = points[np.argsort(-distances, kind="stable")[: len(dead)]]
+        mended = describe(points, _lloyd(faiss, points, clusters, _REPAIR_ITERATIONS, seed, start=centroids))
+        if mended[0].inertia >= best.inertia:
+            break
+        best, distances = mended
+    return best
+
+
+def describe(points: FloatArray, centroids: FloatArray) -> tuple[KMeans, FloatArray]:
+    """Return how ``(N, D)`` points fall on ``(K, D)`` centroids, and the ``(N,)`` squared distances to them."""
+    table = torch.from_numpy(centroids)
+    ids = np.concatenate([nearest(chunk, table) for chunk in _chunks(points)])
+    distances = np.concatenate(
+        [np.square(x - centroids[i]).sum(axis=1) for x, i in zip(_chunks(points), _chunks(ids), strict=True)]
+    )
+    counts = np.bincount(ids, minlength=len(centroids))
+    inertia = float(distances.sum(dtype=np.float64)) / len(points)
+    return KMeans(centroids=centroids, counts=counts, inertia=inertia), distances
+
+
+def _lloyd(
+    faiss: Any, points: FloatArray, clusters: int, iterations: int, seed: int, *, start: FloatArray | None = None,
+    restarts: int = 1,
+) -> FloatArray:  # fmt: skip
+    """Return the ``(K, D)`` centroids of faiss, from its own seeded choice or from ``start``."""
+    graphics = getattr(faiss, "get_num_gpus", lambda: 0)() > 0
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
     try:
         # Left alone, faiss would silently fit on 256 points a centroid, and warn on stderr below 39.
         machine = faiss.Kmeans(
             points.shape[1], clusters, niter=iterations, nredo=restarts, seed=seed, spherical=False,
-            max_points_per_centroid=len(points), min_points_per_centroid=1,
+            max_points_per_centroid=len(points), min_points_per_centroid=1, gpu=graphics,
         )  # fmt: skip
-        machine.train(points)
+        machine.train(points, init_centroids=start)
     finally:
         faiss.omp_set_num_threads(threads)
-    centroids = np.ascontiguousarray(machine.centroids, dtype=np.float32)
-    ids = np.concatenate([nearest(chunk, torch.from_numpy(centroids)) for chunk in _chunks(points)])
-    return KMeans(
-        centroids=centroids,
-        counts=np.bincount(ids, minlength=clusters),
-        inertia=sum(float(np.square(x - centroids[i]).sum(dtype=np.float64)) for x, i in
-                    zip(_chunks(points), _chunks(ids), strict=True)) / len(points),
-    )  # fmt: skip
+    return np.ascontiguousarray(machine.centroids, dtype=np.float32)
 
 
 def nearest(features: FloatArray, centroids: Tensor) -> IntArray:

@@ -19,7 +19,7 @@ from speechunits.encoder.quantizer import quantizer_from_export
 from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import CONTEXT_FRAMES, CORE_FRAMES, HOP, MAX_WINDOW, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.run import content_key
-from speechunits.units.bundle import read_bundle, tensors_hash, write_bundle
+from speechunits.units.bundle import read_bundle, refused_header, tensors_hash, write_bundle
 from speechunits.units.extract import FeatureExtractor, OnFault, map_recordings
 from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, MfccFeatures, Precision, smoothed
 from speechunits.units.formats import UnitTranscript
@@ -29,7 +29,8 @@ from speechunits.units.pseudotext import Pseudotext
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
 
-CENTROIDS, MEAN, SCALE, PSEUDOTEXT = "units.centroids", "units.mean", "units.scale", "units.pseudotext"
+CENTROIDS, RESIDUAL = "units.centroids", "units.residual"
+MEAN, SCALE, PSEUDOTEXT = "units.mean", "units.scale", "units.pseudotext"
 GRID: Mapping[str, int] = {
     "sample_rate_hz": SAMPLE_RATE_HZ,
     "receptive_field": RECEPTIVE_FIELD,
@@ -57,16 +58,22 @@ class Units:
         self.header: dict[str, Any] = dict(header)
         self.tensors = dict(tensors)
         settings = header["units"]
-        self.clusters: int = settings["clusters"]
-        """K."""
+        residual = tensors.get(RESIDUAL)
+        self.clusters: int = settings["clusters"] * (1 if residual is None else len(residual))
+        """K: every combination, where there is a second codebook."""
         self.extractor = FeatureExtractor(build_features(tensors, header))
         self._centroids = tensors.get(CENTROIDS)
         if settings["source"] != "codebook" and self._centroids is None:
             raise InputRefused(f"units from {settings['source']} must have centroids, but have none; fit them again")
-        if self._centroids is not None and self._centroids.shape != (self.clusters, self.extractor.dim):
+        expected = (settings["clusters"], self.extractor.dim)
+        if self._centroids is not None and self._centroids.shape != expected:
             raise InputRefused(
-                f"centroids must be {(self.clusters, self.extractor.dim)}, but are {tuple(self._centroids.shape)} "
-                "instead; fit the units again"
+                f"centroids must be {expected}, but are {tuple(self._centroids.shape)} instead; fit the units again"
+            )
+        if residual is not None and (residual.dim() != 2 or residual.shape[1] != self.extractor.dim):
+            raise InputRefused(
+                f"the second codebook must be (K, {self.extractor.dim}), but is {tuple(residual.shape)} instead; "
+                "fit the units again"
             )
 
     @classmethod
@@ -75,7 +82,8 @@ class Units:
         tensors, header = read_bundle(path, "units")
         if header.get("grid") != dict(GRID):
             raise InputRefused(f"{path} must be on the frame grid {dict(GRID)}, but is on {header.get('grid')} instead")
-        return cls(tensors, header)
+        with refused_header(str(path)):
+            return cls(tensors, header)
 
     def save(self, path: Path) -> None:
         """Write the bundle atomically."""
@@ -165,10 +173,16 @@ class Units:
 
 
 def assign_points(features: FloatArray, tensors: Mapping[str, Tensor]) -> IntArray:
-    """Return the ``(S,)`` nearest centroids to ``(S, D)`` features, normalised first where the units were."""
+    """Return the ``(S,)`` nearest centroids to ``(S, D)`` features, normalised first where the units were.
+
+    With a second codebook of K' entries, unit ``u`` stands for centroid ``u // K'`` and entry ``u % K'`` for the rest.
+    """
     if MEAN in tensors:
         features = (features - tensors[MEAN].numpy()) / tensors[SCALE].numpy()
-    return nearest(features, tensors[CENTROIDS])
+    ids = nearest(features, tensors[CENTROIDS])
+    if RESIDUAL not in tensors:
+        return ids
+    return ids * len(tensors[RESIDUAL]) + nearest(features - tensors[CENTROIDS].numpy()[ids], tensors[RESIDUAL])
 
 
 def build_features(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Features:
