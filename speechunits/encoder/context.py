@@ -24,7 +24,7 @@ class Attention(nn.Module):
         self.output = nn.Linear(dim, dim)
 
     def forward(self, frames: Tensor, keys: Tensor) -> Tensor:
-        """Return ``(B, S, D)`` for ``(B, S, D)`` frames; ``keys`` is ``(B, 1, 1, S)``, true for frames to read."""
+        """Return ``(B, S, D)`` for ``(B, S, D)`` frames; ``keys`` is ``(B, 1, 1 or S, S)``, true for frames to read."""
         batch, size, dim = frames.shape
         projected = self.inputs(frames).view(batch, size, 3, self.heads, dim // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
@@ -34,7 +34,7 @@ class Attention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, keys: Tensor) -> Tensor:
-    """Scaled dot-product attention of ``(B, H, S, E)`` heads over the frames that ``keys`` (B, 1, 1, S) allows.
+    """Scaled dot-product attention of ``(B, H, S, E)`` heads over the frames that ``keys`` (B, 1, 1 or S, S) allows.
 
     On CPUs, forward and backward passes of torch's fused kernel took twice as long in bf16 as plain products (107
     against 48 ms at B = 10, H = 4, S = 400, one thread), so that training there goes without it.
@@ -62,7 +62,7 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, frames: Tensor, keys: Tensor) -> Tensor:
-        """Return ``(B, S, D)``; ``keys`` is ``(B, 1, 1, S)``, true where a frame may be read."""
+        """Return ``(B, S, D)``; ``keys`` is ``(B, 1, 1 or S, S)``, true where a frame may be read."""
         if self.pre_norm:
             frames = frames + self.dropout(self.attention(self.attention_norm(frames), keys))
             frames = frames + self.dropout(self._ffn(self.ffn_norm(frames)))
@@ -76,21 +76,40 @@ class Block(nn.Module):
         return output
 
 
+class RecurrentBlock(nn.Module):
+    """A residual recurrent layer (the context of CPC: van den Oord et al. 2018, §3.1), causal by its nature."""
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.dim)
+        self.gru = nn.GRU(config.dim, config.dim, batch_first=True)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, frames: Tensor, keys: Tensor) -> Tensor:  # noqa: ARG002 - as Block; padding comes last
+        """Return ``(B, S, D)``."""
+        with torch.autocast(frames.device.type, enabled=False):
+            state: Tensor = self.gru(self.norm(frames.float()))[0]
+        return frames + self.dropout(state)
+
+
 class Positions(nn.Module):
     """Relative positions by a grouped convolution (Baevski et al. 2020, §2), weight-normalised over its taps."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         kernel = config.position_kernel
-        convolution = nn.Conv1d(config.dim, config.dim, kernel, groups=config.position_groups, padding=kernel // 2)
+        self.past = kernel - 1 if config.causal else 0
+        padding = 0 if config.causal else kernel // 2
+        convolution = nn.Conv1d(config.dim, config.dim, kernel, groups=config.position_groups, padding=padding)
         nn.init.normal_(convolution.weight, std=math.sqrt(4 * (1 - config.dropout) / (kernel * config.dim)))
         self.convolution = weight_norm(convolution, dim=2)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return the ``(B, S, D)`` positions of frames that are zero beyond each row's length."""
-        positions: Tensor = self.convolution(frames.transpose(1, 2))
+        frames, size = frames.transpose(1, 2), frames.shape[1]
+        positions: Tensor = self.convolution(F.pad(frames, (self.past, 0)) if self.past else frames)
         # An even kernel yields one frame too many.
-        return F.gelu(positions[..., : frames.shape[1]]).transpose(1, 2)
+        return F.gelu(positions[..., :size]).transpose(1, 2)
 
 
 class Context(nn.Module):
@@ -99,12 +118,14 @@ class Context(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.pre_norm = config.pre_norm
+        self.causal = config.causal
         self.projection = nn.Linear(config.channels, config.dim)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
         self.positions = Positions(config)
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        block = Block if config.context == "transformer" else RecurrentBlock
+        self.blocks = nn.ModuleList(block(config) for _ in range(config.layers))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
@@ -133,6 +154,9 @@ class Context(nn.Module):
         frames = self.dropout(frames)
         # A row without frames reads its padding, since a softmax over nothing is NaN; it is zeroed like all padding.
         keys = (real | (frame_lengths == 0)[:, None])[:, None, None, :]
+        if self.causal:
+            size = frames.shape[1]
+            keys = keys & torch.ones(size, size, dtype=torch.bool, device=frames.device).tril()
         for block in self.blocks:
             frames = block(frames, keys)
             layers.append(frames * cleared)
