@@ -89,7 +89,8 @@ class RecurrentBlock(nn.Module):
         """Return ``(B, S, D)``."""
         with torch.autocast(frames.device.type, enabled=False):
             state: Tensor = self.gru(self.norm(frames.float()))[0]
-        return frames + self.dropout(state)
+        output: Tensor = frames + self.dropout(state)
+        return output
 
 
 class Positions(nn.Module):

@@ -86,7 +86,7 @@ class CpcLearner(Learner):
         real = frames_mask(frame_lengths, size) | (frame_lengths == 0)[:, None]
         past = torch.ones(size, size, dtype=torch.bool, device=output.device).tril()
         keys = real[:, None, None, :] & past
-        matrices = self.heads["context"].weight.view(steps, -1, output.shape[-1])  # type: ignore[operator, union-attr]
+        matrices = self.heads["context"].weight.view(steps, -1, output.shape[-1])  # type: ignore[operator]
         blocks: nn.ModuleList = self.heads["blocks"]  # type: ignore[assignment]  # as built above
         mixed = [F.linear(block(output, keys), matrices[step]) for step, block in enumerate(blocks)]
         return torch.stack(mixed, dim=2)

@@ -64,7 +64,8 @@ def encode_pairs(encoder: Encoder, head: nn.Module, batch: AudioBatch, most: int
     first, second = output.chunk(2)
     projected = head(torch.cat((first[rows, frames], second[rows, places])))
     speech = non_silent(batch.waveforms, frame_counts(batch.lengths))[rows, frames]
-    return Pairs(*projected.chunk(2), rows, speech)
+    one, two = projected.chunk(2)
+    return Pairs(one, two, rows, speech)
 
 
 def projection(dim: int, final_dim: int) -> nn.Sequential:

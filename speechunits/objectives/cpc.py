@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from speechunits.frames import frames_mask
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
@@ -29,10 +28,15 @@ def sample_pool(frame_lengths: Tensor, size: int, groups: Tensor, negatives: int
     generator
         Source of randomness; on the device of ``frame_lengths``.
     """
-    real = frames_mask(frame_lengths, size)
-    weights = ((groups[:, None] == groups[None, :])[..., None] & real[None]).flatten(1).float()
-    weights = torch.where(weights.sum(dim=1, keepdim=True) > 0, weights, 1.0)
-    return torch.multinomial(weights, negatives, replacement=True, generator=generator)
+    batch = frame_lengths.shape[0]
+    members = (groups[:, None] == groups[None, :]) * frame_lengths
+    ends = members.cumsum(dim=1)
+    totals = ends[:, -1:]
+    drawn = torch.rand((batch, negatives), generator=generator, device=frame_lengths.device) * totals
+    # rand * n may round up to n.
+    drawn = torch.minimum(drawn.long(), totals - 1).clamp(min=0)
+    rows = torch.searchsorted(ends, drawn, right=True).clamp(max=batch - 1)
+    return rows * size + drawn - torch.gather(ends - members, 1, rows)
 
 
 def cpc_loss(predictions: Tensor, latents: Tensor, frame_lengths: Tensor, pool: Tensor, *, mask_same: bool) -> Loss:
