@@ -83,8 +83,8 @@ class DirectMIConfig:
     """How the target network learns: through p(z|y), or through its most probable symbol."""
     shift: int = 0
     """Frames between context and target, at least 5, with a causal encoder; 0: the context is masked instead."""
-    decay: float = 0.9
-    """Of the moving average behind the marginal."""
+    decay: float = 0.3
+    """Of the moving average behind the marginal; a slow one (0.7) lags behind the networks and lets symbols die."""
     speakers: int = 0
     """Rows of marginals: each speaker has one (two may share); 0: one for all."""
     views: bool = False
