@@ -30,7 +30,11 @@ def training_speed(recipe: RecipeConfig) -> float:
         waveforms = torch.randn(rows, _ROW_S * SAMPLE_RATE_HZ, device=device)
     lengths = torch.full((rows,), waveforms.shape[1], device=device)
     units = torch.zeros(rows, frame_count(waveforms.shape[1]), dtype=torch.int64, device=device)
-    batch = AudioBatch(waveforms, lengths, ("noise",) * rows, 0, units=units)
+    names = ("noise",) * rows
+    batch = AudioBatch(waveforms, lengths, names, 0, units=units, speakers=names)
+    if recipe.pretrain.needs_views:
+        matches = torch.arange(units.shape[1], device=device).expand_as(units)
+        batch = batch._replace(second=waveforms, second_lengths=lengths, matches=matches)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-5)
 
     def step() -> None:

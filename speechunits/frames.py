@@ -58,6 +58,23 @@ def frame_edges_s(first: int, last: int, *, total: int, duration_s: float) -> tu
     return start_s, end_s
 
 
+def matching_frames(
+    count: int, other_count: int, *, start: int = 0, other_start: int = 0, speed: float = 1.0, other_speed: float = 1.0
+) -> Tensor:
+    """Return ``(count,)`` int64: for each frame of a view, the frame of another view of the same recording, or -1.
+
+    A view begins at sample ``start`` of the recording and plays ``speed`` times as fast, so that its frame i is centred
+    on sample start + speed (320 i + 200). Two frames match where the centres are nearest to each other; each frame is
+    in one pair at most.
+    """
+    centers = HOP * torch.arange(count, dtype=torch.float64) + RECEPTIVE_FIELD / 2
+    samples = (start + speed * centers - other_start) / other_speed
+    frames = torch.round((samples - RECEPTIVE_FIELD / 2) / HOP).long()
+    repeated = torch.zeros(count, dtype=torch.bool)
+    repeated[1:] = frames[1:] == frames[:-1]
+    return frames.masked_fill((frames < 0) | (frames >= other_count) | repeated, -1)
+
+
 def frames_mask(frame_lengths: Tensor, size: int) -> Tensor:
     """Return a ``(B, size)`` boolean mask, true on real frames, for ``(B,)`` frame counts."""
     return torch.arange(size, device=frame_lengths.device)[None, :] < frame_lengths[:, None]

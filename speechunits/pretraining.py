@@ -37,14 +37,14 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
         As :func:`speechunits.engine.train.train` does.
     """
     recordings = corpus.split("train"), corpus.split("tune")
-    passes = config.masked_prediction.passes if config.learner == "masked_prediction" else 1
+    passes = config.masked_prediction.passes if config.needs_units else 1
     results: list[TrainingResult] = []
     encoder: Path | None = None
     for number in range(1, passes + 1):
         last = number == passes
         place = folder if last else folder / f"pass{number}"
         labels = None
-        if config.learner == "masked_prediction":
+        if config.needs_units:
             units = _targets(config, corpus, encoder, place / "targets.safetensors")
             labels = Labels(units=_units(units, [*recordings[0], *recordings[1]]))
         learner, seed = _learner(config, encoder), config.seed + number - 1
@@ -52,6 +52,7 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
             learner, folder=place, train=recordings[0], held_out=recordings[1], labels=labels, batch=config.batch,
             optimizer=config.optimizer, budget=_share(config, passes), engine=config.engine, seed=seed,
             label="pretrain" if passes == 1 else f"pretrain {number}/{passes}",
+            views=config.views if config.needs_views else None,
         )  # fmt: skip
         results.append(result)
         encoder = place / "encoder.safetensors"

@@ -15,6 +15,7 @@ from speechunits.frames import (
     frame_counts,
     frame_edges_s,
     frames_mask,
+    matching_frames,
     padded_length,
 )
 
@@ -76,3 +77,25 @@ def test_padded_length_refuses_what_is_no_window():
     assert [padded_length(n) for n in (400, 32_080, 32_081, MAX_WINDOW)] == [32_080, 32_080, 80_080, PADDED_LENGTHS[-1]]
     with pytest.raises(ValueError, match="at most 320080"):
         padded_length(320_081)
+
+
+def test_matching_frames_known_answers():
+    assert matching_frames(5, 5).tolist() == [0, 1, 2, 3, 4]
+    assert matching_frames(5, 4, start=640, other_start=0).tolist() == [2, 3, -1, -1, -1]
+    assert matching_frames(4, 9, start=0, other_start=640).tolist() == [-1, -1, 0, 1]
+    assert matching_frames(0, 3).tolist() == []
+
+
+@given(st.floats(0.7, 1.4), st.floats(0.7, 1.4), st.integers(0, 50), st.integers(0, 50))
+def test_matching_frames_are_the_nearest_in_time_and_in_one_pair_at_most(speed, other_speed, first, other_first):
+    matches = matching_frames(
+        60, 70, start=320 * first, other_start=320 * other_first, speed=speed, other_speed=other_speed
+    ).tolist()
+    found = [match for match in matches if match >= 0]
+    assert found == sorted(set(found))
+    for frame, match in enumerate(matches):
+        moment = 320 * first + speed * (320 * frame + 200)
+        distances = [abs(320 * other_first + other_speed * (320 * place + 200) - moment) for place in range(70)]
+        if match >= 0:
+            assert distances[match] == pytest.approx(min(distances), abs=1e-6)
+            assert distances[match] <= other_speed * 160 + 1e-6

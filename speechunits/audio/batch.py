@@ -31,6 +31,14 @@ class AudioBatch(NamedTuple):
     """``(B, L)`` int64 CTC targets, 0 (blank) beyond each length."""
     token_lengths: Tensor | None = None
     """``(B,)`` int64."""
+    speakers: tuple[str, ...] = ()
+    """Speaker of each row; the recording where nobody knows. Empty: nobody asked."""
+    second: Tensor | None = None
+    """``(B, T)`` a second view of each row, where the learner compares two."""
+    second_lengths: Tensor | None = None
+    """``(B,)`` int64 samples."""
+    matches: Tensor | None = None
+    """``(B, S)`` int64: for each frame of ``waveforms`` the same moment's frame in ``second``, -1 where none is."""
 
     @property
     def audio_s(self) -> float:
@@ -53,26 +61,44 @@ class Row(NamedTuple):
     """``(S,)`` target units of its frames."""
     tokens: NDArray[np.integer] | None = None
     """``(L,)`` CTC targets."""
+    speaker: str = ""
+    """Who speaks."""
+    second: NDArray[np.float32] | None = None
+    """``(U,)`` samples of another view, with ``matches``."""
+    matches: NDArray[np.int64] | None = None
+    """``(S,)`` its frame for each frame of ``waveform``, -1 where none is."""
 
 
 def collate(rows: Sequence[Row], *, seed: int) -> AudioBatch:
-    """Pad rows to one length: waveforms with zeros, units with -1, tokens with the blank (0)."""
-    lengths = [len(row.waveform) for row in rows]
-    width = padded_samples(max(lengths))
-    waveforms = torch.zeros(len(rows), width)
-    for place, row in enumerate(rows):
-        waveforms[place, : lengths[place]] = torch.from_numpy(row.waveform)
+    """Pad rows to one length: waveforms with zeros, units and matches with -1, tokens with the blank (0)."""
+    waveforms, lengths = _stacked([row.waveform for row in rows])
+    seconds = [row.second for row in rows if row.second is not None]
+    second, second_lengths = _stacked(seconds) if seconds else (None, None)
+    matches = [row.matches for row in rows if row.matches is not None]
+    width = waveforms.shape[1]
     units = [row.units for row in rows if row.units is not None]
     tokens = [row.tokens for row in rows if row.tokens is not None]
     return AudioBatch(
         waveforms=waveforms,
-        lengths=torch.tensor(lengths),
+        lengths=lengths,
         ids=tuple(row.id for row in rows),
         seed=seed,
         units=_padded(units, frame_count(width), -1) if units else None,
         tokens=_padded(tokens, max(1, *(len(row) for row in tokens), 1), 0) if tokens else None,
         token_lengths=torch.tensor([len(row) for row in tokens]) if tokens else None,
+        speakers=tuple(row.speaker or row.id for row in rows),
+        second=second,
+        second_lengths=second_lengths,
+        matches=_padded(matches, frame_count(width), -1) if matches else None,
     )
+
+
+def _stacked(rows: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+    lengths = [len(row) for row in rows]
+    stacked = torch.zeros(len(rows), padded_samples(max(lengths)))
+    for place, row in enumerate(rows):
+        stacked[place, : lengths[place]] = torch.from_numpy(row)
+    return stacked, torch.tensor(lengths)
 
 
 def _padded(rows: Sequence[NDArray[np.integer]], width: int, value: int) -> Tensor:

@@ -2,24 +2,28 @@
 
 from speechunits.config.encoder import EncoderConfig, MaskConfig, QuantizerConfig
 from speechunits.config.finetune import AugmentConfig, FinetuneConfig
-from speechunits.config.loader import build_config, load_config, to_tree
-from speechunits.config.pretrain import (
-    BatchConfig,
-    BudgetConfig,
-    EngineConfig,
+from speechunits.config.learners import (
+    CpcConfig,
+    DirectMIConfig,
     MaskedPredictionConfig,
-    OptimizerConfig,
-    PretrainConfig,
+    SimclrConfig,
+    SwavConfig,
+    TeacherConfig,
     Wav2Vec2Config,
 )
+from speechunits.config.loader import build_config, load_config, to_tree
+from speechunits.config.pretrain import BatchConfig, BudgetConfig, EngineConfig, OptimizerConfig, PretrainConfig
 from speechunits.config.recipe import CorpusConfig, RecipeConfig, ReductionConfig, SynthConfig
 from speechunits.config.units import PseudotextConfig, UnitsConfig
+from speechunits.config.views import ViewsConfig
 
 __all__ = [
     "AugmentConfig",
     "BatchConfig",
     "BudgetConfig",
     "CorpusConfig",
+    "CpcConfig",
+    "DirectMIConfig",
     "EncoderConfig",
     "EngineConfig",
     "FinetuneConfig",
@@ -31,8 +35,12 @@ __all__ = [
     "QuantizerConfig",
     "RecipeConfig",
     "ReductionConfig",
+    "SimclrConfig",
+    "SwavConfig",
     "SynthConfig",
+    "TeacherConfig",
     "UnitsConfig",
+    "ViewsConfig",
     "Wav2Vec2Config",
     "build_config",
     "load_config",

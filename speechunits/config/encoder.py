@@ -22,8 +22,9 @@ class EncoderConfig:
     """Log-mel bins (log-mel front end only)."""
     frontend_norm: Literal["layer", "group"] = "layer"
     """``extractor_mode``, waveform front end only; group norm: over the real part of a window, first layer only."""
-    input_norm: Literal["none", "window"] = "window"
-    """Zero mean, unit variance over the real part of a window: of the samples, or of each log-mel bin."""
+    input_norm: Literal["none", "window", "running"] = "window"
+    """Zero mean, unit variance over the real part of a window: of the samples, or of each log-mel bin; ``running``:
+    of each log-mel bin over the frames so far."""
     dim: int = 192
     """``encoder_embed_dim``."""
     layers: int = 4
@@ -49,6 +50,10 @@ class EncoderConfig:
     """``num_buckets`` of WavLM's gated relative position bias; 0: none."""
     relative_distance: int = field(default=800, metadata=LATER)
     """``max_bucket_distance`` in frames: all that is farther shares a bucket."""
+    causal: bool = field(default=False, metadata=LATER)
+    """A frame reads nothing after its own 400 samples: causal attention, convolutions padded on the left."""
+    context: Literal["transformer", "gru"] = field(default="transformer", metadata=LATER)
+    """Blocks of the context network; ``gru``: residual recurrent layers in place of the transformer's."""
 
     PRESETS: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "nano": {"channels": 192, "dim": 192, "layers": 4, "heads": 4, "ffn_dim": 640},
@@ -60,12 +65,21 @@ class EncoderConfig:
     }  # fmt: skip
 
     def __post_init__(self) -> None:
+        if self.input_norm == "running" and self.frontend != "logmel":
+            raise ValueError("input_norm must be none or window with the waveform front end, but is running instead")
+        if self.causal and (self.input_norm == "window" or self._group_norm):
+            norm = "frontend_norm must be layer" if self._group_norm else "input_norm must be running (log-mel) or none"
+            raise ValueError(f"{norm} in a causal encoder, since the statistics of a window include its future")
         if self.dim % self.heads:
             raise ValueError(f"dim must be a multiple of heads, but is {self.dim} with {self.heads} heads instead")
         if self.dim % self.position_groups:
             raise ValueError(
                 f"dim must be a multiple of position_groups, but is {self.dim} with {self.position_groups}"
             )
+
+    @property
+    def _group_norm(self) -> bool:
+        return self.frontend == "waveform" and self.frontend_norm == "group"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,42 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from speechunits.config.encoder import EncoderConfig, MaskConfig, QuantizerConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Wav2Vec2Config:
-    """wav2vec 2.0 (Baevski et al. 2020): masked context against quantised latents."""
-
-    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
-    final_dim: int = 128
-    """``final_dim``: both sides are projected to it before the cosine."""
-    negatives: int = 100
-    """``num_negatives`` K, from masked frames of the same utterance."""
-    temperature: float = 0.1
-    """``logit_temp`` κ."""
-    diversity_weight: float = 0.1
-    """α of equation 2."""
-    feature_penalty: float = 10.0
-    """``loss_weights[1]``: weight of the mean squared latent."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskedPredictionConfig:
-    """HuBERT (Hsu et al. 2021): masked context predicts the unit of an earlier pass."""
-
-    clusters: int = 100
-    """K of the k-means whose units are the targets: on MFCC in the first pass, on the encoder itself afterwards."""
-    passes: int = 1
-    """Passes; each gets an equal part of the budget, its targets from the pass before, its encoder a warm start."""
-    target_layer: int | str = "auto"
-    """Layer that gives a later pass its targets."""
-    final_dim: int = 128
-    """``final_dim`` of the cosine head."""
-    temperature: float = 0.1
-    """``logit_temp``."""
-    unmasked_weight: float = 0.0
-    """``pred_nomask_weight``."""
+from speechunits.config.encoder import EncoderConfig, MaskConfig
+from speechunits.config.learners import (
+    CpcConfig,
+    DirectMIConfig,
+    MaskedPredictionConfig,
+    SimclrConfig,
+    SwavConfig,
+    Wav2Vec2Config,
+)
+from speechunits.config.views import ViewsConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,13 +90,41 @@ class EngineConfig:
 class PretrainConfig:
     """One pretraining."""
 
-    learner: Literal["wav2vec2", "masked_prediction"] = "wav2vec2"
+    learner: Literal["wav2vec2", "masked_prediction", "cpc", "simclr", "swav", "direct_mi"] = "wav2vec2"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     mask: MaskConfig = field(default_factory=MaskConfig)
     wav2vec2: Wav2Vec2Config = field(default_factory=Wav2Vec2Config)
     masked_prediction: MaskedPredictionConfig = field(default_factory=MaskedPredictionConfig)
+    cpc: CpcConfig = field(default_factory=CpcConfig)
+    simclr: SimclrConfig = field(default_factory=SimclrConfig)
+    swav: SwavConfig = field(default_factory=SwavConfig)
+    direct_mi: DirectMIConfig = field(default_factory=DirectMIConfig)
+    views: ViewsConfig = field(default_factory=ViewsConfig)
+    """How simclr, swav and direct_mi see a recording twice."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        shifted = self.learner == "direct_mi" and self.direct_mi.shift > 0
+        if (self.learner == "cpc" or shifted) and not self.encoder.causal:
+            raise ValueError(f"encoder.causal must be true for {self.learner}, which predicts the future, but is false")
+        if self.learner == "masked_prediction" and self.units_online and self.masked_prediction.passes > 1:
+            raise ValueError("masked_prediction.passes must be 1 with online targets, which need no earlier pass")
+
+    @property
+    def units_online(self) -> bool:
+        """Whether masked prediction takes its targets from a teacher that learns alongside."""
+        return self.masked_prediction.targets == "online"
+
+    @property
+    def needs_units(self) -> bool:
+        """Whether the learner predicts the units of an earlier pass."""
+        return self.learner == "masked_prediction" and not self.units_online
+
+    @property
+    def needs_views(self) -> bool:
+        """Whether the learner sees every recording twice."""
+        return self.learner in ("simclr", "swav") or (self.learner == "direct_mi" and self.direct_mi.views)

@@ -28,7 +28,7 @@ class Attention(nn.Module):
     def forward(self, frames: Tensor, keys: Tensor, positions: Tensor | None = None) -> Tensor:
         """Return ``(B, S, D)`` for ``(B, S, D)`` frames.
 
-        ``keys`` is ``(B, 1, 1, S)``, true for frames to read; ``positions`` ``(1, H, S, S)``, relative, to be gated.
+        ``keys`` is ``(B, 1, 1 or S, S)``, true for frames to read; ``positions`` ``(1, H, S, S)``, relative, to be gated.
         """
         batch, size, dim = frames.shape
         projected = self.inputs(frames).view(batch, size, 3, self.heads, dim // self.heads)
@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, keys: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Scaled dot-product attention of ``(B, H, S, E)`` heads over the frames that ``keys`` (B, 1, 1, S) allows.
+    """Scaled dot-product attention of ``(B, H, S, E)`` heads over the frames that ``keys`` (B, 1, 1 or S, S) allows.
 
     ``bias`` ``(B, H, S, S)`` is added to the scores.
 
@@ -87,21 +87,44 @@ class Block(nn.Module):
         return output
 
 
+class RecurrentBlock(nn.Module):
+    """A residual recurrent layer (the context of CPC: van den Oord et al. 2018, §3.1), causal by its nature.
+
+    Padding comes last in a row: it needs no mask.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(config.dim)
+        self.gru = nn.GRU(config.dim, config.dim, batch_first=True)
+        self.dropout = Dropout(config.dropout)
+
+    def forward(self, frames: Tensor, keys: Tensor, positions: Tensor | None = None) -> Tensor:  # noqa: ARG002 - as Block
+        """Return ``(B, S, D)``."""
+        with torch.autocast(frames.device.type, enabled=False):
+            state: Tensor = self.gru(self.norm(frames.float()))[0]
+        output: Tensor = frames + self.dropout(state)
+        return output
+
+
 class Positions(nn.Module):
     """Relative positions by a grouped convolution (Baevski et al. 2020, §2), weight-normalised over its taps."""
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         kernel = config.position_kernel
-        convolution = nn.Conv1d(config.dim, config.dim, kernel, groups=config.position_groups, padding=kernel // 2)
+        self.past = kernel - 1 if config.causal else 0
+        padding = 0 if config.causal else kernel // 2
+        convolution = nn.Conv1d(config.dim, config.dim, kernel, groups=config.position_groups, padding=padding)
         nn.init.normal_(convolution.weight, std=math.sqrt(4 * (1 - config.dropout) / (kernel * config.dim)))
         self.convolution = weight_norm(convolution, dim=2)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return the ``(B, S, D)`` positions of frames that are zero beyond each row's length."""
-        positions: Tensor = self.convolution(frames.transpose(1, 2))
+        frames, size = frames.transpose(1, 2), frames.shape[1]
+        positions: Tensor = self.convolution(F.pad(frames, (self.past, 0)) if self.past else frames)
         # An even kernel yields one frame too many.
-        return F.gelu(positions[..., : frames.shape[1]]).transpose(1, 2)
+        return F.gelu(positions[..., :size]).transpose(1, 2)
 
 
 class Context(nn.Module):
@@ -110,13 +133,15 @@ class Context(nn.Module):
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
         self.pre_norm = config.pre_norm
+        self.causal = config.causal
         self.projection = nn.Linear(config.channels, config.dim)
         self.mask_embedding = nn.Parameter(torch.empty(config.dim).uniform_())
         self.positions = Positions(config)
         self.relative = RelativePositions(config) if config.relative_buckets else None
         self.norm = nn.LayerNorm(config.dim)
         self.dropout = Dropout(config.dropout)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        block = Block if config.context == "transformer" else RecurrentBlock
+        self.blocks = nn.ModuleList(block(config) for _ in range(config.layers))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.normal_(module.weight, std=0.02)
@@ -146,6 +171,9 @@ class Context(nn.Module):
         # A row without frames reads its padding, since a softmax over nothing is NaN; it is zeroed like all padding.
         keys = (real | (frame_lengths == 0)[:, None])[:, None, None, :]
         positions = None if self.relative is None else self.relative(frames.shape[1])
+        if self.causal:
+            size = frames.shape[1]
+            keys = keys & torch.ones(size, size, dtype=torch.bool, device=frames.device).tril()
         for block in self.blocks:
             frames = block(frames, keys, positions)
             layers.append(frames * cleared)

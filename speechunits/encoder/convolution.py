@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,11 +14,17 @@ class FrameConvolution(nn.Conv1d):
 
     For one short row torch takes another convolution kernel on CPUs than for several, with other roundings. Without
     gradients, where a row alone must equal the row in a batch bit for bit, the taps are therefore stacked and
-    multiplied.
+    multiplied. ``causal``: padded on the left alone, so that a frame reads none that comes after it.
     """
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, causal: bool = False, **options: Any) -> None:
+        super().__init__(inputs, outputs, kernel, **({**options, "padding": 0} if causal else options))
+        self.past = kernel - 1 if causal else 0
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return ``(B, S', C')`` frames."""
+        if self.past:
+            frames = F.pad(frames, (0, 0, self.past, 0))
         if frames.device.type != "cpu" or torch.is_grad_enabled() or torch.onnx.is_in_onnx_export():
             return super().forward(frames.transpose(1, 2)).transpose(1, 2)
         (taps,), (stride,), (padding,) = self.kernel_size, self.stride, (int(self.padding[0]),)

@@ -71,9 +71,7 @@ class Encoder(nn.Module):
             # One frame of padding, dropped below: every module runs, as data-parallel wrappers expect.
             waveforms = F.pad(waveforms, (0, RECEPTIVE_FIELD - waveforms.shape[1]))
             mask = None
-        features = self.frontend(waveforms, lengths, frame_lengths).float()
-        penalty = zero_beyond(features.square().mean(dim=-1), frame_lengths)
-        latents = zero_beyond(self.norm(features), frame_lengths)
+        latents, penalty = self.latents(waveforms, lengths)
         seen = latents if channel_mask is None else latents.masked_fill(channel_mask[:, None, :], 0.0)
         layers, output = self.context(seen, frame_lengths, mask)
         return EncoderOutput(
@@ -83,6 +81,13 @@ class Encoder(nn.Module):
             frame_lengths,
             penalty[:, :size],
         )
+
+    def latents(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(B, S, C)`` latents, before any context, and ``(B, S)`` mean squares before their norm."""
+        frame_lengths = frame_counts(lengths)
+        features = self.frontend(waveforms, lengths, frame_lengths).float()
+        penalty = zero_beyond(features.square().mean(dim=-1), frame_lengths)
+        return zero_beyond(self.norm(features), frame_lengths), penalty
 
 
 def encoder_from_export(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Encoder:

@@ -36,6 +36,17 @@ def normalize(frames: Tensor, lengths: Tensor) -> Tensor:
     return centered * torch.rsqrt(variance + _EPSILON)
 
 
+def normalize_running(frames: Tensor, lengths: Tensor) -> Tensor:
+    """Return ``(B, S, D)`` frames, each with the mean and variance of the real frames up to itself taken out."""
+    frames = zero_beyond(frames, lengths)
+    count = torch.arange(1, frames.shape[1] + 1, device=frames.device, dtype=torch.float64)[None, :, None]
+    # In double precision: the variance is a difference of sums.
+    exact = frames.double()
+    mean = exact.cumsum(dim=1) / count
+    variance = (exact.square().cumsum(dim=1) / count - mean.square()).clamp(min=0)
+    return zero_beyond(((exact - mean) * torch.rsqrt(variance + _EPSILON)).to(frames.dtype), lengths)
+
+
 def normalize_samples(waveforms: Tensor, lengths: Tensor, epsilon: float = _EPSILON) -> Tensor:
     """Return ``(B, T)`` samples with zero mean and unit variance over the real part of each row, zero beyond it.
 
@@ -57,18 +68,19 @@ class LogMelFrontend(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        self.normalizes = config.input_norm == "window"
+        self.input_norm = config.input_norm
         self.mel = LogMel(config.mel_bins)
-        self.reduce = FrameConvolution(config.mel_bins, config.channels, 3, stride=2, padding=1)
+        self.reduce = FrameConvolution(config.mel_bins, config.channels, 3, stride=2, padding=1, causal=config.causal)
         self.reduce_norm = nn.LayerNorm(config.channels)
-        self.refine = FrameConvolution(config.channels, config.channels, 3, padding=1)
+        self.refine = FrameConvolution(config.channels, config.channels, 3, padding=1, causal=config.causal)
         for convolution in (self.reduce, self.refine):
             nn.init.kaiming_normal_(convolution.weight)
 
     def forward(self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:
         """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row."""
         features, counts = self.mel(waveforms, lengths)
-        features = normalize(features, counts) if self.normalizes else zero_beyond(features, counts)
+        norms = {"window": normalize, "running": normalize_running, "none": zero_beyond}
+        features = norms[self.input_norm](features, counts)
         frames = F.gelu(self.reduce_norm(self.reduce(features)))
         frames = zero_beyond(frames, frame_lengths)
         return F.gelu(self.refine(frames))

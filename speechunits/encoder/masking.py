@@ -28,8 +28,10 @@ def span_mask(frame_lengths: Tensor, size: int, config: MaskConfig, generator: t
     rounding = torch.rand(batch, generator=generator, device=device)
     wanted = (config.start_prob * frame_lengths + rounding).floor().long().clamp(min=config.min_spans)
     count = torch.minimum(wanted, places)
-    scores = torch.rand((batch, size), generator=generator, device=device)
-    scores = scores.masked_fill(~frames_mask(places, size), -1.0)
+    # As many draws as the longest row has frames, so that padding changes no mask.
+    longest = min(int(frame_lengths.max()), size) if batch else 0
+    scores = torch.rand((batch, longest), generator=generator, device=device)
+    scores = torch.nn.functional.pad(scores, (0, size - longest)).masked_fill(~frames_mask(places, size), -1.0)
     ranks = scores.argsort(dim=1, descending=True).argsort(dim=1)
     # A frame is masked if one of the last ``span`` frames, itself included, is a start.
     begun = (ranks < count[:, None]).cumsum(dim=1)

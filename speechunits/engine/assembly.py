@@ -105,7 +105,7 @@ def assemble(
         tensorboard=engine.tensorboard, silent=gangs.root.rank != 0,
     )  # fmt: skip
     stack.callback(history.close)
-    loader = Loader(task.train, task.labels, task.batch.cache_mb, journal.refused)
+    loader = Loader(task.train, task.labels, task.batch.cache_mb, journal.refused, task.views)
     reader = Reader(
         sampler, loader, journal, rank=gangs.dp.rank, world=gangs.dp.size, accumulate=engine.accumulate, seed=task.seed
     )
@@ -144,7 +144,7 @@ def _validator(
     if not batches or not task.engine.held_out_evaluations:
         return NOOP_VALIDATOR
     # Names of unreadable held-out recordings stay out of the count of those left out of training.
-    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set())
+    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), task.views)
     return HeldOut(
         learner, batches, loader, journal, gang=gangs.dp, precision=choose_precision(task.engine, gangs.device),
         seed=task.seed, watch=CollapseWatch(round(task.optimizer.warmup * total_steps), total_steps),

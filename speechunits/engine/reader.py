@@ -15,11 +15,13 @@ from fairseq2.datasets import DataReader
 from fairseq2.device import SupportsDeviceTransfer
 from numpy.typing import NDArray
 
+from speechunits.audio.augment import make_views
 from speechunits.audio.batch import AudioBatch, Row, collate
 from speechunits.audio.cache import WaveformCache
 from speechunits.audio.load import resample
 from speechunits.audio.manifest import Recording
 from speechunits.audio.sampler import Batch, Piece, Sampler
+from speechunits.config import ViewsConfig
 from speechunits.engine.journal import Journal
 from speechunits.engine.train import Labels
 from speechunits.errors import InputRefused, TrainingStopped
@@ -50,11 +52,20 @@ class EngineBatch(SupportsDeviceTransfer):
 
 
 class Loader:
-    """Turns planned batches into tensors; a recording that cannot be read is named, counted and left out."""
+    """Turns planned batches into tensors; a recording that cannot be read is named, counted and left out.
+
+    With ``views`` every row is two views of its piece, drawn by the seed of the batch.
+    """
 
     def __init__(
-        self, recordings: Sequence[Recording], labels: Labels | None, cache_mb: float, refused: set[str]
+        self,
+        recordings: Sequence[Recording],
+        labels: Labels | None,
+        cache_mb: float,
+        refused: set[str],
+        views: ViewsConfig | None = None,
     ) -> None:
+        self._views = views
         self._recordings = recordings
         self._labels = labels
         self._cache = WaveformCache(recordings, cache_mb)
@@ -67,10 +78,14 @@ class Loader:
     def batch(self, planned: Batch, seed: int) -> AudioBatch | None:
         """Return the batch, or None if none of its recordings can be read."""
         rows = [row for row in map(self._row, planned) if row is not None]
+        if self._views is not None:
+            generators = np.random.default_rng(seed).spawn(len(rows))
+            rows = [_viewed(row, self._views, generator) for row, generator in zip(rows, generators, strict=True)]
         return collate(rows, seed=seed) if rows else None
 
     def _row(self, piece: Piece) -> Row | None:
-        identity = self._recordings[piece.index].id
+        recording = self._recordings[piece.index]
+        identity = recording.id
         if identity in self._refused:
             return None
         try:
@@ -84,7 +99,7 @@ class Loader:
             # Played faster = recorded at a higher rate; the sampler planned with this length.
             waveform = resample(waveform, SAMPLE_RATE_HZ * piece.speed)[: piece.samples]
         tokens = None if self._labels is None or self._labels.tokens is None else self._labels.tokens[identity]
-        return Row(id=identity, waveform=waveform, units=units, tokens=tokens)
+        return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "")
 
     def _units(self, identity: str, piece: Piece, samples: int) -> NDArray[np.integer] | None:
         if self._labels is None or self._labels.units is None:
@@ -97,6 +112,11 @@ class Loader:
                 f"{len(self._labels.units[identity])} in all; its units were made from other audio: make them again"
             )
         return units
+
+
+def _viewed(row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
+    views = make_views(row.waveform, config, generator)
+    return row._replace(waveform=views.first, second=views.second, matches=views.matches)
 
 
 class Reader(DataReader[EngineBatch]):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechunits.audio.manifest import Recording
-from speechunits.config import BatchConfig, BudgetConfig, EngineConfig, OptimizerConfig
+from speechunits.config import BatchConfig, BudgetConfig, EngineConfig, OptimizerConfig, ViewsConfig
 from speechunits.errors import UsageError
 from speechunits.learners.learner import Learner
 
@@ -45,6 +45,7 @@ class TrainingTask:
     label: str
     speed: tuple[float, ...]
     checkpoints: bool
+    views: ViewsConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,12 +90,13 @@ def train(
     label: str = "pretrain",
     speed: tuple[float, ...] = (1.0,),
     checkpoints: bool = True,
+    views: ViewsConfig | None = None,
 ) -> TrainingResult:
     """Train ``learner`` in place, resuming from ``folder`` where it holds checkpoints of the same training.
 
     Leaves ``metrics.jsonl``, ``encoder.safetensors`` and ``checkpoints/`` in ``folder`` (without ``checkpoints`` only
-    the first). Torch's threads, its random state and the signal handlers are as before when it returns. Under torchrun
-    or Slurm every rank calls it with the same arguments.
+    the first). ``views`` makes every batch two views of its audio. Torch's threads, its random state and the signal
+    handlers are as before when it returns. Under torchrun or Slurm every rank calls it with the same arguments.
 
     Raises
     ------
@@ -107,7 +109,7 @@ def train(
     """
     task = TrainingTask(
         folder=folder, train=train, held_out=held_out, labels=labels, batch=batch, optimizer=optimizer, budget=budget,
-        engine=engine, seed=seed, label=label, speed=speed, checkpoints=checkpoints,
+        engine=engine, seed=seed, label=label, speed=speed, checkpoints=checkpoints, views=views,
     )  # fmt: skip
     known: Mapping[str, object] | None = None if labels is None else labels.units or labels.tokens or {}
     missing = [] if known is None else [item.id for item in (*train, *held_out) if item.id not in known]

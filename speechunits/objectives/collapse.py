@@ -42,17 +42,17 @@ def inventory_report(counts: Tensor, speech_counts: Tensor) -> dict[str, float]:
 def find_collapse(report: Mapping[str, float], groups: int = 1) -> str | None:
     """Name the fault that a held-out report shows, or return None.
 
-    ``report`` holds ``loss_bits``, ``chance_bits``, ``perplexity``, ``top_share`` and, where there are negatives,
-    ``negative_is_positive``.
+    ``report`` holds ``loss_bits`` and ``chance_bits``; where there are symbols ``perplexity`` and ``top_share``; where
+    there are negatives ``negative_is_positive``.
     """
-    if report["perplexity"] < 1.1 * groups:
+    if report.get("perplexity", float("inf")) < 1.1 * groups:
         return (
             f"perplexity must stay above {1.1 * groups:g}, but is {report['perplexity']:.2f} instead: each of the "
             f"{groups} group(s) uses one entry"
         )
     if report.get("negative_is_positive", 0.0) > 0.5:
         return f"{report['negative_is_positive']:.0%} of the negatives equal their positive (at most 50 % may)"
-    if report["top_share"] > 0.9:
+    if report.get("top_share", 0.0) > 0.9:
         return f"one symbol has {report['top_share']:.0%} of the non-silent frames (at most 90 % may)"
     if report["loss_bits"] > 0.99 * report["chance_bits"]:
         return (

@@ -1,0 +1,136 @@
+"""Settings of the pretraining methods, one dataclass each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from speechunits.config.encoder import QuantizerConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wav2Vec2Config:
+    """wav2vec 2.0 (Baevski et al. 2020): masked context against quantised latents."""
+
+    quantizer: QuantizerConfig = field(default_factory=QuantizerConfig)
+    final_dim: int = 128
+    """``final_dim``: both sides are projected to it before the cosine."""
+    negatives: int = 100
+    """``num_negatives`` K, from masked frames of the same utterance."""
+    temperature: float = 0.1
+    """``logit_temp`` κ."""
+    diversity_weight: float = 0.1
+    """α of equation 2."""
+    feature_penalty: float = 10.0
+    """``loss_weights[1]``: weight of the mean squared latent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpcConfig:
+    """Contrastive predictive coding (van den Oord et al. 2018): past context against the latents to come."""
+
+    steps: int = 12
+    """K: the latents of the next 1 … K frames are predicted."""
+    predictor: Literal["linear", "transformer"] = "linear"
+    """For each step a matrix W_k (§2.2), or a causal transformer block."""
+    negatives: int = 128
+    """Candidates that are not the positive."""
+    negatives_from: Literal["utterance", "speaker", "batch"] = "utterance"
+    """Whose frames they are; the same for all frames of an utterance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SimclrConfig:
+    """SimCLR (Chen et al. 2020): the same frame in two views against other frames."""
+
+    final_dim: int = 128
+    temperature: float = 0.1
+    """τ."""
+    pairs: int = 1024
+    """Pairs of frames a batch at most, drawn at random: memory grows with their square."""
+    negatives_from: Literal["utterance", "batch"] = "utterance"
+    """With ``batch`` speaker and channel tell frames apart, and become part of what is coded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwavConfig:
+    """SwAV (Caron et al. 2020): the prototype of one view predicted from the other."""
+
+    final_dim: int = 128
+    prototypes: int = 256
+    """K."""
+    temperature: float = 0.1
+    """τ of the predictions."""
+    epsilon: float = 0.05
+    """ε, smoothness of the assignments."""
+    iterations: int = 3
+    """Of Sinkhorn and Knopp."""
+    frozen: float = 0.05
+    """Share of the budget in which prototypes stay as they were drawn."""
+    queue: int = 0
+    """Frames of earlier batches that take part in the assignments; 0: batches are large enough."""
+    pairs: int = 4096
+    """Pairs of frames a batch at most, drawn at random."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DirectMIConfig:
+    """Direct mutual information coding (McAllester 2018): a symbol of the target predicted from the context."""
+
+    symbols: int = 100
+    """K."""
+    gradient: Literal["expectation", "straight_through"] = "expectation"
+    """How the target network learns: through p(z|y), or through its most probable symbol."""
+    shift: int = 0
+    """Frames between context and target, at least 5, with a causal encoder; 0: the context is masked instead."""
+    decay: float = 0.3
+    """Of the moving average behind the marginal; a slow one (0.7) lags behind the networks and lets symbols die."""
+    speakers: int = 0
+    """Rows of marginals: each speaker has one (two may share); 0: one for all."""
+    views: bool = False
+    """The target is taken from another view than the context."""
+    hidden_dim: int = 256
+    """Of the target network, a perceptron over the latents of a frame."""
+
+    def __post_init__(self) -> None:
+        if 0 < self.shift < 5 or self.shift < 0:
+            raise ValueError(f"shift must be 0 or at least 5 frames, but is {self.shift} instead: neighbours overlap")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """Online codebooks over a moving average of the encoder (DinoSR: Liu et al. 2023)."""
+
+    codewords: int = 256
+    """V of each codebook."""
+    layers: int = 3
+    """Top layers of the teacher with a codebook each (8 of 12 in the paper)."""
+    codebook_decay: float = 0.9
+    """τ of equation 5."""
+    decay_start: float = 0.999
+    """λ of the teacher's weights at the first step …"""
+    decay_end: float = 0.9999
+    """… and after ``ramp``."""
+    ramp: float = 0.075
+    """Share of the budget (30k of 400k steps)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedPredictionConfig:
+    """HuBERT (Hsu et al. 2021): masked context predicts the unit of an earlier pass."""
+
+    targets: Literal["units", "online"] = "units"
+    """Units of an earlier pass, or the codewords of a teacher that learns alongside."""
+    clusters: int = 100
+    """K of the k-means whose units are the targets: on MFCC in the first pass, on the encoder itself afterwards."""
+    passes: int = 1
+    """Passes; each gets an equal part of the budget, its targets from the pass before, its encoder a warm start."""
+    target_layer: int | str = "auto"
+    """Layer that gives a later pass its targets."""
+    final_dim: int = 128
+    """``final_dim`` of the cosine head."""
+    temperature: float = 0.1
+    """``logit_temp``."""
+    unmasked_weight: float = 0.0
+    """``pred_nomask_weight``."""
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)

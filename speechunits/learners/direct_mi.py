@@ -1,0 +1,124 @@
+"""Direct mutual information coding (McAllester 2018): both networks trained, no negatives.
+
+x is the utterance with masked spans (or its past), z_x the context of a frame; y is that frame (or one ``shift`` later,
+or the same one in another view), z_y one of K symbols that a target network gives its latent. It raises
+I(z_x; z_y) ≥ H(z_y) − cross-entropy, at most ln K.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from speechunits.audio.batch import AudioBatch
+from speechunits.config import DirectMIConfig, EncoderConfig, MaskConfig, to_tree
+from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.masking import span_mask
+from speechunits.frames import frame_count, frame_counts, frames_mask
+from speechunits.learners.learner import Learner
+from speechunits.learners.pairs import second_view
+from speechunits.learners.ranks import sum_over_ranks
+from speechunits.learners.reports import symbols_report
+from speechunits.learners.targets import batch_generator, exported, non_silent
+from speechunits.objectives.collapse import find_collapse
+from speechunits.objectives.direct_mi import direct_mi_loss, updated_marginal
+from speechunits.objectives.loss import Loss
+
+
+class DirectMILearner(Learner):
+    """Encoder, predictor of symbols, target network, and the moving average of the symbols' frequencies."""
+
+    marginal: Tensor
+
+    def __init__(self, encoder: EncoderConfig, mask: MaskConfig, config: DirectMIConfig) -> None:
+        super().__init__()
+        if config.shift and not encoder.causal:
+            raise ValueError("direct_mi.shift predicts the future, so the encoder must be causal, but is not")
+        self.config = config
+        self.mask = mask
+        self.encoder = Encoder(encoder)
+        self.heads = nn.ModuleDict(
+            {
+                "context": nn.Linear(encoder.dim, config.symbols),
+                "target": nn.Sequential(
+                    nn.Linear(encoder.channels, config.hidden_dim),
+                    nn.GELU(),
+                    nn.Linear(config.hidden_dim, config.symbols),
+                ),
+            }
+        )
+        rows = max(1, config.speakers)
+        self.register_buffer("marginal", torch.full((rows, config.symbols), 1 / config.symbols))
+
+    def forward(self, batch: AudioBatch) -> Loss:
+        """Return the loss over masked frames (or all that have a frame ``shift`` later).
+
+        Raises
+        ------
+        ValueError
+            If the target is to come from a second view and there is none.
+        """
+        frame_lengths = frame_counts(batch.lengths)
+        size = frame_count(batch.waveforms.shape[1])
+        mask = None
+        if self.config.shift:
+            chosen = frames_mask(frame_lengths - self.config.shift, size)
+        else:
+            generator = batch_generator(batch.seed, batch.waveforms.device)
+            chosen = mask = span_mask(frame_lengths, size, self.mask, generator)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
+        rows, frames = chosen.nonzero(as_tuple=True)
+        latents, places = encoded.latents, frames + self.config.shift
+        if self.config.views:
+            latents, rows, frames, places = self._other_view(batch, rows, frames, places)
+        context = self.heads["context"](encoded.output[rows, frames])
+        targets = self.heads["target"](latents[rows, places])
+        speakers = self._speaker_rows(batch)[rows]
+        if self.training:
+            self._count(targets.detach(), speakers)
+        speech = non_silent(batch.waveforms, frame_lengths)[rows, frames]
+        return direct_mi_loss(context, targets, self.marginal[speakers], speech, gradient=self.config.gradient)
+
+    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return loss, chance and bound in bits, accuracy, and how the symbols are used."""
+        return symbols_report(metrics, histograms)
+
+    def collapse(self, report: Mapping[str, float]) -> str | None:
+        """Name the collapse that a held-out report shows, or return None."""
+        return find_collapse(report)
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
+        header: dict[str, object] = {
+            "kind": "encoder",
+            "learner": "direct_mi",
+            "encoder": to_tree(self.encoder.config),
+            "mask": to_tree(self.mask),
+            "direct_mi": to_tree(self.config),
+        }
+        return exported(encoder=self.encoder, heads=self.heads), header
+
+    def _other_view(
+        self, batch: AudioBatch, rows: Tensor, frames: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return the latents of the second view, and rows, frames and places of the targets that lie within it."""
+        waveforms, lengths, matches = second_view(batch)
+        latents, _ = self.encoder.latents(waveforms, lengths)
+        there = matches[rows, places]
+        found = (there >= 0) & (there < frame_counts(lengths)[rows])
+        return latents, rows[found], frames[found], there[found]
+
+    def _speaker_rows(self, batch: AudioBatch) -> Tensor:
+        """Return ``(B,)`` int64: the marginal of each row's speaker, by a hash of the name."""
+        names = batch.speakers or batch.ids
+        numbers = [zlib.crc32(name.encode()) % len(self.marginal) for name in names]
+        return torch.tensor(numbers, device=batch.waveforms.device)
+
+    @torch.no_grad()
+    def _count(self, targets: Tensor, speakers: Tensor) -> None:
+        probabilities = targets.float().softmax(dim=-1)
+        sums = sum_over_ranks(torch.zeros_like(self.marginal).index_add_(0, speakers, probabilities))
+        self.marginal.copy_(updated_marginal(self.marginal, sums, decay=self.config.decay))

@@ -1,0 +1,142 @@
+"""Masked prediction of the codewords of a teacher that learns alongside, DinoSR (Liu et al. 2023).
+
+x is the utterance with masked spans, z_x the student's context at a masked frame; y is that frame in the teacher's top
+layers, the whole utterance seen, z_y its nearest codeword in each. It raises I(z_x; z_y) ≥ H(z_y) − cross-entropy, the
+mean over the layers.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from speechunits.audio.batch import AudioBatch
+from speechunits.config import EncoderConfig, MaskConfig, MaskedPredictionConfig, to_tree
+from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.frontend import normalize
+from speechunits.encoder.masking import span_mask
+from speechunits.frames import frame_count, frame_counts, frames_mask
+from speechunits.learners.learner import Learner
+from speechunits.learners.ranks import of_first_rank, sum_over_ranks
+from speechunits.learners.reports import symbols_report
+from speechunits.learners.targets import batch_generator, exported, non_silent
+from speechunits.objectives.codebook import Codebook, cluster_sums, codeword_loss, nearest, updated_codebook
+from speechunits.objectives.collapse import find_collapse
+from speechunits.objectives.loss import Loss
+
+
+class OnlinePredictionLearner(Learner):
+    """Student, teacher (its moving average), a codebook and a predictor for each of the teacher's top layers."""
+
+    sums: Tensor
+    counts: Tensor
+    started: Tensor
+
+    def __init__(self, encoder: EncoderConfig, mask: MaskConfig, config: MaskedPredictionConfig) -> None:
+        super().__init__()
+        settings = config.teacher
+        if not 1 <= settings.layers <= encoder.layers:
+            raise ValueError(
+                f"teacher.layers must be within 1 and the encoder's {encoder.layers}, but is {settings.layers} instead"
+            )
+        self.config = config
+        self.mask = mask
+        self.encoder = Encoder(encoder)
+        self.teacher = copy.deepcopy(self.encoder).requires_grad_(requires_grad=False).eval()
+        self.heads = nn.ModuleDict({"context": nn.Linear(encoder.dim, settings.layers * settings.codewords)})
+        self.register_buffer("sums", torch.zeros(settings.layers, settings.codewords, encoder.dim))
+        self.register_buffer("counts", torch.ones(settings.layers, settings.codewords))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def forward(self, batch: AudioBatch) -> Loss:
+        """Return the cross-entropy of the teacher's codewords at masked frames; in training, codebooks follow."""
+        settings = self.config.teacher
+        frame_lengths = frame_counts(batch.lengths)
+        size = frame_count(batch.waveforms.shape[1])
+        generator = batch_generator(batch.seed, batch.waveforms.device)
+        mask = span_mask(frame_lengths, size, self.mask, generator)
+        real = frames_mask(frame_lengths, size)
+        # (R, D) for each codebook, R the real frames of the batch in order.
+        features = self._features(batch, frame_lengths, real)
+        if self.training and not self.started:
+            self._start(features, generator)
+        codes = torch.stack(
+            [nearest(layer, self._codebook(place).codewords) for place, layer in enumerate(features)], 1
+        )
+        if self.training:
+            self._learn(features, codes)
+        logits = self.heads["context"](self.encoder(batch.waveforms, batch.lengths, mask=mask).output[mask])
+        logits = logits.view(-1, settings.layers, settings.codewords)
+        return codeword_loss(logits, codes[mask[real]], non_silent(batch.waveforms, frame_lengths)[mask])
+
+    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return loss, chance and bound in bits, means over the codebooks, accuracy, and how codewords are used."""
+        return symbols_report(metrics, histograms)
+
+    def collapse(self, report: Mapping[str, float]) -> str | None:
+        """Name the collapse that a held-out report shows, or return None."""
+        return find_collapse(report, self.config.teacher.layers)
+
+    @torch.no_grad()
+    def set_progress(self, step: int, total_steps: int) -> None:
+        """Let the teacher follow the student: λ rises from its first to its last value over ``ramp``."""
+        settings = self.config.teacher
+        if step == 0:
+            return
+        risen = min(step / max(settings.ramp * total_steps, 1), 1.0)
+        decay = settings.decay_start + risen * (settings.decay_end - settings.decay_start)
+        for follower, leader in zip(self.teacher.parameters(), self.encoder.parameters(), strict=True):
+            follower.lerp_(leader, 1 - decay)
+
+    def train(self, mode: bool = True) -> Self:  # noqa: FBT001, FBT002 - torch's signature
+        """Set the training mode; the teacher drops nothing out."""
+        super().train(mode)
+        self.teacher.eval()
+        return self
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors ``encoder.*`` (the student's), ``heads.*`` and the header that rebuilds them."""
+        header: dict[str, object] = {
+            "kind": "encoder",
+            "learner": "masked_prediction",
+            "encoder": to_tree(self.encoder.config),
+            "mask": to_tree(self.mask),
+            "masked_prediction": to_tree(self.config),
+        }
+        return exported(encoder=self.encoder, heads=self.heads), header
+
+    @torch.no_grad()
+    def _features(self, batch: AudioBatch, frame_lengths: Tensor, real: Tensor) -> list[Tensor]:
+        """Return the ``(R, D)`` real frames of each of the top layers, normalised over the time of their utterance."""
+        layers = self.teacher(batch.waveforms, batch.lengths).layers[-self.config.teacher.layers :]
+        return [normalize(layer.float(), frame_lengths)[real] for layer in layers]
+
+    def _codebook(self, place: int) -> Codebook:
+        return Codebook(self.sums[place], self.counts[place])
+
+    @torch.no_grad()
+    def _start(self, features: list[Tensor], generator: torch.Generator) -> None:
+        """Begin with frames of the first batch as codewords: random vectors far from all frames would die."""
+        frames, size = features[0].shape[0], self.config.teacher.codewords
+        enough = of_first_rank(torch.tensor(frames, device=self.sums.device)) > 0
+        if not enough:
+            return
+        for place, layer in enumerate(features):
+            drawn = torch.randint(max(frames, 1), (size,), generator=generator, device=layer.device)
+            chosen = layer[drawn] if frames else layer.new_zeros(size, layer.shape[1])
+            self.sums[place] = of_first_rank(chosen)
+        self.started.fill_(value=True)
+
+    @torch.no_grad()
+    def _learn(self, features: list[Tensor], codes: Tensor) -> None:
+        settings = self.config.teacher
+        for place, layer in enumerate(features):
+            batch = cluster_sums(layer, codes[:, place], settings.codewords)
+            batch = Codebook(sum_over_ranks(batch.sums), sum_over_ranks(batch.counts))
+            self.sums[place], self.counts[place] = updated_codebook(
+                self._codebook(place), batch, decay=settings.codebook_decay
+            )

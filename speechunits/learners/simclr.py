@@ -1,0 +1,56 @@
+"""SimCLR (Chen et al. 2020) on frames.
+
+x and y are the same frame in two views of a recording (other crop, pitch, room, noise), z_x and z_y their projected
+contexts. It raises I(z_x; z_y | utterance) ≥ log2 N − L, N the frames of the utterance in the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from speechunits.audio.batch import AudioBatch
+from speechunits.config import EncoderConfig, SimclrConfig, to_tree
+from speechunits.encoder.encoder import Encoder
+from speechunits.learners.learner import Learner
+from speechunits.learners.pairs import encode_pairs, projection
+from speechunits.learners.reports import contrast_report
+from speechunits.learners.targets import exported
+from speechunits.objectives.collapse import find_collapse
+from speechunits.objectives.loss import Loss
+from speechunits.objectives.simclr import nt_xent_loss
+
+
+class SimclrLearner(Learner):
+    """Encoder and projection."""
+
+    def __init__(self, encoder: EncoderConfig, config: SimclrConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(encoder)
+        self.heads = nn.ModuleDict({"context": projection(encoder.dim, config.final_dim)})
+
+    def forward(self, batch: AudioBatch) -> Loss:
+        """Return NT-Xent over the frames that both views share; ValueError if there is one view only."""
+        pairs = encode_pairs(self.encoder, self.heads["context"], batch, self.config.pairs)
+        groups = pairs.rows if self.config.negatives_from == "utterance" else None
+        return nt_xent_loss(pairs.first, pairs.second, temperature=self.config.temperature, groups=groups)
+
+    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:  # noqa: ARG002 - no symbols
+        """Return loss and chance in bits, the bound, and accuracy."""
+        return contrast_report(metrics, metrics["chance"])
+
+    def collapse(self, report: Mapping[str, float]) -> str | None:
+        """Name the collapse that a held-out report shows, or return None."""
+        return find_collapse(report)
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
+        header: dict[str, object] = {
+            "kind": "encoder",
+            "learner": "simclr",
+            "encoder": to_tree(self.encoder.config),
+            "simclr": to_tree(self.config),
+        }
+        return exported(encoder=self.encoder, heads=self.heads), header

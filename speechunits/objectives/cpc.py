@@ -1,0 +1,89 @@
+"""The objective of contrastive predictive coding (van den Oord et al. 2018, equations 3 and 4).
+
+x is the past of a frame, y the latent k frames later, and for every k the bound is I(x; y) ≥ ln N − L.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from speechunits.objectives.loss import Loss
+from speechunits.objectives.precision import at_least_fp32
+
+
+def sample_pool(frame_lengths: Tensor, size: int, groups: Tensor, negatives: int, generator: torch.Generator) -> Tensor:
+    """Return ``(B, N)`` int64 places among the B · S frames: the negatives of all frames of each row.
+
+    Drawn uniformly and with replacement from the real frames of the rows of the same group, as the bound asks: frames
+    near the positive, and the positive itself, are among them. Rows without frames get places without meaning.
+
+    Parameters
+    ----------
+    frame_lengths
+        ``(B,)`` real frames of each row; ``size`` is S.
+    groups
+        ``(B,)`` int64: rows with the same number share their frames (utterance, speaker, or all).
+    generator
+        Source of randomness; on the device of ``frame_lengths``.
+    """
+    batch = frame_lengths.shape[0]
+    members = (groups[:, None] == groups[None, :]) * frame_lengths
+    ends = members.cumsum(dim=1)
+    totals = ends[:, -1:]
+    drawn = torch.rand((batch, negatives), generator=generator, device=frame_lengths.device) * totals
+    # rand * n may round up to n.
+    drawn = torch.minimum(drawn.long(), totals - 1).clamp(min=0)
+    rows = torch.searchsorted(ends, drawn, right=True).clamp(max=batch - 1)
+    return rows * size + drawn - torch.gather(ends - members, 1, rows)
+
+
+def cpc_loss(predictions: Tensor, latents: Tensor, frame_lengths: Tensor, pool: Tensor, *, mask_same: bool) -> Loss:
+    """Return how hard it is to pick the latent k frames ahead among the negatives of its row, summed over all k.
+
+    Scores are log-bilinear (equation 3) over √D: ``predictions`` are the W_k c_t already.
+
+    Parameters
+    ----------
+    predictions
+        ``(B, S, K, D)``: what frame t says about frame t + k, k = 1 … K.
+    latents
+        ``(B, S, D)``.
+    frame_lengths
+        ``(B,)`` real frames of each row.
+    pool
+        ``(B, N)`` places of negatives among the B · S frames.
+    mask_same
+        Leave negatives that are the positive out of ``sum`` (training). The metrics keep them: ``loss``, ``accuracy``,
+        and ``loss_k`` for every step.
+    """
+    batch, size, steps, width = predictions.shape
+    with torch.autocast(predictions.device.type, enabled=False):
+        predictions, latents = at_least_fp32(predictions) * width**-0.5, at_least_fp32(latents)
+        offsets = torch.arange(1, steps + 1, device=pool.device)
+        places = torch.arange(size, device=pool.device)[:, None] + offsets
+        # (B, S, K, D) views of the frames ahead, without a copy; what lies past the end is not valid below.
+        ahead = F.pad(latents, (0, 0, 0, steps)).unfold(1, steps, 1)[:, 1:].transpose(2, 3)
+        positive = (predictions * ahead).sum(dim=-1)
+        negative = torch.einsum("bskd,bnd->bskn", predictions, latents.flatten(0, 1)[pool])
+        valid = places < frame_lengths[:, None, None]
+        rows = size * torch.arange(batch, device=pool.device)[:, None, None]
+        same = ((rows + places)[..., None] == pool[:, None, None, :])[valid]
+        positive, negative = positive[valid], negative[valid]
+        kept = torch.logsumexp(torch.cat((positive[:, None], negative), dim=1), dim=1) - positive
+        losses = kept
+        if mask_same:
+            candidates = torch.cat((positive[:, None], negative.masked_fill(same, float("-inf"))), dim=1)
+            losses = torch.logsumexp(candidates, dim=1) - positive
+    count = valid.sum()
+    step_of = offsets.expand(valid.shape)[valid]
+    kept = kept.detach()
+    metrics = {
+        "loss": (kept.sum(), count),
+        "accuracy": ((positive > negative.amax(dim=1)).sum(), count),
+        "negative_is_positive": (same.sum(), count * pool.shape[1]),
+    }
+    for step in range(1, steps + 1):
+        metrics[f"loss_{step}"] = (kept[step_of == step].sum(), (step_of == step).sum())
+    return Loss(losses.sum(), count, metrics, {})

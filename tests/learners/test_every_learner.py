@@ -1,0 +1,187 @@
+"""What every pretraining method owes: seeds, padding, gradients, a bound that learning raises, collapse named."""
+
+import json
+
+import pytest
+import torch
+
+from speechunits.config import PretrainConfig, build_config
+from speechunits.encoder.encoder import encoder_from_export
+from speechunits.errors import UsageError
+from tests.learners.tiny import PAST, TINY, VARIANTS, batch, build, evaluate, fit, padded
+
+EVERY = pytest.mark.parametrize("variant", VARIANTS)
+ONE_EACH = pytest.mark.parametrize("variant", ["cpc", "simclr", "swav", "direct_mi", "online"])
+
+
+@EVERY
+def test_the_seed_decides(variant):
+    sums = []
+    for seed in (1, 1, 2):
+        model = build(variant).train()
+        sums.append(float(model(batch(9000, 7000, seed=seed)).sum.detach()))
+    assert sums[0] == sums[1]
+    # Neither all pairs of the batch nor all frames with a future leave anything to chance.
+    assert (sums[0] != sums[2]) or variant in ("simclr-batch", "swav", "swav-queue", "direct_mi-shift", "simclr")
+
+
+@EVERY
+@pytest.mark.parametrize("training", [False, True])
+def test_padding_and_what_it_holds_change_nothing(variant, training):
+    item = batch(9000, 5000)
+    losses = [
+        build(variant).train(training)(padded(item, samples, value))
+        for samples, value in ((0, 0.0), (0, float("nan")), (3200, 0.3))
+    ]
+    for other in losses[1:]:
+        torch.testing.assert_close(other.sum, losses[0].sum, rtol=1e-5, atol=1e-5)
+        assert int(other.count) == int(losses[0].count) > 0
+        for name, (total, count) in losses[0].metrics.items():
+            torch.testing.assert_close(other.metrics[name][0], total, rtol=1e-5, atol=1e-5)
+            assert int(other.metrics[name][1]) == int(count)
+        for name, counts in losses[0].histograms.items():
+            assert torch.equal(other.histograms[name], counts)
+
+
+@EVERY
+@pytest.mark.parametrize("samples", [(300, 200), (400,)], ids=["no frame", "one frame"])
+def test_finite_and_differentiable_when_there_is_nothing_to_learn(variant, samples):
+    model = build(variant).train()
+    loss = model(batch(*samples))
+    (loss.sum / loss.count.clamp(min=1)).backward()
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad is not None, name
+            assert parameter.grad.isfinite().all(), name
+
+
+@EVERY
+def test_every_parameter_gets_a_finite_gradient_under_autocast(variant):
+    model = build(variant).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = model(batch(9000, 7000))
+    assert loss.sum.dtype == torch.float32
+    loss.sum.backward()
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters() if parameter.requires_grad)
+
+
+@ONE_EACH
+def test_learns_tones_and_stays_healthy(variant):
+    batches = [batch(16000, 14000, 16000, 12000, seed=seed, data_seed=seed) for seed in range(4)]
+    model = build(variant)
+    before = evaluate(model, *batches)
+    after = evaluate(fit(model, batches, 100), *batches)
+    assert after["bits"] > before["bits"] + 0.15
+    assert after["bits"] == pytest.approx(after["chance_bits"] - after["loss_bits"])
+    assert 0.15 < after["bits"] < after["chance_bits"]
+    assert model.collapse(after) is None
+
+
+def test_a_marginal_that_lags_behind_is_named_a_collapse():
+    batches = [batch(16000, 14000, 16000, 12000, seed=seed, data_seed=seed) for seed in range(4)]
+    model = build("direct_mi", decay=0.95)
+    report = evaluate(fit(model, batches, 60, lr=5e-3), *batches)
+    assert report["bits"] < 0.1
+    assert "perplexity" in model.collapse(report)
+
+
+@ONE_EACH
+def test_equal_vectors_are_named_a_collapse(variant):
+    model = build(variant)
+    with torch.no_grad():
+        model.encoder.norm.weight.zero_()
+        model.encoder.context.norm.weight.zero_()
+        if variant == "online":
+            model.teacher.load_state_dict(model.encoder.state_dict())
+    report = evaluate(model, batch(16000, 12000))
+    assert report["bits"] <= 0.01
+    assert model.collapse(report) is not None
+
+
+@ONE_EACH
+def test_export_rebuilds_the_encoder(variant):
+    model = build(variant).eval()
+    tensors, header = model.export()
+    header = json.loads(json.dumps(header))
+    assert header["kind"] == "encoder"
+    item = batch(8000)
+    with torch.no_grad():
+        expected = model.encoder(item.waveforms, item.lengths).output
+        assert torch.equal(encoder_from_export(tensors, header)(item.waveforms, item.lengths).output, expected)
+    assert not any(name.startswith("teacher.") for name in tensors)
+
+
+def test_cpc_reports_every_step():
+    report = evaluate(build("cpc"), batch(16000))
+    steps = [report[f"bits_{step}"] for step in range(1, 5)]
+    assert min(steps) - 1e-6 <= report["bits"] <= max(steps) + 1e-6
+
+
+@pytest.mark.parametrize("variant", ["simclr", "swav", "direct_mi-views"])
+def test_one_view_is_not_enough(variant):
+    with pytest.raises(ValueError, match="two views"):
+        build(variant)(batch(8000)._replace(second=None))
+
+
+def test_prototypes_are_frozen_at_first():
+    model = build("swav").train()
+    for step, frozen in ((0, True), (4, True), (5, False)):
+        model.set_progress(step, 100)
+        model.zero_grad()
+        model(batch(8000)).sum.backward()
+        gradient = model.heads["prototypes"].weight.grad
+        assert (float(gradient.abs().max()) == 0) == frozen
+
+
+def test_a_full_queue_takes_part():
+    model = build("swav-queue").train()
+    item = batch(16000)
+    before = float(model(item).sum.detach())
+    assert int(model.queued) > 0
+    while int(model.queued) < 50:
+        model(item)
+    newest = model.queue.clone()
+    assert (newest.norm(dim=-1) - 1).abs().max() < 1e-5
+    assert float(model(item).sum.detach()) != before
+    assert float(model.eval()(item).sum.detach()) == pytest.approx(before)
+
+
+def test_the_marginal_follows_the_symbols_of_each_speaker():
+    model = build("direct_mi-views").train()
+    before = model.marginal.clone()
+    model(batch(9000, 9000))
+    changed = (model.marginal != before).any(dim=1)
+    assert 1 <= int(changed.sum()) <= 2
+    torch.testing.assert_close(model.marginal.sum(dim=1), torch.ones(4))
+    model.eval()(batch(9000))
+    assert not changed.all()
+
+
+def test_the_teacher_follows_and_does_not_learn():
+    model = build("online").train()
+    model(batch(9000, 7000)).sum.backward()
+    assert all(parameter.grad is None for parameter in model.teacher.parameters())
+    assert bool(model.started)
+    with torch.no_grad():
+        model.encoder.context.projection.bias += 1.0
+    before = model.teacher.context.projection.bias.clone()
+    model.set_progress(0, 100)
+    assert torch.equal(model.teacher.context.projection.bias, before)
+    model.set_progress(1, 100)
+    decay = 0.9 + 0.09 * 1 / 7.5
+    torch.testing.assert_close(model.teacher.context.projection.bias, before + (1 - decay), atol=1e-6, rtol=1e-5)
+    assert not model.train().teacher.training
+
+
+@pytest.mark.parametrize(
+    ("tree", "words"),
+    [
+        ({"learner": "cpc", "encoder": TINY}, "encoder.causal must be true"),
+        ({"learner": "direct_mi", "encoder": TINY, "direct_mi": {"shift": 5}}, "encoder.causal must be true"),
+        ({"learner": "direct_mi", "encoder": PAST, "direct_mi": {"shift": 2}}, "at least 5"),
+        ({"learner": "masked_prediction", "masked_prediction": {"targets": "online", "passes": 2}}, "passes must be 1"),
+    ],
+)
+def test_impossible_settings_are_refused(tree, words):
+    with pytest.raises(UsageError, match=words):
+        build_config(PretrainConfig, tree)
