@@ -65,7 +65,9 @@ def fairseq2_recognizer(config: EncoderConfig, symbols: int) -> nn.Module:
     from fairseq2.models.wav2vec2.asr.factory import create_wav2vec2_asr_model
 
     model = create_wav2vec2_asr_model(
-        Wav2Vec2AsrConfig(encoder_config=encoder, target_vocab_size=symbols, max_spatial_mask_prob=0.15)
+        Wav2Vec2AsrConfig(
+            encoder_config=encoder, target_vocab_size=symbols, max_spatial_mask_prob=0.15, spatial_mask_span_len=SPAN
+        )
     )
     return with_projection(model, config)
 
