@@ -66,7 +66,10 @@ def fairseq2_recognizer(config: EncoderConfig, symbols: int) -> nn.Module:
 
     model = create_wav2vec2_asr_model(
         Wav2Vec2AsrConfig(
-            encoder_config=encoder, target_vocab_size=symbols, max_spatial_mask_prob=0.15, spatial_mask_span_len=SPAN
+            encoder_config=encoder,
+            target_vocab_size=symbols,
+            max_spatial_mask_prob=0.15,
+            spatial_mask_span_len=config.dim // 16,
         )
     )
     return with_projection(model, config)
