@@ -25,7 +25,7 @@ INSTALLED := $(VENV)/.installed
 # Tests multiply tiny matrices: a second thread gains nothing there, and waits wherever a core is busy.
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary clean
+.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary bench gpu-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -80,6 +80,16 @@ test-slow: $(INSTALLED)  ## the slow tests: whole stages, kill -9, two ranks
 	@$(TEST_THREADS) $(VENV)/bin/python -m pytest -q -m slow
 
 check: test test-slow  ## everything that continuous integration runs
+
+bench: $(INSTALLED)  ## this project beside fairseq2 and Hugging Face: tables, and JSON in runs/benchmarks (idle machine!)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(VENV)/bin/python -m benchmarks.limits
+	@$(VENV)/bin/python -m benchmarks.pretrain
+	@$(VENV)/bin/python -m benchmarks.finetune
+
+gpu-check: $(INSTALLED)  ## tests that need a GPU, then its throughput beside the peers (< 8 minutes)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@$(VENV)/bin/python -m benchmarks.gpu_check
 
 clean:  ## remove the virtual environment (runs/ stays)
 	rm -rf $(VENV)

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+DENSE_BF16_FLOPS = {"H100": 989e12, "H200": 989e12, "GH200": 989e12, "H800": 989e12, "A100": 312e12, "A800": 312e12}
+"""FLOP/s of dense bf16 products with fp32 sums, by the vendor's data sheets (SXM modules)."""
+_SIDE, _TRIES = 1024, 4
 
 
 def cpu_computes_bf16() -> bool:
@@ -12,3 +21,28 @@ def cpu_computes_bf16() -> bool:
     except OSError:
         return False
     return bool(words & {"avx512_bf16", "amx_bf16"})
+
+
+def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the FLOP/s of dense products that a device is capable of: what utilisation (MFU) is measured against.
+
+    Known cards by their data sheet in bf16, whatever ``dtype`` is; others, and CPUs with the threads torch has now, by
+    the best of a few square products in ``dtype``, which takes tens of milliseconds.
+    """
+    import torch  # noqa: PLC0415 - the command line asks this module for less
+
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for card in sorted(DENSE_BF16_FLOPS, key=len, reverse=True):
+            if card in name:
+                return DENSE_BF16_FLOPS[card]
+    side = _SIDE if device.type == "cpu" else 8 * _SIDE
+    matrix = torch.ones(side, side, dtype=dtype, device=device)
+    best = float("inf")
+    for _ in range(_TRIES):
+        started = time.perf_counter()
+        matrix @ matrix
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return 2.0 * side**3 / best

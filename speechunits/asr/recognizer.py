@@ -17,6 +17,7 @@ from speechunits.asr.tokens import Tokenizer
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, FinetuneConfig, build_config, to_tree
 from speechunits.encoder.encoder import Encoder, load_exported
+from speechunits.encoder.flops import BACKWARD
 from speechunits.learners.learner import Learner
 from speechunits.objectives.ctc import ctc
 from speechunits.objectives.loss import Loss
@@ -90,6 +91,12 @@ class Recognizer(Learner):
         if isinstance(self.network, LayerMixture):
             share = self.config.frozen if self.config.side == "pretrained" else 0.0
             self.network.frozen = step < share * total_steps
+
+    def training_flops(self, lengths: Tensor) -> Tensor:
+        """Return the FLOPs of a step's transformer; a frozen encoder runs forward only."""
+        flops = super().training_flops(lengths)
+        frozen = isinstance(self.network, LayerMixture) and self.network.frozen
+        return flops / (1 + BACKWARD) if frozen else flops
 
     def parameter_groups(self, lr: float) -> list[dict[str, object]]:
         """Return the optimiser groups: the encoder's learning rate is scaled by ``encoder_lr_scale``."""

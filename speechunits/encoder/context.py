@@ -28,7 +28,7 @@ class Attention(nn.Module):
     def forward(self, frames: Tensor, keys: Tensor, positions: Tensor | None = None) -> Tensor:
         """Return ``(B, S, D)`` for ``(B, S, D)`` frames.
 
-        ``keys`` is ``(B, 1, 1 or S, S)``, true for frames to read; ``positions`` ``(1, H, S, S)``, relative, to be gated.
+        ``keys`` is ``(B, 1, 1 or S, S)``, true for frames to read; ``positions`` ``(1, H, S, S)``, to be gated.
         """
         batch, size, dim = frames.shape
         projected = self.inputs(frames).view(batch, size, 3, self.heads, dim // self.heads)

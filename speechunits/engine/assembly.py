@@ -36,8 +36,10 @@ from speechunits.engine.reader import Loader, Reader
 from speechunits.engine.steering import Steering
 from speechunits.engine.train import TrainingTask
 from speechunits.engine.unit import LearnerUnit
+from speechunits.engine.work import Work
 from speechunits.errors import UsageError
 from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
+from speechunits.hardware import peak_flops
 from speechunits.learners.learner import Learner
 from speechunits.objectives.collapse import CollapseWatch
 
@@ -102,7 +104,7 @@ def assemble(
     engine, total_steps = task.engine, sampler.steps_for(task.budget.hours)
     history = History(
         task.folder, journal, label=task.label, total_steps=total_steps, done=resumed or 0, every_s=engine.progress_s,
-        tensorboard=engine.tensorboard, silent=gangs.root.rank != 0,
+        tensorboard=engine.tensorboard, silent=gangs.root.rank != 0, work=_work(learner, task, gangs, resumed or 0),
     )  # fmt: skip
     stack.callback(history.close)
     loader = Loader(task.train, task.labels, task.batch.cache_mb, journal.refused, task.views)
@@ -134,6 +136,13 @@ def assemble(
         gangs=gangs, journal=journal, sampler=sampler, reader=reader, history=history, steering=steering, unit=unit,
         validator=validator, checkpoints=checkpoints, total_steps=total_steps, resumed=resumed,
     )  # fmt: skip
+
+
+def _work(learner: Learner, task: TrainingTask, gangs: Gangs, done: int) -> Work:
+    counts = bool(learner.training_flops(torch.tensor([SAMPLE_RATE_HZ])))
+    wanted = counts and gangs.root.rank == 0
+    peak = peak_flops(gangs.device, choose_precision(task.engine, gangs.device).dtype) if wanted else 0.0
+    return Work(batches=task.engine.accumulate, peak=peak, done=done)
 
 
 def _validator(

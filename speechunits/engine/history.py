@@ -14,7 +14,8 @@ from fairseq2.metrics.recorders import MetricRecorder
 from torch import Tensor
 
 from speechunits.engine.journal import Journal
-from speechunits.engine.unit import PREFIX
+from speechunits.engine.unit import FLOPS, PREFIX
+from speechunits.engine.work import Work, shown_work
 from speechunits.progress import progress
 from speechunits.run import write_text
 
@@ -47,10 +48,12 @@ class History(MetricRecorder):
         every_s: float,
         tensorboard: bool,
         silent: bool,
+        work: Work,
     ) -> None:
         self.path = folder / HISTORY
         self._journal = journal
         self._silent = silent
+        self._work = work
         self._note = ""
         self._train_note = ""
         self._last: tuple[float, float] | None = None
@@ -85,16 +88,17 @@ class History(MetricRecorder):
         row: dict[str, Any] = {
             "lr": _number(values.get("lr")),
             "grad_norm": _number(values.get("grad_norm")),
-            **learner,
+            **{name: value for name, value in learner.items() if name != FLOPS},
             "loss_bits": None if loss is None else loss / math.log(2),
             "audio_hours_per_hour": (audio_s - last_audio_s) / elapsed_s if audio_s > last_audio_s else None,
-            "reading_s": _number(values.get("data_time")),
+            **self._work.row(learner.get(FLOPS, 0.0), step_nr or 0, values),
         }
         self._last = (audio_s, wall_s)
         self._write(category, step_nr or 0, row)
         shown = [] if row["loss_bits"] is None else [f"loss {row['loss_bits']:.2f} bits"]
         if row["audio_hours_per_hour"] is not None:
             shown.append(f"{row['audio_hours_per_hour']:.0f} x real time")
+        shown += shown_work(row)
         self._train_note = ", ".join(shown)
         self._compose()
 

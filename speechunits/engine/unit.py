@@ -22,6 +22,8 @@ from speechunits.objectives.loss import Loss
 
 PREFIX = "learner/"
 """Marks the learner's own metrics among the Trainer's."""
+FLOPS = "flops"
+"""Metric of the mean FLOPs of a batch."""
 _MOST_SKIPPED = 5
 """Steps in a row without a finite gradient after which training stops."""
 
@@ -96,13 +98,22 @@ class LearnerUnit(TrainUnit[EngineBatch]):
         torch.manual_seed(batch.dropout_seed)
         loss: Loss = self._model(batch.audio)
         if math.isfinite(float(loss.sum.detach())):
-            for name, (total, count) in loss.metrics.items():
+            for name, (total, count) in {**loss.metrics, **self._work(batch)}.items():
                 if name not in self.metric_names:
                     self.metric_names.add(name)
                     metric_bag.add(PREFIX + name, Ratio())
                 metric_bag.get(PREFIX + name, Ratio).update(total, count)
         # Ranks must agree on whether there are targets, since gradients are divided by their sum over ranks.
         return loss.sum, max(1, int(loss.count.detach()))
+
+    def _work(self, batch: EngineBatch) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return the mean FLOPs of a batch and the share of its samples that are padding, as (sum, count)."""
+        lengths, (rows, width) = batch.audio.lengths, batch.audio.waveforms.shape
+        one = lengths.new_ones(())
+        return {
+            FLOPS: (self._learner.training_flops(lengths), one),
+            "padding_share": (rows * width - lengths.sum(), rows * width * one),
+        }
 
 
 class FiniteGuard(DataParallelFacade):

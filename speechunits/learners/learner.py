@@ -5,9 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
+from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.flops import BACKWARD, transformer_flops
+from speechunits.frames import frame_counts
 from speechunits.objectives.loss import Loss
 
 
@@ -41,6 +45,18 @@ class Learner(nn.Module, ABC):
     def parameter_groups(self, lr: float) -> list[dict[str, object]]:
         """Return optimiser groups; a group's ``lr`` is scaled by the schedule."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]
+
+    def training_flops(self, lengths: Tensor) -> Tensor:
+        """Return the FLOPs that the transformer of this learner needs for a step over ``(B,)`` samples, a scalar.
+
+        6·N·tokens and attention, of real frames only; 0 without an encoder. A learner that encodes a batch more than
+        once, or without gradient, overrides this.
+        """
+        forward = lengths.new_zeros((), dtype=torch.float64)
+        for module in self.modules():
+            if isinstance(module, Encoder):
+                forward = forward + transformer_flops(module.config, frame_counts(lengths))
+        return (1 + BACKWARD) * forward
 
     @abstractmethod
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:

@@ -1,0 +1,136 @@
+"""What only a GPU can show: equal results, tolerances of bf16, compilation, memory. Run by `make gpu-check`."""
+
+import copy
+import json
+
+import pytest
+import torch
+
+from speechunits.config import EncoderConfig, MaskConfig, PretrainConfig, Wav2Vec2Config
+from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.masking import span_mask
+from speechunits.frames import frame_count, frame_counts
+from speechunits.learners.wav2vec2 import Wav2Vec2Learner
+from speechunits.objectives.wav2vec2 import contrastive_loss, sample_negatives
+from tests.engine.tiny import TinyLearner, make_corpus, run, same, weights
+
+pytestmark = pytest.mark.gpu
+LENGTHS = torch.tensor([48_080, 31_000, 400])
+
+
+@pytest.fixture
+def cuda(monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no GPU")
+    # fp32 means fp32: TF32 convolutions have ten bits.
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return torch.device("cuda")
+
+
+def encoder_config(frontend, **fields):
+    return EncoderConfig(**{**EncoderConfig.PRESETS["small"], "size": "small", "frontend": frontend, "dropout": 0.0,
+                            **fields})  # fmt: skip
+
+
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    waveforms = 0.1 * torch.randn(3, int(LENGTHS[0]), generator=generator)
+    mask = span_mask(frame_counts(LENGTHS), frame_count(waveforms.shape[1]), MaskConfig(), generator)
+    return waveforms, mask
+
+
+def encode(encoder, device, dtype=torch.float32):
+    waveforms, mask = batch()
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        output = encoder(waveforms.to(device), LENGTHS.to(device), mask=mask.to(device)).output
+    output.float().square().mean().backward()
+    gradients = {name: p.grad.cpu() for name, p in encoder.named_parameters() if p.grad is not None}
+    return output.detach().float().cpu(), gradients
+
+
+def relative(one, other):
+    return float((one - other).norm() / other.norm().clamp_min(1e-12))
+
+
+@pytest.fixture(params=["logmel", "waveform"])
+def pair(request, cuda):
+    torch.manual_seed(0)
+    encoder = Encoder(encoder_config(request.param))
+    return encoder, copy.deepcopy(encoder).to(cuda)
+
+
+def test_fp32_equals_the_processor(pair, cuda):
+    here, gradients = encode(pair[0], torch.device("cpu"))
+    there, other = encode(pair[1], cuda)
+    assert relative(there, here) < 1e-4
+    assert gradients.keys() == other.keys()
+    large = {name: value for name, value in gradients.items() if value.norm() > 1e-6}
+    assert max(relative(other[name], value) for name, value in large.items()) < 1e-2
+
+
+def test_bf16_stays_near_fp32(pair, cuda):
+    exact, _ = encode(copy.deepcopy(pair[1]), cuda)
+    rounded, gradients = encode(pair[1], cuda, torch.bfloat16)
+    assert relative(rounded, exact) < 3e-2
+    assert all(value.isfinite().all() for value in gradients.values())
+
+
+def test_compiled_equals_eager(pair, cuda):
+    eager, _ = encode(copy.deepcopy(pair[1]), cuda)
+    compiled, _ = encode(torch.compile(pair[1], dynamic=False), cuda)
+    assert relative(compiled, eager) < 1e-3
+
+
+def test_losses_agree_in_evaluation(cuda):
+    # The generators of the two devices differ: the same masked frames and negatives are handed to both.
+    generator = torch.Generator().manual_seed(1)
+    context, targets = torch.randn(2, 4, 300, 128, generator=generator)
+    valid = torch.arange(300)[None] < torch.tensor([300, 200, 2, 0])[:, None]
+    negatives = sample_negatives(valid.sum(1), 300, 100, generator)
+    same_codes = torch.rand(negatives.shape, generator=generator) < 0.1
+    losses = [
+        contrastive_loss(context.to(d), targets.to(d), negatives.to(d), valid.to(d), temperature=0.1,
+                         same=same_codes.to(d), mask_same=True).sum
+        for d in ("cpu", "cuda")
+    ]  # fmt: skip
+    assert float(losses[1]) == pytest.approx(float(losses[0]), rel=1e-5)
+
+
+def test_the_contrast_never_holds_a_vector_for_each_negative(cuda):
+    rows, masked, negatives, dim = 16, 400, 100, 256
+    context, targets = (torch.randn(rows, masked, dim, device=cuda, requires_grad=True) for _ in range(2))
+    valid = torch.ones(rows, masked, dtype=torch.bool, device=cuda)
+    generator = torch.Generator(device=cuda).manual_seed(0)
+    chosen = sample_negatives(valid.sum(1), masked, negatives, generator)
+    torch.cuda.reset_peak_memory_stats(cuda)
+    before = torch.cuda.memory_allocated(cuda)
+    loss = contrastive_loss(context, targets, chosen, valid, temperature=0.1, same=chosen < 0, mask_same=True)
+    loss.sum.backward()
+    assert torch.cuda.max_memory_allocated(cuda) - before < rows * masked * negatives * dim * 4 / 4
+
+
+def test_a_step_of_base_fits_with_room(cuda):
+    config = PretrainConfig(encoder=EncoderConfig(**EncoderConfig.PRESETS["base"], size="base"))
+    learner = Wav2Vec2Learner(config.encoder, config.mask, Wav2Vec2Config()).to(cuda)
+    from benchmarks.pretrain import noise
+
+    torch.cuda.reset_peak_memory_stats(cuda)
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        loss = learner(noise(80.0, 10.0, cuda))
+    (loss.sum / loss.count).backward()
+    assert torch.isfinite(loss.sum)
+    assert torch.cuda.max_memory_allocated(cuda) < 16e9
+
+
+def test_the_engine_trains_and_resumes(cuda, tmp_path):
+    corpus, held_out = make_corpus(tmp_path / "c"), make_corpus(tmp_path / "h", 3, seed=1, prefix="h")
+    whole, first, second = TinyLearner(), TinyLearner(), TinyLearner(seed=7)
+    result = run(whole, tmp_path / "whole", corpus, held_out)
+    losses = [json.loads(line)["loss"] for line in result.history.read_text().splitlines() if '"train"' in line]
+    assert losses[-1] < losses[0]
+    run(first, tmp_path / "parts", corpus, held_out)
+    run(second, tmp_path / "parts", corpus, held_out)  # finished already: it only loads
+    assert same(weights(first), weights(second))
+    # Sums on a GPU have no fixed order.
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(first)[name], value, rtol=1e-3, atol=1e-4)
