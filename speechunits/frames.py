@@ -102,7 +102,7 @@ def window_from(first: int, samples: int) -> Window:
 
 
 def window_stop(first: int) -> int:
-    """Return the sample before which the window that owns frames from ``first`` on stops, if the recording is longer."""
+    """Return where the window that owns frames from ``first`` on stops reading, in a recording that is longer."""
     return (first + CORE_FRAMES + CONTEXT_FRAMES) * HOP + _TAIL
 
 

@@ -6,7 +6,7 @@ Source: EAF annotation format schema 3.0, The Language Archive.
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from speechunits.audio.annotation import Annotation, AnnotationFile, refused
 
@@ -31,8 +31,8 @@ def read_eaf(path: Path) -> AnnotationFile:
     if b"<!DOCTYPE" in data or b"<!ENTITY" in data:
         raise refused(path, "holds XML entities, which no ELAN file does; export it again from ELAN")
     try:
-        root = ElementTree.fromstring(data)  # noqa: S314 - what makes XML dangerous is refused above
-    except ElementTree.ParseError as error:
+        root = ET.fromstring(data)  # noqa: S314 - what makes XML dangerous is refused above
+    except ET.ParseError as error:
         raise refused(path, f"this is no XML ({error}): truncated or damaged; export it again from ELAN") from error
     if root.tag != "ANNOTATION_DOCUMENT":
         raise refused(path, f"an ELAN file must be an ANNOTATION_DOCUMENT, but is {root.tag} instead")
@@ -44,7 +44,9 @@ def read_eaf(path: Path) -> AnnotationFile:
             for name, annotations in tiers.items()
         }
     except (KeyError, ValueError) as error:
-        raise refused(path, f"its annotations refer to what is not there ({error}); export it again from ELAN") from error
+        raise refused(
+            path, f"its annotations refer to what is not there ({error}); export it again from ELAN"
+        ) from error
     header = root.find("HEADER")
     properties = [] if header is None else header.findall("PROPERTY")
     return AnnotationFile(
@@ -52,14 +54,14 @@ def read_eaf(path: Path) -> AnnotationFile:
     )
 
 
-def _tiers(root: ElementTree.Element) -> dict[str, list[ElementTree.Element]]:
+def _tiers(root: ET.Element) -> dict[str, list[ET.Element]]:
     return {
         tier.attrib["TIER_ID"]: [child for annotation in tier.findall("ANNOTATION") for child in annotation]
         for tier in root.findall("TIER")
     }
 
 
-def _times(root: ElementTree.Element) -> dict[str, float]:
+def _times(root: ET.Element) -> dict[str, float]:
     """Return the seconds of every time slot."""
     order = root.find("TIME_ORDER")
     slots = [] if order is None else order.findall("TIME_SLOT")
@@ -79,9 +81,7 @@ def _times(root: ElementTree.Element) -> dict[str, float]:
     return times
 
 
-def _annotation(
-    element: ElementTree.Element, by_id: dict[str, ElementTree.Element], times: dict[str, float]
-) -> Annotation:
+def _annotation(element: ET.Element, by_id: dict[str, ET.Element], times: dict[str, float]) -> Annotation:
     text = element.findtext("ANNOTATION_VALUE") or ""
     aligned = element
     for _ in range(_MOST_STEPS):

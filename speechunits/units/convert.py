@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from speechunits.audio.load import printable
@@ -53,7 +52,9 @@ def convert(
     for path, own in find_files(source, source_form):
         try:
             read = read_transcripts(path, own, frames=frames)
-            if source.is_dir() and FORMATS[own].alone or (source.is_dir() and len(read) == 1 and "name" not in _inside(own)):
+            if (source.is_dir() and FORMATS[own].alone) or (
+                source.is_dir() and len(read) == 1 and "name" not in _inside(own)
+            ):
                 name = path.relative_to(source).with_suffix("").as_posix()
                 read = [replace(transcript, id=name) for transcript in read]
             _check_times(read, target)
@@ -98,7 +99,9 @@ def _write(
 ) -> None:
     whole = out.suffix.lower() == target.suffix.lower() and not out.is_dir()
     if whole and target.alone and len(found) > 1:
-        raise UsageError(f"a {form} file holds one recording, but there are {len(found)}; name a folder with -o instead")
+        raise UsageError(
+            f"a {form} file holds one recording, but there are {len(found)}; name a folder with -o instead"
+        )
     groups = [(out, list(found))] if whole else [(_inside_of(out, row.id + target.suffix), [row]) for row in found]
     for path, rows in groups:
         if not rows:

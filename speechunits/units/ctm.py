@@ -72,7 +72,6 @@ def _escaped(name: str) -> str:
 
 
 def _unescaped(name: str) -> str:
-    codes = re.sub(
+    return re.sub(
         r"(?:%[0-9A-F]{2})+", lambda match: bytes.fromhex(match[0].replace("%", "")).decode("utf-8", "replace"), name
     )
-    return codes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from speechunits.audio.elan import read_eaf
 from speechunits.errors import InputRefused
@@ -24,7 +24,7 @@ def to_eaf(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseu
     tiers = [(TIER, spans)]
     if pseudotext is not None:
         tiers.append((PIECES_TIER, piece_spans(spans, pseudotext)))
-    root = ElementTree.Element(
+    root = ET.Element(
         "ANNOTATION_DOCUMENT",
         {
             "AUTHOR": "speechunits", "DATE": _DATE, "FORMAT": "3.0", "VERSION": "3.0",
@@ -32,31 +32,29 @@ def to_eaf(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseu
             "xsi:noNamespaceSchemaLocation": "http://www.mpi.nl/tools/elan/EAFv3.0.xsd",
         },
     )  # fmt: skip
-    header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+    header = ET.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
     if transcript.audio is not None:
         audio = transcript.audio.resolve()
         media = {"MEDIA_URL": audio.as_uri(), "MIME_TYPE": _mime_type(audio)}
-        ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", media)
-    ElementTree.SubElement(header, "PROPERTY", NAME=_DURATION).text = seconds_text(transcript.duration_s)
-    order = ElementTree.SubElement(root, "TIME_ORDER")
+        ET.SubElement(header, "MEDIA_DESCRIPTOR", media)
+    ET.SubElement(header, "PROPERTY", NAME=_DURATION).text = seconds_text(transcript.duration_s)
+    order = ET.SubElement(root, "TIME_ORDER")
     slots: dict[int, str] = {}
     for time_ms in sorted({_ms(edge) for _, rows in tiers for span in rows for edge in (span.start_s, span.end_s)}):
         slots[time_ms] = f"ts{len(slots) + 1}"
-        ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slots[time_ms], TIME_VALUE=str(time_ms))
+        ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slots[time_ms], TIME_VALUE=str(time_ms))
     number = 0
     for name, rows in tiers:
-        tier = ElementTree.SubElement(root, "TIER", TIER_ID=name, LINGUISTIC_TYPE_REF=_TYPE)
+        tier = ET.SubElement(root, "TIER", TIER_ID=name, LINGUISTIC_TYPE_REF=_TYPE)
         for span in rows:
             number += 1
-            holder = ElementTree.SubElement(tier, "ANNOTATION")
+            holder = ET.SubElement(tier, "ANNOTATION")
             where = {"TIME_SLOT_REF1": slots[_ms(span.start_s)], "TIME_SLOT_REF2": slots[_ms(span.end_s)]}
-            aligned = ElementTree.SubElement(holder, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{number}", **where})
-            ElementTree.SubElement(aligned, "ANNOTATION_VALUE").text = span.label
-    ElementTree.SubElement(
-        root, "LINGUISTIC_TYPE", LINGUISTIC_TYPE_ID=_TYPE, TIME_ALIGNABLE="true", GRAPHIC_REFERENCES="false"
-    )
-    ElementTree.indent(root)
-    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
+            aligned = ET.SubElement(holder, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{number}", **where})
+            ET.SubElement(aligned, "ANNOTATION_VALUE").text = span.label
+    ET.SubElement(root, "LINGUISTIC_TYPE", LINGUISTIC_TYPE_ID=_TYPE, TIME_ALIGNABLE="true", GRAPHIC_REFERENCES="false")
+    ET.indent(root)
+    return '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(root, encoding="unicode") + "\n"
 
 
 def from_eaf(path: Path) -> UnitTranscript:

@@ -180,7 +180,9 @@ def ahead(
         rest = iter(items)
         try:
             while True:
-                queue.extend((item, pool.submit(function, item)) for item in itertools.islice(rest, 4 * count - len(queue)))
+                queue.extend(
+                    (item, pool.submit(function, item)) for item in itertools.islice(rest, 4 * count - len(queue))
+                )
                 if not queue:
                     return
                 item, future = queue.popleft()

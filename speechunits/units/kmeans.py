@@ -105,7 +105,9 @@ def margins(features: FloatArray, centroids: Tensor) -> FloatArray:
         return np.zeros(0, np.float32)
     rows = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
     # By differences: the expanded square that finds the nearest loses the digits that a small distance has.
-    near = torch.cdist(rows, centroids, compute_mode="donot_use_mm_for_euclid_dist").topk(2, dim=1, largest=False).values
+    near = (
+        torch.cdist(rows, centroids, compute_mode="donot_use_mm_for_euclid_dist").topk(2, dim=1, largest=False).values
+    )
     ratio = near[:, 0] / near[:, 1].clamp_min(torch.finfo(torch.float32).tiny)
     # Two centroids in one place: neither is nearer, even on the very spot.
     result: FloatArray = (1 - ratio.where(near[:, 1] > 0, 1.0)).numpy()

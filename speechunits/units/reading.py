@@ -47,7 +47,9 @@ def read_transcripts(path: Path, form: str, *, frames: bool = False) -> list[Uni
         except InputRefused as error:
             raise InputRefused(f"{printable(path)}: {error}") from error
     lines = _lines(path)
-    lengths = _lines(path.with_suffix(DURATIONS)) if form == "textless" and path.with_suffix(DURATIONS).exists() else None
+    lengths = (
+        _lines(path.with_suffix(DURATIONS)) if form == "textless" and path.with_suffix(DURATIONS).exists() else None
+    )
     if lengths is not None and len(lengths) != len(lines):
         raise InputRefused(
             f"{printable(path.with_suffix(DURATIONS))} must have {len(lines)} lines, but has {len(lengths)} instead"

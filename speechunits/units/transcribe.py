@@ -35,7 +35,7 @@ def transcribe(
     on_fault: OnFault | None = None,
     stream: TextIO | None = None,
 ) -> TranscribeReport:
-    """Write the units of every recording among ``inputs``: audio files, globs, folders (searched), manifests (``.tsv``).
+    """Write the units of every recording among ``inputs``: files, globs, folders (searched), manifests (``.tsv``).
 
     Parameters
     ----------

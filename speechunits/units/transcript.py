@@ -77,9 +77,7 @@ def piece_spans(spans: Sequence[Span], pseudotext: Pseudotext) -> list[Span]:
     return rows
 
 
-def from_spans(
-    name: str, spans: Sequence[Span], duration_s: float, *, audio: Path | None = None
-) -> UnitTranscript:
+def from_spans(name: str, spans: Sequence[Span], duration_s: float, *, audio: Path | None = None) -> UnitTranscript:
     """Return the transcript, one unit a frame, that :func:`unit_spans` gave ``spans`` of.
 
     Raises
