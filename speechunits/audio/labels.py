@@ -20,8 +20,8 @@ def labelled(
 
     A recording ``sub/a.wav`` below ``folder`` goes with ``sub/a.eaf`` or ``sub/a.TextGrid``, or, below ``labels``
     itself, with ``a.eaf``. Recordings without such a file stay whole and without text. Refused, each by name: files
-    that cannot be read or lack the tier (all of the recording), annotations that overlap the one before or lie past the end
-    of the recording. Empty annotations are left out with a warning.
+    that cannot be read or lack the tier (all of the recording), annotations that overlap the one before or lie past
+    the end of the recording. Empty annotations are left out with a warning.
 
     Raises
     ------

@@ -63,7 +63,7 @@ def convert(
             continue
         found += read
         held |= set(FORMATS[own].holds)
-    _check_names(found, report, source)
+    found = _distinct(found, report, source)
     held -= set() if any(row.margins is not None for row in found) else {"confidence"}
     held |= {"times"} if any(row.timed for row in found) else set()
     kept = target.holds | ({"times"} if frames else set())
@@ -85,13 +85,14 @@ def _check_times(transcripts: Sequence[UnitTranscript], target: Format) -> None:
         )
 
 
-def _check_names(found: list[UnitTranscript], report: ConvertReport, source: Path) -> None:
-    names: set[str] = set()
-    for row in list(found):
-        if row.id in names:
+def _distinct(found: Sequence[UnitTranscript], report: ConvertReport, source: Path) -> list[UnitTranscript]:
+    """Return the transcripts, the first of each name."""
+    rows: dict[str, UnitTranscript] = {}
+    for row in found:
+        if row.id in rows:
             report.refused.append((printable(source), f"two transcripts are named {printable(row.id)!r}; rename one"))
-            found.remove(row)
-        names.add(row.id)
+        rows.setdefault(row.id, row)
+    return list(rows.values())
 
 
 def _write(

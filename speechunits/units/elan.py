@@ -78,7 +78,8 @@ def from_eaf(path: Path) -> UnitTranscript:
 
 
 def _ms(seconds: float) -> int:
-    return round(1000 * seconds)
+    # Edges that meet are computed on two ways: only after rounding are 122.4999 and 122.5 the same millisecond.
+    return round(1000 * round(seconds, 7))
 
 
 def _mime_type(audio: Path) -> str:

@@ -1,5 +1,6 @@
 """Every format comes back, other programs open it, and what a format does not hold is named."""
 
+import itertools
 import re
 
 import numpy as np
@@ -22,14 +23,14 @@ TIMED = ("jsonl", "ctm", "textgrid", "eaf")
 
 def transcript(name="take 1", samples=5 * 16_000 + 77, seed=0, *, margins=True):
     rng = np.random.default_rng(seed)
-    units = np.repeat(rng.integers(0, 30, 400), rng.integers(1, 5, 400))[: frame_count(samples)]
+    units = np.repeat(rng.integers(0, 30, 900), rng.integers(1, 5, 900))[: frame_count(samples)]
     found = np.round(rng.random(len(units)), 4).astype(np.float32) if margins else None
     return UnitTranscript(id=name, duration_s=samples / 16_000, units=units, margins=found)
 
 
 def write(path, form, *rows, **options):
     path.parent.mkdir(exist_ok=True, parents=True)
-    path.write_text("\n".join(FORMATS[form].write(row, **options) for row in rows) + "\n", encoding="utf-8")
+    path.write_text("\n".join(FORMATS[form].write(row, **options).removesuffix("\n") for row in rows) + "\n", "utf-8")
     return path
 
 
@@ -61,7 +62,7 @@ def test_ctm_and_json_come_back_for_any_length(samples, seed):
     same(after, before)
     again = from_json(to_json(after))
     same(again, before)
-    assert to_ctm(again).split(" ")[0] == "a%20b%25;"
+    assert "a%20b%25; " in to_ctm(again)
 
 
 def test_ctm_names_times_and_confidence():
@@ -83,7 +84,7 @@ def test_elan_opens_the_units(tmp_path):
     assert [label for _, _, label in labels] == runs
     assert labels[0][0] == 0
     assert labels[-1][1] == round(1000 * before.duration_s)
-    assert all(end == start for (_, end, _), (start, _, _) in zip(labels, labels[1:], strict=False))
+    assert all(end == start for (_, end, _), (start, _, _) in itertools.pairwise(labels))
     (media,) = elan.get_linked_files()
     assert media["MEDIA_URL"] == (tmp_path / "take 1.wav").resolve().as_uri()
     elan.to_file(str(tmp_path / "again.eaf"))
