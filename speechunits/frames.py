@@ -107,13 +107,20 @@ def canonical_windows(samples: int) -> list[Window]:
         return []
     if samples <= MAX_WINDOW:
         return [Window(start=0, stop=samples, first=0, skip=0, count=total)]
-    windows = []
-    for first in range(0, total, CORE_FRAMES):
-        start = max(0, (first - CONTEXT_FRAMES) * HOP)
-        stop = min(samples, (first + CORE_FRAMES + CONTEXT_FRAMES) * HOP + _TAIL)
-        count = min(CORE_FRAMES, total - first)
-        windows.append(Window(start=start, stop=stop, first=first, skip=first - start // HOP, count=count))
-    return windows
+    return [window_from(first, samples) for first in range(0, total, CORE_FRAMES)]
+
+
+def window_from(first: int, samples: int) -> Window:
+    """Return the window that owns frames from ``first`` on in a recording of more than 20 s."""
+    start = max(0, (first - CONTEXT_FRAMES) * HOP)
+    count = min(CORE_FRAMES, frame_count(samples) - first)
+    stop = min(samples, window_stop(first))
+    return Window(start=start, stop=stop, first=first, skip=first - start // HOP, count=count)
+
+
+def window_stop(first: int) -> int:
+    """Return where the window that owns frames from ``first`` on stops reading, in a recording that is longer."""
+    return (first + CORE_FRAMES + CONTEXT_FRAMES) * HOP + _TAIL
 
 
 def padded_length(samples: int) -> int:

@@ -17,12 +17,8 @@ from pathlib import Path
 from rich.console import Console
 
 from speechunits import sweep
-from speechunits.audio.card import card_manifest, read_card
 from speechunits.audio.corpus import Corpus, load_corpus
-from speechunits.audio.fairseq_manifest import read_fairseq
-from speechunits.audio.manifest import check_durations, write_manifest
-from speechunits.audio.scan import scan
-from speechunits.audio.split import cut_tune, split
+from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
 from speechunits.config import CorpusConfig, PseudotextConfig, RecipeConfig, UnitsConfig, to_tree
 from speechunits.errors import UsageError
@@ -252,33 +248,6 @@ def encoder_path(source: Path) -> Path:
         if candidate.exists():
             return candidate
     raise UsageError(f"{source} holds no encoder.safetensors; is it a run folder, and has pretraining begun?")
-
-
-def make_manifest(folder: Path, out: Path, *, card: Path | None, seed: int) -> list[str]:
-    """Write the manifest of a folder, split by the protocol; returns the faults, each already named on stderr."""
-    faults: list[str] = []
-    if card is not None:
-        recordings = card_manifest(read_card(card), folder)
-    elif folder.suffix == ".tsv":
-        recordings, corrected, refused = check_durations(read_fairseq(folder))
-        faults = [str(error) for error in refused]
-        for warning in corrected:
-            print(f"warning: {warning}", file=sys.stderr)
-    else:
-        with progress("scanning", 1.0) as advance:
-            found = scan(folder, on_progress=advance)
-        recordings, faults = found.recordings, [str(fault) for fault in found.faults]
-    for fault in faults:
-        print(f"refused: {fault}", file=sys.stderr)
-    if not recordings:
-        raise UsageError(f"{folder} holds no usable recording; nothing was written")
-    recordings, warnings = split(recordings, seed)
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    write_manifest(out, cut_tune(recordings, seed))
-    print(f"{out}: {len(recordings)} recordings, {sum(row.duration_s for row in recordings) / 3600:.2f} h, "
-          f"{len(faults)} refused", file=sys.stderr)  # fmt: skip
-    return faults
 
 
 STAGES = {

@@ -14,6 +14,7 @@ import yaml
 
 from speechunits import pipeline, sweep
 from speechunits.audio.corpus import load_corpus
+from speechunits.audio.importing import ImportOptions, make_manifest
 from speechunits.audio.manifest import read_manifest
 from speechunits.config import RecipeConfig, UnitsConfig, load_config
 from speechunits.errors import UsageError
@@ -232,7 +233,7 @@ def test_a_manifest_of_a_folder_names_its_faults_and_does_the_rest(tmp_path, cap
         sound(tmp_path / "in" / f"take{index}.{'flac' if index % 2 else 'wav'}", rate=8000 if index % 3 else 48_000)
     (tmp_path / "in" / "renamed.wav").write_text("text")
     (tmp_path / "in" / "empty.wav").touch()
-    faults = pipeline.make_manifest(tmp_path / "in", tmp_path / "m.tsv", card=None, seed=0)
+    faults = make_manifest(tmp_path / "in", tmp_path / "m.tsv", ImportOptions(card=None))
     error = capsys.readouterr().err
     assert [fault.split(":")[0] for fault in faults] == ["empty.wav", "renamed.wav"]
     assert all(f"refused: {fault}" in error for fault in faults)
@@ -247,7 +248,7 @@ def test_a_manifest_of_nothing_usable_is_an_error(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "empty.wav").touch()
     with pytest.raises(UsageError, match="holds no usable recording; nothing was written"):
-        pipeline.make_manifest(tmp_path / "in", tmp_path / "m.tsv", card=None, seed=0)
+        make_manifest(tmp_path / "in", tmp_path / "m.tsv", ImportOptions(card=None))
     assert not (tmp_path / "m.tsv").exists()
 
 
@@ -256,7 +257,7 @@ def test_a_fairseq_manifest_becomes_ours(tmp_path, capsys):
     sound(tmp_path / "wavs" / "b.wav", seconds=2.0)
     (tmp_path / "train.tsv").write_text(f"{tmp_path / 'wavs'}\na.wav\t16000\nb.wav\t16000\nc.wav\t16000\n")
     (tmp_path / "train.wrd").write_text("uno\ndos tres\ncuatro\n")
-    faults = pipeline.make_manifest(tmp_path / "train.tsv", tmp_path / "m.tsv", card=None, seed=0)
+    faults = make_manifest(tmp_path / "train.tsv", tmp_path / "m.tsv", ImportOptions(card=None))
     error = capsys.readouterr().err
     assert len(faults) == 1
     assert "c.wav" in faults[0]
@@ -277,7 +278,7 @@ def test_a_card_reads_its_corpus(tmp_path):
             f"{speaker}-1-0000 GO {speaker}\n{speaker}-1-0001 STAY {speaker}\n"
         )
     card = pipeline.Path("data_manifests/librispeech.yaml")
-    assert pipeline.make_manifest(tmp_path / "in", tmp_path / "m.tsv", card=card, seed=0) == []
+    assert make_manifest(tmp_path / "in", tmp_path / "m.tsv", ImportOptions(card=card)) == []
     rows = {row.id: row for row in read_manifest(tmp_path / "m.tsv")}
     assert rows["84-1-0000"].split == "dev"
     assert {row.split for row in rows.values()} == {"train", "tune", "dev"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -37,8 +38,10 @@ def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], 
         raise UsageError(
             f"split must be given for all recordings or for none, but {without} of {len(recordings)} lack it"
         )
-    if len(recordings) < 3:
-        warning = f"train, dev and test need at least 3 recordings, but there are {len(recordings)}: all are train"
+    originals = _originals(recordings)
+    if len(set(originals.values())) < 3:
+        warning = f"train, dev and test need at least 3 recordings, but there are {len(set(originals.values()))}: "
+        warning += "all are train"
         return [replace(recording, split="train") for recording in recordings], [warning]
     speakers = {recording.speaker for recording in recordings}
     by_speaker = len(speakers) >= FEWEST_SPEAKERS
@@ -50,10 +53,10 @@ def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], 
         )
     durations: dict[str, float] = defaultdict(float)
     for recording in sorted(recordings, key=lambda recording: recording.id):
-        durations[_split_group(recording, by_speaker=by_speaker)] += recording.duration_s
+        durations[recording.speaker or "" if by_speaker else originals[recording.id]] += recording.duration_s
     names = _assign(durations, np.random.default_rng([seed, 1]))
     return [
-        replace(recording, split=names.get(_split_group(recording, by_speaker=by_speaker), "train"))
+        replace(recording, split=names.get(recording.speaker or "" if by_speaker else originals[recording.id], "train"))
         for recording in recordings
     ], warnings
 
@@ -140,8 +143,12 @@ def in_proportion(recordings: Sequence[Recording], generator: np.random.Generato
     return [recording for _, _, recording in sorted(placed, key=lambda item: item[:2])]
 
 
-def _split_group(recording: Recording, *, by_speaker: bool) -> str:
-    return recording.speaker or "" if by_speaker else recording.id
+def _originals(recordings: Sequence[Recording]) -> dict[str, str]:
+    """Return what stands for the file of each recording, the first id in it: parts of one file are split together."""
+    first: dict[Path, str] = {}
+    for recording in recordings:
+        first[recording.audio] = min(first.get(recording.audio, recording.id), recording.id)
+    return {recording.id: first[recording.audio] for recording in recordings}
 
 
 def _text_group(recording: Recording) -> str:

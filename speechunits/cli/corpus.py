@@ -23,10 +23,17 @@ def add(commands: Commands) -> None:
     synth.set_defaults(run=run_synth)
 
     manifest = commands.add_parser("manifest", help="scan a folder of recordings: verify, name every fault, split")
-    manifest.add_argument("folder", type=Path, metavar="FOLDER", help="folder of recordings, or a fairseq .tsv")
+    manifest.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="folder of recordings, Kaldi data folder, or fairseq .tsv"
+    )
     manifest.add_argument("-o", "--out", type=Path, required=True, metavar="MANIFEST.tsv")
     manifest.add_argument("--card", type=Path, help="read FOLDER as the corpus this card describes")
-    manifest.add_argument("--seed", type=int, default=0, help="seed of the splits")
+    manifest.add_argument("--segment", action="store_true", help="cut recordings of more than 15 s at pauses")
+    manifest.add_argument(
+        "--labels", type=Path, metavar="DIR", help="transcripts: .txt, or with --tier .eaf, .TextGrid"
+    )
+    manifest.add_argument("--tier", metavar="NAME", help="one row an annotation of this tier")
+    manifest.add_argument("--seed", type=int, default=0, help="seed of the splits and of cuts without a pause")
     manifest.set_defaults(run=run_manifest)
 
 
@@ -49,7 +56,9 @@ def run_synth(options: argparse.Namespace) -> int:
 
 def run_manifest(options: argparse.Namespace) -> int:
     """Write a manifest; exit code 1 if something was refused."""
-    from speechunits.pipeline import make_manifest
+    from speechunits.audio.importing import ImportOptions, make_manifest
 
-    faults = make_manifest(options.folder, options.out, card=options.card, seed=options.seed)
-    return 1 if faults else 0
+    chosen = ImportOptions(
+        card=options.card, segment=options.segment, labels=options.labels, tier=options.tier, seed=options.seed
+    )
+    return 1 if make_manifest(options.folder, options.out, chosen) else 0

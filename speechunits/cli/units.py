@@ -11,20 +11,29 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
+FORMAT_NAMES = ("text", "jsonl", "ctm", "textgrid", "eaf", "km", "textless")
+"""Of ``speechunits.units.formats``, which is too heavy for a parser."""
+
+
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     _add_fit(commands)
     transcribe = commands.add_parser("transcribe", help="write the units of any recording")
-    transcribe.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, folders, manifests (.tsv)")
+    transcribe.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE",
+        help="recordings, globs, folders, manifests (.tsv); `-` reads a list of these, one a line",
+    )  # fmt: skip
     transcribe.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
-    transcribe.add_argument("--format", choices=("text", "jsonl", "textgrid"), default="text")
+    transcribe.add_argument("--format", choices=FORMAT_NAMES, default="text")
     transcribe.add_argument("--frames", action="store_true", help="keep every frame instead of merging repeated units")
     transcribe.add_argument("--bpe", action="store_true", help="write pseudo-text pieces instead of units")
+    transcribe.add_argument("--jobs", type=int, metavar="N", help="recordings at a time (default: one a core)")
     transcribe.add_argument("--overwrite", action="store_true", help="write again what is already there")
     transcribe.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="one file a recording (default: standard output)"
     )
     transcribe.set_defaults(run=run_transcribe)
+    _add_convert(commands)
 
     evaluate = commands.add_parser("evaluate", help="measure units, or a recogniser").add_subparsers(required=True)
     units = evaluate.add_parser("units", help="PNMI, purity, information and predictability, bundles side by side")
@@ -45,6 +54,16 @@ def add(commands: Commands) -> None:
     info = commands.add_parser("info", help="print the header and quality card of a bundle")
     info.add_argument("bundle", type=Path)
     info.set_defaults(run=run_info)
+
+
+def _add_convert(commands: Commands) -> None:
+    verb = commands.add_parser("convert", help="unit transcripts of one format into another, naming what is lost")
+    verb.add_argument("source", type=Path, metavar="IN", help="a file of transcripts, or a folder of them")
+    verb.add_argument("--format", choices=FORMAT_NAMES, required=True)
+    verb.add_argument("--from", dest="source_format", choices=FORMAT_NAMES, help="of IN (default: by its suffix)")
+    verb.add_argument("--frames", action="store_true", help="write every frame; text of IN holds one unit a frame")
+    verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a file, or a folder of files")
+    verb.set_defaults(run=run_convert)
 
 
 def _add_fit(commands: Commands) -> None:
@@ -133,12 +152,30 @@ def run_export(options: argparse.Namespace) -> int:
 
 def run_transcribe(options: argparse.Namespace) -> int:
     """Transcribe; exit code 1 if an input was refused."""
+    from speechunits.units.inputs import read_list
     from speechunits.units.transcribe import transcribe
 
+    listed = read_list(sys.stdin.buffer) if Path("-") in options.files else []
+    files = [file for name in options.files for file in (listed if name == Path("-") else [name])]
     report = transcribe(
-        options.files, options.model, form=options.format, frames=options.frames, pieces=options.bpe,
-        out=options.out, overwrite=options.overwrite,
+        files, options.model, form=options.format, frames=options.frames, pieces=options.bpe, out=options.out,
+        overwrite=options.overwrite, jobs=options.jobs,
     )  # fmt: skip
+    return 1 if report.refused else 0
+
+
+def run_convert(options: argparse.Namespace) -> int:
+    """Convert transcripts; exit code 1 if one was refused."""
+    from speechunits.units.convert import convert
+
+    report = convert(
+        options.source, options.out, options.format, source_form=options.source_format, frames=options.frames
+    )
+    for name, reason in report.refused:
+        print(f"{name}: {reason}", file=sys.stderr)
+    for lost in report.lost:
+        print(f"{options.format} does not hold {lost}", file=sys.stderr)
+    print(f"{options.out}: {report.transcripts} transcripts", file=sys.stderr)
     return 1 if report.refused else 0
 
 

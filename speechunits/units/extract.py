@@ -6,7 +6,7 @@ import itertools
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -17,11 +17,22 @@ from numpy.typing import NDArray
 from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import Recording
 from speechunits.errors import InputRefused
-from speechunits.frames import canonical_windows, frame_count
+from speechunits.frames import (
+    CONTEXT_FRAMES,
+    CORE_FRAMES,
+    HOP,
+    MAX_WINDOW,
+    Window,
+    canonical_windows,
+    frame_count,
+    window_from,
+    window_stop,
+)
 from speechunits.learners.targets import non_silent
 from speechunits.units.features import Features
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 FloatArray = NDArray[np.float32]
 OnFault = Callable[[str, str], None]
 """Called with the name of a refused input and the reason."""
@@ -55,10 +66,14 @@ class FeatureExtractor:
 
     def pieces(self, waveform: FloatArray) -> Iterator[Piece]:
         """Yield the features of ``(T,)`` samples at 16 kHz window by window; nothing for fewer than 400 samples."""
-        for window in canonical_windows(len(waveform)):
+        return self.stream([waveform])
+
+    def stream(self, blocks: Iterable[FloatArray]) -> Iterator[Piece]:
+        """Yield what :meth:`pieces` yields for the blocks end to end, with one window of them in memory at a time."""
+        for window, samples in cut_windows(blocks):
             padded = torch.zeros(1, window.padded)
-            length = window.stop - window.start
-            padded[0, :length] = torch.from_numpy(np.ascontiguousarray(waveform[window.start : window.stop]))
+            length = len(samples)
+            padded[0, :length] = torch.from_numpy(np.ascontiguousarray(samples))
             with one_thread():
                 features = self._features.compute(padded, torch.tensor([length])).numpy()[0]
                 speech = non_silent(padded, torch.tensor([frame_count(length)])).numpy()[0]
@@ -77,6 +92,39 @@ class FeatureExtractor:
         samples = torch.from_numpy(np.ascontiguousarray(waveform))[None]
         features: FloatArray = self._features.compute(samples, lengths)[0].numpy()
         return features
+
+
+def cut_windows(blocks: Iterable[FloatArray]) -> Iterator[tuple[Window, FloatArray]]:
+    """Yield the canonical windows of a waveform that arrives in blocks, each with its samples, as soon as it is whole.
+
+    The windows are those of :func:`canonical_windows` for all the samples, of which only a window and a block are held.
+    """
+    held, start, rest, first = np.zeros(0, np.float32), 0, iter(blocks), 0
+    ended = False
+    while True:
+        # Until the waveform is longer than one window may be, it could still be one window.
+        wanted = max(MAX_WINDOW + 1, window_stop(first) + 1)
+        parts, size = [held], start + len(held)
+        while size < wanted and not ended:
+            block = next(rest, None)
+            if block is None:
+                ended = True
+            else:
+                parts.append(block)
+                size += len(block)
+        parts = [part for part in parts if len(part)]
+        # One part is not copied: a whole waveform is one block.
+        held = parts[0] if len(parts) == 1 else np.concatenate([held[:0], *parts])
+        if ended:
+            for window in canonical_windows(size)[first // CORE_FRAMES :]:
+                yield window, held[window.start - start : window.stop - start]
+            return
+        # More samples follow than this window reads: it is what it would be in any longer recording.
+        window = window_from(first, wanted)
+        yield window, held[window.start - start : window.stop - start]
+        first += CORE_FRAMES
+        keep = max(0, (first - CONTEXT_FRAMES) * HOP)
+        held, start = held[keep - start :], keep
 
 
 @contextmanager
@@ -104,29 +152,43 @@ def map_recordings(
 
     A recording that cannot be read is handed to ``on_fault`` and left out; without it, InputRefused is raised.
     """
-    count = len(os.sched_getaffinity(0)) if workers is None else workers
 
     def compute(recording: Recording) -> T:
         return function(load_waveform(recording.audio, start_s=recording.start_s, end_s=recording.end_s))
 
+    for recording, future in ahead(compute, recordings, workers):
+        try:
+            result = future.result()
+        except InputRefused as error:
+            if on_fault is None:
+                raise
+            on_fault(recording.id, str(error))
+            continue
+        yield recording, result
+
+
+def ahead(
+    function: Callable[[Item], T], items: Iterable[Item], workers: int | None = None
+) -> Iterator[tuple[Item, Future[T]]]:
+    """Yield each item with the future of ``function`` of it, in order, computed ahead in threads (one a core).
+
+    The queue is bounded: memory holds a few results, however many items there are.
+    """
+    count = len(os.sched_getaffinity(0)) if workers is None else workers
     with one_thread(), ThreadPoolExecutor(count) as pool:
-        queue: deque[tuple[Recording, Future[T]]] = deque()
-        rest = iter(recordings)
+        queue: deque[tuple[Item, Future[T]]] = deque()
+        rest = iter(items)
         try:
             while True:
-                # A bounded queue: memory holds a few recordings, however many there are.
-                queue.extend((row, pool.submit(compute, row)) for row in itertools.islice(rest, 4 * count - len(queue)))
+                queue.extend(
+                    (item, pool.submit(function, item)) for item in itertools.islice(rest, 4 * count - len(queue))
+                )
                 if not queue:
                     return
-                recording, future = queue.popleft()
-                try:
-                    result = future.result()
-                except InputRefused as error:
-                    if on_fault is None:
-                        raise
-                    on_fault(recording.id, str(error))
-                    continue
-                yield recording, result
+                item, future = queue.popleft()
+                # Waited for here, so that the queue is only filled as it is emptied.
+                wait([future])
+                yield item, future
         finally:
             for _, future in queue:
                 future.cancel()

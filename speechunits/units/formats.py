@@ -1,36 +1,70 @@
-"""Unit transcripts as text, JSON lines and Praat TextGrid, and back."""
+"""The formats of unit transcripts: what each is called, what it can hold, how one is written."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from speechunits.errors import InputRefused
+from speechunits.errors import InputRefused, UsageError
+from speechunits.units.ctm import to_ctm
+from speechunits.units.elan import to_eaf
 from speechunits.units.pseudotext import Pseudotext
-from speechunits.units.sequence import Interval, Run, expanded, intervals, merged, runs
+from speechunits.units.sequence import Run, expanded, merged, runs
+from speechunits.units.textgrid import to_textgrid
+from speechunits.units.transcript import UnitTranscript, piece_spans, unit_spans
 
 IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnitTranscript:
-    """The units of one recording."""
+class Format:
+    """A format of unit transcripts."""
 
-    id: str
-    duration_s: float
-    units: IntArray
-    """``(S,)``, one a frame."""
+    suffix: str
+    write: Callable[..., str]
+    """``(transcript, frames=, pseudotext=)`` → text, without the end of its last line where it is one line."""
+    holds: frozenset[str] = frozenset()
+    """Of ``times`` (of every unit), ``duration`` (of the recording), ``confidence`` and ``name``."""
+    alone: bool = False
+    """One recording is one file; else several can share one."""
+    pieces: bool = True
+    """Whether pseudo-text pieces can be written."""
+
+
+def format_named(name: str) -> Format:
+    """Return a format. Raises UsageError where there is none of this name."""
+    if name not in FORMATS:
+        raise UsageError(f"the format must be one of {', '.join(FORMATS)}, but is {name!r} instead")
+    return FORMATS[name]
 
 
 def to_text(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseudotext | None = None) -> str:
     """Return one line without its end: runs merged (all frames with ``frames``), or pseudo-text pieces of that."""
-    units = transcript.units if frames else merged(transcript.units)
+    units = transcript.units if frames or not transcript.timed else merged(transcript.units)
     return " ".join(map(str, units.tolist()) if pseudotext is None else pseudotext.encode(units.tolist()))
+
+
+def to_km(transcript: UnitTranscript, *, frames: bool = True, pseudotext: Pseudotext | None = None) -> str:
+    """Return one line of fairseq's ``.km``: every frame, whatever ``frames`` says, and no name."""
+    del frames, pseudotext
+    return " ".join(map(str, transcript.units.tolist()))
+
+
+def to_textless(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseudotext | None = None) -> str:
+    """Return one line of textlesslib's ``.units``: name, tab, units; their durations go to :func:`to_durations`."""
+    del pseudotext
+    return f"{transcript.id}\t{to_text(transcript, frames=frames)}"
+
+
+def to_durations(transcript: UnitTranscript, *, frames: bool = False) -> str:
+    """Return one line of textlesslib's ``.durations``: name, tab, frames of each of the units of ``.units``."""
+    lengths = [1] * len(transcript.units) if frames else [run.frames for run in runs(transcript.units)]
+    return f"{transcript.id}\t{' '.join(map(str, lengths))}"
 
 
 def from_text(line: str) -> IntArray:
@@ -43,7 +77,7 @@ def from_text(line: str) -> IntArray:
     """
     try:
         units = np.array([int(word) for word in line.split()], np.int64)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputRefused(f"a line of units must be whole numbers between spaces, but is not: {error}") from error
     if (units < 0).any():
         raise InputRefused(f"units must be at least 0, but one is {units.min()}")
@@ -51,21 +85,23 @@ def from_text(line: str) -> IntArray:
 
 
 def to_json(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseudotext | None = None) -> str:
-    """Return one JSON object in a line: id, duration, runs with start and end in seconds; with ``frames`` all units."""
+    """Return one JSON object in a line: id, duration, runs with start, end and margin; with ``frames`` every frame."""
+    spans = unit_spans(transcript)
+    rows: list[dict[str, Any]] = []
+    for run, span in zip(runs(transcript.units), spans, strict=True):
+        row = {"unit": run.unit, "frames": run.frames, "start_s": round(span.start_s, 7), "end_s": round(span.end_s, 7)}
+        rows.append(row if span.margin is None else {**row, "margin": round(span.margin, 4)})
     value: dict[str, Any] = {
         "id": transcript.id,
         "duration_s": transcript.duration_s,
         "frames": len(transcript.units),
         "units": (transcript.units if frames else merged(transcript.units)).tolist(),
-        "runs": [
-            {"unit": run.unit, "frames": run.frames, "start_s": round(span.start_s, 7), "end_s": round(span.end_s, 7)}
-            for run, span in zip(
-                runs(transcript.units), intervals(transcript.units, transcript.duration_s), strict=True
-            )
-        ],
+        "runs": rows,
     }
+    if frames and transcript.margins is not None:
+        value["margins"] = [round(margin, 4) for margin in transcript.margins.tolist()]
     if pseudotext is not None:
-        value["pieces"] = pseudotext.encode(value["units"])
+        value["pieces"] = [span.label for span in piece_spans(unit_spans(transcript, frames=frames), pseudotext)]
     return json.dumps(value, ensure_ascii=False)
 
 
@@ -80,54 +116,26 @@ def from_json(line: str) -> UnitTranscript:
     try:
         value = json.loads(line)
         sequence = [Run(int(run["unit"]), 0, int(run["frames"]) - 1) for run in value["runs"]]
-        return UnitTranscript(id=value["id"], duration_s=float(value["duration_s"]), units=expanded(sequence))
-    except (KeyError, TypeError, ValueError) as error:
+        units = expanded(sequence)
+        margins = value.get("margins")
+        if margins is None and sequence and all("margin" in run for run in value["runs"]):
+            margins = np.repeat([float(run["margin"]) for run in value["runs"]], [run.frames for run in sequence])
+        return UnitTranscript(
+            id=str(value["id"]), duration_s=float(value["duration_s"]), units=units,
+            margins=None if margins is None else np.asarray(margins, np.float32).reshape(units.shape),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputRefused(f"a line of JSON must hold id, duration_s and runs, but does not: {error!r}") from error
 
 
-def to_textgrid(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseudotext | None = None) -> str:
-    """Return a Praat TextGrid (long text format) with a tier ``units``, and a tier ``pieces`` with ``pseudotext``.
-
-    Raises
-    ------
-    InputRefused
-        If the recording has no duration: Praat refuses such files.
-    """
-    if transcript.duration_s <= 0:
-        raise InputRefused(f"a TextGrid must last longer than 0 s, but {transcript.id} does not")
-    spans = intervals(transcript.units, transcript.duration_s)
-    if frames:
-        # Numbered frames are all different, hence one interval each.
-        edges = intervals(np.arange(len(transcript.units)), transcript.duration_s)
-        spans = [edge._replace(unit=unit) for edge, unit in zip(edges, transcript.units.tolist(), strict=True)]
-    tiers = [("units", [(span.start_s, span.end_s, str(span.unit)) for span in spans])]
-    if pseudotext is not None:
-        tiers.append(("pieces", _piece_spans(spans, pseudotext.encode([span.unit for span in spans]))))
-    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0",
-             f"xmax = {_s(transcript.duration_s)}", "tiers? <exists>", f"size = {len(tiers)}", "item []:"]  # fmt: skip
-    for number, (name, rows) in enumerate(tiers, start=1):
-        lines += _tier(number, name, rows or [(0.0, transcript.duration_s, "")], transcript.duration_s)
-    return "\n".join(lines) + "\n"
-
-
-def _piece_spans(spans: Sequence[Interval], pieces: Sequence[str]) -> list[tuple[float, float, str]]:
-    rows, first = [], 0
-    for piece in pieces:
-        last = first + piece.count("-")
-        rows.append((spans[first].start_s, spans[last].end_s, piece))
-        first = last + 1
-    return rows
-
-
-def _tier(number: int, name: str, rows: Sequence[tuple[float, float, str]], duration_s: float) -> list[str]:
-    lines = [f"    item [{number}]:", '        class = "IntervalTier"', f'        name = "{name}"', "        xmin = 0",
-             f"        xmax = {_s(duration_s)}", f"        intervals: size = {len(rows)}"]  # fmt: skip
-    for index, (start_s, end_s, label) in enumerate(rows, start=1):
-        lines += [f"        intervals [{index}]:", f"            xmin = {_s(start_s)}",
-                  f"            xmax = {_s(end_s)}", f'            text = "{label}"']  # fmt: skip
-    return lines
-
-
-def _s(seconds: float) -> str:
-    """Return seconds to a tenth of a microsecond: samples and frame edges are exact, meeting edges equal."""
-    return f"{seconds:.7f}".rstrip("0").rstrip(".")
+_TIMED = frozenset({"times", "duration"})
+FORMATS: Mapping[str, Format] = {
+    "text": Format(suffix=".txt", write=to_text, holds=frozenset({"name"})),
+    "jsonl": Format(suffix=".jsonl", write=to_json, holds=_TIMED | {"confidence", "name"}),
+    "ctm": Format(suffix=".ctm", write=to_ctm, holds=_TIMED | {"confidence", "name"}),
+    "textgrid": Format(suffix=".TextGrid", write=to_textgrid, holds=_TIMED | {"name"}, alone=True),
+    "eaf": Format(suffix=".eaf", write=to_eaf, holds=_TIMED | {"name"}, alone=True),
+    "km": Format(suffix=".km", write=to_km, holds=frozenset({"times"}), pieces=False),
+    "textless": Format(suffix=".units", write=to_textless, holds=frozenset({"times", "name"}), pieces=False),
+}
+"""Every format, by the name the command line calls it; ``text`` holds times with ``frames``."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import os
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from speechunits.audio.load import printable
 from speechunits.audio.manifest import read_manifest
@@ -26,12 +28,15 @@ class Input:
 
 
 def find_inputs(paths: Iterable[Path], refuse: OnFault) -> list[Input]:
-    """Return every recording that files, folders and manifests name, under names that differ.
+    """Return every recording that files, globs, folders and manifests name, under names that differ.
 
-    Names that are no valid UTF-8, hold a tab or a newline, or would lead out of a folder go to ``refuse``.
+    A path that is not there and holds ``*``, ``?`` or ``[`` is a glob (``**`` for folders of any depth). A file goes by
+    its stem; where files share one, by their paths below the folder they have in common. Names that are no valid UTF-8,
+    hold a tab or a newline, or would lead out of a folder go to ``refuse``.
     """
     found: list[Input] = []
-    for path in paths:
+    files: list[Path] = []
+    for path in _expanded(paths, refuse):
         if path.is_dir():
             found += _folder(path, refuse)
         elif path.suffix == ".tsv":
@@ -40,6 +45,9 @@ def find_inputs(paths: Iterable[Path], refuse: OnFault) -> list[Input]:
             ]
         else:
             found.append(Input(name=path.stem, audio=path))
+            files.append(path)
+    long_names = _long_names(files)
+    found = [replace(item, name=long_names.get(item.audio, item.name)) for item in found]
     valid = [item for item in found if _is_valid(item, refuse)]
     counts = Counter(item.name for item in valid)
     # Several take.wav, take.flac: told apart by suffix, or refused if even that is the same.
@@ -53,8 +61,37 @@ def find_inputs(paths: Iterable[Path], refuse: OnFault) -> list[Input]:
             )
             continue
         names.add(name)
-        distinct.append(Input(name=name, audio=item.audio, start_s=item.start_s, end_s=item.end_s))
+        distinct.append(replace(item, name=name))
     return distinct
+
+
+def read_list(lines: BinaryIO) -> list[Path]:
+    """Return the paths of a list, one a line, as ``find`` prints them; empty lines count for nothing."""
+    names = (line.removesuffix(b"\n").removesuffix(b"\r") for line in lines)
+    return [Path(os.fsdecode(name)) for name in names if name]
+
+
+def _expanded(paths: Iterable[Path], refuse: OnFault) -> Iterator[Path]:
+    for path in paths:
+        if path.exists() or not glob.has_magic(str(path)):
+            yield path
+            continue
+        matches = sorted(glob.glob(str(path), recursive=True), key=os.fsencode)  # noqa: PTH207 - pathlib's needs a base
+        if not matches:
+            refuse(printable(path), "no file matches; check the path, and that the pattern is in quotes")
+        yield from (Path(match) for match in matches if path.name != "**" or Path(match).is_file())
+
+
+def _long_names(files: list[Path]) -> dict[Path, str]:
+    """Return names for the files whose stem another file in another folder has too."""
+    folders: dict[str, set[Path]] = defaultdict(set)
+    for path in files:
+        folders[path.stem].add(path.parent)
+    shared = [path for path in files if len(folders[path.stem]) > 1]
+    if not shared:
+        return {}
+    common = os.path.commonpath([path.parent.absolute() for path in shared])
+    return {path: path.absolute().relative_to(common).with_suffix("").as_posix() for path in shared}
 
 
 def _folder(folder: Path, refuse: OnFault) -> list[Input]:

@@ -146,6 +146,21 @@ def nearest(features: FloatArray, centroids: Tensor) -> IntArray:
     return ids
 
 
+def margins(features: FloatArray, centroids: Tensor) -> FloatArray:
+    """Return ``(S,)`` in [0, 1]: 1 - d1 / d2 of each ``(S, D)`` row's distances to its two nearest centroids."""
+    if len(features) == 0:
+        return np.zeros(0, np.float32)
+    rows = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
+    # By differences: the expanded square that finds the nearest loses the digits that a small distance has.
+    near = (
+        torch.cdist(rows, centroids, compute_mode="donot_use_mm_for_euclid_dist").topk(2, dim=1, largest=False).values
+    )
+    ratio = near[:, 0] / near[:, 1].clamp_min(torch.finfo(torch.float32).tiny)
+    # Two centroids in one place: neither is nearer, even on the very spot.
+    result: FloatArray = (1 - ratio.where(near[:, 1] > 0, 1.0)).numpy()
+    return result
+
+
 def _chunks(rows: NDArray[Any], size: int = 65_536) -> list[NDArray[Any]]:
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 

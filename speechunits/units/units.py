@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechunits.audio.load import load_waveform, resample
+from speechunits.audio.load import load_waveform, resample, stream_waveform
 from speechunits.audio.manifest import Recording
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.encoder.quantizer import quantizer_from_export
@@ -22,9 +22,9 @@ from speechunits.run import content_key
 from speechunits.units.bundle import read_bundle, refused_header, tensors_hash, write_bundle
 from speechunits.units.extract import FeatureExtractor, OnFault, map_recordings
 from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, MfccFeatures, Precision, smoothed
-from speechunits.units.formats import UnitTranscript
-from speechunits.units.kmeans import nearest
+from speechunits.units.kmeans import margins, nearest
 from speechunits.units.pseudotext import Pseudotext
+from speechunits.units.transcript import UnitTranscript
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
@@ -127,6 +127,15 @@ class Units:
             return pairs
         return assign_points(features, self.tensors)
 
+    def margins(self, features: FloatArray) -> FloatArray:
+        """Return ``(S,)`` margins of ``(S, D)`` features: 1 - d1 / d2, distances to the nearest and second centroid.
+
+        0 where two centroids are equally near, 1 on a centroid, and where there is but one, or no centroids at all.
+        """
+        if self._centroids is None or self.clusters == 1:
+            return np.ones(len(features), np.float32)
+        return margins(normalized(features, self.tensors), self._centroids)
+
     def units(self, waveform: FloatArray, rate_hz: float = SAMPLE_RATE_HZ) -> IntArray:
         """Return the ``(S,)`` units of ``(T,)`` mono samples of rate ``rate_hz``, 50 a second.
 
@@ -140,8 +149,8 @@ class Units:
             raise InputRefused(f"a waveform must be (T,) mono samples, but has shape {samples.shape} instead")
         if not np.isfinite(samples).all():
             raise InputRefused("a waveform must be finite, but holds NaN or infinite samples")
-        pieces = self.extractor.pieces(resample(samples, rate_hz))
         # Window by window, so that a long recording's features are never in memory at once.
+        pieces = self.extractor.pieces(resample(samples, rate_hz))
         return np.concatenate([np.zeros(0, np.int64), *(self.assign(piece.features) for piece in pieces)])
 
     def transcribe(
@@ -149,17 +158,34 @@ class Units:
     ) -> UnitTranscript:
         """Return the units of a recording, or of a segment of it; ``name`` is by default the file's.
 
+        The file is decoded as it is transcribed: memory holds a window of it, however long it is.
+
         Raises
         ------
         InputRefused
             If it cannot be read.
         """
         path = Path(path)
-        waveform = load_waveform(path, start_s=start_s, end_s=end_s)
+        whole = start_s is None and end_s is None
+        samples = 0
+
+        def counted() -> Iterator[FloatArray]:
+            nonlocal samples
+            blocks = stream_waveform(path) if whole else [load_waveform(path, start_s=start_s, end_s=end_s)]
+            for block in blocks:
+                samples += len(block)
+                yield block
+
+        units, margins = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        for piece in self.extractor.stream(counted()):
+            units.append(self.assign(piece.features))
+            margins.append(self.margins(piece.features))
         return UnitTranscript(
             id=path.stem if name is None else name,
-            duration_s=len(waveform) / SAMPLE_RATE_HZ,
-            units=self.units(waveform),
+            duration_s=samples / SAMPLE_RATE_HZ,
+            units=np.concatenate(units),
+            margins=None if self._centroids is None else np.concatenate(margins),
+            audio=path if whole else None,
         )
 
     def recordings(
@@ -177,12 +203,19 @@ def assign_points(features: FloatArray, tensors: Mapping[str, Tensor]) -> IntArr
 
     With a second codebook of K' entries, unit ``u`` stands for centroid ``u // K'`` and entry ``u % K'`` for the rest.
     """
-    if MEAN in tensors:
-        features = (features - tensors[MEAN].numpy()) / tensors[SCALE].numpy()
+    features = normalized(features, tensors)
     ids = nearest(features, tensors[CENTROIDS])
     if RESIDUAL not in tensors:
         return ids
     return ids * len(tensors[RESIDUAL]) + nearest(features - tensors[CENTROIDS].numpy()[ids], tensors[RESIDUAL])
+
+
+def normalized(features: FloatArray, tensors: Mapping[str, Tensor]) -> FloatArray:
+    """Return ``(S, D)`` features as the centroids see them: as they are, or by the corpus's mean and scale."""
+    if MEAN not in tensors:
+        return features
+    scaled: FloatArray = (features - tensors[MEAN].numpy()) / tensors[SCALE].numpy()
+    return scaled
 
 
 def build_features(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Features:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from speechunits.errors import InputRefused
+from speechunits.frames import SAMPLE_RATE_HZ
+from speechunits.progress import progress, seconds_text
 from speechunits.run import write_text
-from speechunits.units.extract import OnFault
+from speechunits.units.extract import OnFault, ahead
 from speechunits.units.inputs import Input, find_inputs
 
 
@@ -31,6 +35,9 @@ class Written(NamedTuple):
 
     text: str
     warning: str | None
+    duration_s: float = 0.0
+    beside: tuple[tuple[str, str], ...] = ()
+    """Suffix and text of further files, written before the first."""
 
 
 def write_each(
@@ -43,12 +50,16 @@ def write_each(
     overwrite: bool,
     on_fault: OnFault | None,
     stream: TextIO | None,
+    jobs: int = 1,
+    blank_if_refused: bool = False,
 ) -> TranscribeReport:
     """Write ``compute`` of every recording among ``inputs``: audio files, folders (searched), manifests (``.tsv``).
 
     With ``out`` one file a recording, atomically, under its name and ``suffix``; those already there are skipped unless
-    ``overwrite``. Without it one line a recording on ``stream`` (standard output), with ``named`` after its name and a
-    tab. Refusals and warnings go to ``on_fault``, by default to standard error.
+    ``overwrite``, and progress is shown. Without it one line a recording on ``stream`` (standard output), with
+    ``named`` after its name and a tab, with ``blank_if_refused`` an empty one in the place of a refused recording.
+    ``jobs`` threads compute ahead; results are written in order meanwhile. Refusals and warnings go to ``on_fault``,
+    by default to standard error.
     """
     report, tell = TranscribeReport(), on_fault or _print_fault
 
@@ -56,25 +67,64 @@ def write_each(
         report.refused.append((name, reason))
         tell(name, reason)
 
+    todo = []
     for item in find_inputs(inputs, refuse):
-        target = None if out is None else out / (item.name + suffix)
-        if target is not None and target.exists() and not overwrite:
+        if out is not None and (out / (item.name + suffix)).exists() and not overwrite:
             report.skipped.append(item.name)
-            continue
-        try:
-            text, warning = compute(item)
-        except InputRefused as error:
-            refuse(item.name, str(error))
-            continue
-        if warning is not None:
-            report.warnings.append((item.name, warning))
-            tell(item.name, f"warning: {warning}")
-        if target is None:
-            print(f"{item.name}\t{text}" if named else text, file=stream or sys.stdout, flush=True)
         else:
-            write_text(target, text if text.endswith("\n") else text + "\n")
-        report.done.append(item.name)
+            todo.append(item)
+    with _watched(todo, shown=out is not None) as advance:
+        for item, future in ahead(compute, todo, jobs):
+            try:
+                written = future.result()
+            except InputRefused as error:
+                refuse(item.name, str(error))
+                if out is None and blank_if_refused:
+                    print(file=stream or sys.stdout, flush=True)
+                advance(item, 0.0)
+                continue
+            if written.warning is not None:
+                report.warnings.append((item.name, written.warning))
+                tell(item.name, f"warning: {written.warning}")
+            if out is None:
+                line = f"{item.name}\t{written.text}" if named else written.text
+                print(line, file=stream or sys.stdout, flush=True)
+            else:
+                for other, text in (*written.beside, (suffix, written.text)):
+                    write_text(out / (item.name + other), text if text.endswith("\n") else text + "\n")
+            report.done.append(item.name)
+            advance(item, written.duration_s)
     return report
+
+
+@contextmanager
+def _watched(todo: Sequence[Input], *, shown: bool) -> Iterator[Callable[[Input, float], None]]:
+    """Yield a function to call with each input that is finished, and its seconds: shows progress by bytes."""
+    if not shown or not todo:
+        yield lambda _item, _seconds: None
+        return
+    sizes = {item.name: _bytes(item) for item in todo}
+    started, heard_s = time.monotonic(), 0.0
+    with progress("transcribing", sum(sizes.values())) as show:
+
+        def advance(item: Input, duration_s: float) -> None:
+            nonlocal heard_s
+            heard_s += duration_s
+            speed = heard_s / max(time.monotonic() - started, 1e-9)
+            show(sizes[item.name], f"({seconds_text(heard_s)} of audio, {speed:.0f} x real time)")
+
+        yield advance
+
+
+def _bytes(item: Input) -> int:
+    """Return the size of a file; of a part of one, what it would be as 16-bit samples. At least 1."""
+    if item.start_s is not None and item.end_s is not None:
+        return max(1, round(2 * SAMPLE_RATE_HZ * (item.end_s - item.start_s)))
+    try:
+        return max(1, item.audio.stat().st_size)
+    except OSError:
+        # Missing or out of reach: refused by name when its turn comes.
+        return 1
 
 
 def _print_fault(name: str, reason: str) -> None:

@@ -9,10 +9,14 @@ import pytest
 import soundfile
 from praatio import textgrid
 
+from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import write_manifest
+from speechunits.cli import main
 from speechunits.errors import InputRefused, UsageError
 from speechunits.units.formats import from_json, from_text
+from speechunits.units.inputs import read_list
 from speechunits.units.pseudotext import Pseudotext
+from speechunits.units.reading import read_transcripts
 from speechunits.units.sequence import merged
 from speechunits.units.transcribe import transcribe
 from tests.units.conftest import noise
@@ -157,3 +161,74 @@ def test_wrong_requests_are_errors(folder, units, encoder_bundle, tmp_path):
     (tmp_path / "nothing").mkdir()
     report = transcribe([tmp_path / "nothing"], units, on_fault=lambda *_: None)
     assert names(report.refused) == [str(tmp_path / "nothing")]
+
+
+def test_globs_and_lists_and_names_that_repeat(folder, units, tmp_path, monkeypatch):
+    report = transcribe([folder / "*o*d.wav", folder / "**" / "*.flac"], units, out=tmp_path / "a")
+    assert sorted(report.done) == ["good", "stéréo"]
+    told = []
+    report = transcribe([folder / "x*.wav"], units, out=tmp_path / "a", on_fault=lambda *fault: told.append(fault))
+    assert report.done == []
+    assert "no file matches" in told[0][1]
+    for place in ("x", "y"):
+        (tmp_path / place / "deep").mkdir(parents=True)
+        soundfile.write(tmp_path / place / "deep" / "take.wav", noise(4_000), 16_000)
+    listed = "".join(f"{path}\n" for path in [*sorted(tmp_path.glob("*/deep/take.wav")), folder / "good.wav", ""])
+    paths = read_list(io.BytesIO(listed.encode()))
+    report = transcribe(paths, units, out=tmp_path / "b")
+    assert report.done == ["x/deep/take", "y/deep/take", "good"]
+
+
+def test_the_command_reads_lists(folder, units, tmp_path, monkeypatch, capsys):
+    units.save(tmp_path / "u.safetensors")
+    stdin = io.TextIOWrapper(io.BytesIO(f"{folder / 'good.wav'}\r\n\n{folder / 'silent.wav'}\n".encode()))
+    monkeypatch.setattr("sys.stdin", stdin)
+    assert main(["transcribe", "-", "--model", str(tmp_path / "u.safetensors"), "--format", "km"]) == 0
+    assert [len(line.split()) for line in capsys.readouterr().out.splitlines()] == [62, 24]
+
+
+@pytest.mark.parametrize("jobs", [1, 3])
+def test_jobs_change_nothing(folder, units, tmp_path, jobs):
+    report = transcribe([folder], units, out=tmp_path / "out", form="jsonl", jobs=jobs, on_fault=lambda *_: None)
+    assert report.done == ["good", "one", "short", "silent", "sub dir/stéréo"]
+    for name in report.done:
+        found = from_json((tmp_path / "out" / f"{name}.jsonl").read_text())
+        (path,) = folder.glob(f"{name}.*")
+        assert np.array_equal(found.units, units.transcribe(path).units)
+
+
+def test_progress_tells_speed(folder, units, tmp_path, capsys):
+    transcribe([folder / "good.wav"], units, out=tmp_path / "out")
+    assert "transcribing: 100 %, 0 s left (1 s of audio, " in capsys.readouterr().err
+    transcribe([folder / "good.wav"], units, out=tmp_path / "out")
+    assert "transcribing" not in capsys.readouterr().err
+
+
+def test_lines_of_km_stay_in_step_with_the_manifest(folder, units):
+    stream = io.StringIO()
+    inputs = [folder / name for name in ("good.wav", "nan.wav", "silent.wav")]
+    report = transcribe(inputs, units, form="km", stream=stream, on_fault=lambda *_: None)
+    assert [len(line.split()) for line in stream.getvalue().split("\n")] == [62, 0, 24, 0]
+    assert names(report.refused) == ["nan"]
+
+
+def test_textless_is_two_files(folder, units, tmp_path):
+    transcribe([folder / "good.wav"], units, form="textless", out=tmp_path)
+    (found,) = read_transcripts(tmp_path / "good.units", "textless")
+    assert np.array_equal(found.units, units.transcribe(folder / "good.wav").units)
+
+
+def test_margins_are_how_much_nearer_the_nearest_is(units, folder):
+    found = units.transcribe(folder / "good.wav")
+    features = units.extractor.features(load_waveform(folder / "good.wav"))
+    centroids = units.tensors["units.centroids"].numpy()
+    for row, margin in zip(features, found.margins, strict=True):
+        nearest, second = sorted(float(np.sqrt(((row - centroid) ** 2).sum())) for centroid in centroids)[:2]
+        assert margin == pytest.approx(1 - nearest / second, abs=1e-4)
+
+
+def test_other_wrong_requests_are_errors(folder, units):
+    with pytest.raises(UsageError, match="jobs must be at least 1, but is 0"):
+        transcribe([folder], units, jobs=0)
+    with pytest.raises(UsageError, match="km holds units, not pieces"):
+        transcribe([folder], units, form="km", pieces=True)

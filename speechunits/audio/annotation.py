@@ -1,0 +1,53 @@
+"""Stretches of a recording that somebody labelled, in tiers: what ELAN and Praat files hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from speechunits.audio.load import printable
+from speechunits.errors import InputRefused
+
+SUFFIXES = (".eaf", ".TextGrid")
+
+
+class Annotation(NamedTuple):
+    """One label and its time."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationFile:
+    """All tiers of one file."""
+
+    tiers: dict[str, list[Annotation]]
+    duration_s: float | None = None
+    """Length of the recording, where the file tells it."""
+    properties: dict[str, str] = field(default_factory=dict)
+
+    def tier(self, name: str) -> list[Annotation]:
+        """Return a tier. Raises InputRefused, naming those that are there, where it is missing."""
+        if name not in self.tiers:
+            there = ", ".join(repr(own) for own in self.tiers) or "none"
+            raise InputRefused(f"the tier {name!r} is missing; the file's tiers are {there}")
+        return self.tiers[name]
+
+
+def read_annotations(path: Path) -> AnnotationFile:
+    """Read an ELAN ``.eaf`` or a Praat ``.TextGrid``. Raises InputRefused where it is damaged, or neither."""
+    from speechunits.audio.elan import read_eaf  # noqa: PLC0415 - the readers need the classes above
+    from speechunits.audio.textgrid import read_textgrid  # noqa: PLC0415
+
+    readers = {".eaf": read_eaf, ".textgrid": read_textgrid}
+    if path.suffix.lower() not in readers:
+        raise InputRefused(f"{printable(path)} must be one of {', '.join(SUFFIXES)}, but is not; export it from there")
+    return readers[path.suffix.lower()](path)
+
+
+def refused(path: Path, cause: str) -> InputRefused:
+    """Return the error for an annotation file that cannot be used."""
+    return InputRefused(f"{printable(path)}: {cause}")

@@ -1,0 +1,131 @@
+"""Transcripts of one format into another: without loss where both hold it, and else saying what is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from speechunits.audio.load import printable
+from speechunits.errors import InputRefused, UsageError
+from speechunits.run import write_text
+from speechunits.units.formats import FORMATS, Format, format_named, to_durations
+from speechunits.units.reading import DURATIONS, find_files, read_transcripts
+from speechunits.units.transcript import UnitTranscript
+
+_LOST = {
+    "times": "how long each unit is (--frames keeps it in text)",
+    "duration": "how long recordings are beyond their last frame",
+    "confidence": "the margins to the second-nearest centroid",
+    "name": "the names of the recordings (lines stay in order)",
+}
+
+
+@dataclass(kw_only=True)
+class ConvertReport:
+    """What became of the transcripts."""
+
+    written: list[Path] = field(default_factory=list)
+    transcripts: int = 0
+    lost: list[str] = field(default_factory=list)
+    """What the new format does not hold, in words."""
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    """File and reason."""
+
+
+def convert(
+    source: Path, out: Path, form: str, *, source_form: str | None = None, frames: bool = False
+) -> ConvertReport:
+    """Convert the transcripts of a file or folder.
+
+    ``out`` is one file where its name ends like the format's, else a folder of one file a recording. ``frames`` writes
+    every frame, and reads text as one unit a frame. A bad file is refused by name and never stops the rest.
+
+    Raises
+    ------
+    UsageError
+        If formats are unknown, ``out`` cannot hold several recordings, or nothing can be read.
+    """
+    target, report = format_named(form), ConvertReport()
+    found: list[UnitTranscript] = []
+    held: set[str] = set()
+    for path, own in find_files(source, source_form):
+        try:
+            read = read_transcripts(path, own, frames=frames)
+            if (source.is_dir() and FORMATS[own].alone) or (
+                source.is_dir() and len(read) == 1 and "name" not in _inside(own)
+            ):
+                name = path.relative_to(source).with_suffix("").as_posix()
+                read = [replace(transcript, id=name) for transcript in read]
+            _check_times(read, target)
+        except InputRefused as error:
+            report.refused.append((printable(path), str(error)))
+            continue
+        found += read
+        held |= set(FORMATS[own].holds)
+    found = _distinct(found, report, source)
+    held -= set() if any(row.margins is not None for row in found) else {"confidence"}
+    held |= {"times"} if any(row.timed for row in found) else set()
+    kept = target.holds | ({"times"} if frames else set())
+    report.lost = [text for name, text in _LOST.items() if name in held - kept]
+    _write(found, out, form, target, report, frames=frames)
+    return report
+
+
+def _inside(form: str) -> frozenset[str]:
+    """Return what is told inside a file; plain lines may come without a name, which is then the file's."""
+    return FORMATS[form].holds if form in ("jsonl", "ctm", "textless") else frozenset()
+
+
+def _check_times(transcripts: Sequence[UnitTranscript], target: Format) -> None:
+    if "times" in target.holds and target.suffix != ".units" and not all(row.timed for row in transcripts):
+        raise InputRefused(
+            "merged units do not tell how long each is, which this format needs; write them with --frames, "
+            "and convert with --frames too"
+        )
+
+
+def _distinct(found: Sequence[UnitTranscript], report: ConvertReport, source: Path) -> list[UnitTranscript]:
+    """Return the transcripts, the first of each name."""
+    rows: dict[str, UnitTranscript] = {}
+    for row in found:
+        if row.id in rows:
+            report.refused.append((printable(source), f"two transcripts are named {printable(row.id)!r}; rename one"))
+        rows.setdefault(row.id, row)
+    return list(rows.values())
+
+
+def _write(
+    found: Sequence[UnitTranscript], out: Path, form: str, target: Format, report: ConvertReport, *, frames: bool
+) -> None:
+    whole = out.suffix.lower() == target.suffix.lower() and not out.is_dir()
+    if whole and target.alone and len(found) > 1:
+        raise UsageError(
+            f"a {form} file holds one recording, but there are {len(found)}; name a folder with -o instead"
+        )
+    groups = [(out, list(found))] if whole else [(_inside_of(out, row.id + target.suffix), [row]) for row in found]
+    for path, rows in groups:
+        if not rows:
+            continue
+        try:
+            lines = [_line(row, form, target, frames=frames, named=whole) for row in rows]
+        except InputRefused as error:
+            report.refused.append((printable(rows[0].id), str(error)))
+            continue
+        write_text(path, "\n".join(lines).removesuffix("\n") + "\n")
+        if form == "textless" and all(row.timed for row in rows):
+            write_text(path.with_suffix(DURATIONS), "".join(to_durations(row, frames=frames) + "\n" for row in rows))
+        report.written.append(path)
+        report.transcripts += len(rows)
+
+
+def _line(row: UnitTranscript, form: str, target: Format, *, frames: bool, named: bool) -> str:
+    text = target.write(row, frames=frames or not row.timed)
+    return f"{row.id}\t{text}" if form == "text" and named else text
+
+
+def _inside_of(folder: Path, name: str) -> Path:
+    path = folder / name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise UsageError(f"the name {printable(name)!r} would lead out of {printable(folder)}; rename it in the file")
+    return path

@@ -1,0 +1,96 @@
+"""Folders into manifests: which options go together, parts of a recording in one split, many files in little memory."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechunits.audio.importing import ImportOptions, make_manifest
+from speechunits.audio.manifest import read_manifest
+from speechunits.cli import main
+from speechunits.errors import UsageError
+
+
+def sound(path, seconds):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, int(8_000 * seconds)), 8_000)
+
+
+def test_parts_of_a_recording_are_in_one_split(tmp_path):
+    for index in range(6):
+        sound(tmp_path / "in" / f"{index}.wav", 40)
+    assert main(["manifest", str(tmp_path / "in"), "-o", str(tmp_path / "m.tsv"), "--segment"]) == 0
+    rows = read_manifest(tmp_path / "m.tsv")
+    assert len(rows) > 12
+    splits = {row.audio: {other.split for other in rows if other.audio == row.audio} - {"tune"} for row in rows}
+    assert all(len(own) <= 1 for own in splits.values())
+    assert {row.split for row in rows} >= {"train", "dev", "test"}
+    assert sum(row.duration_s for row in rows) == pytest.approx(240)
+
+
+def test_one_long_recording_is_all_train(tmp_path, capsys):
+    sound(tmp_path / "in" / "a.wav", 60)
+    assert make_manifest(tmp_path / "in", tmp_path / "m.tsv", ImportOptions(segment=True)) == []
+    assert {row.split for row in read_manifest(tmp_path / "m.tsv")} <= {"train", "tune"}
+    assert "at least 3 recordings, but there are 1: all are train" in capsys.readouterr().err
+
+
+def test_a_kaldi_folder_and_a_tier_come_through_the_command(tmp_path, capsys):
+    sound(tmp_path / "in" / "a.wav", 3)
+    (tmp_path / "in" / "a.TextGrid").write_text(
+        '"ooTextFile" "TextGrid" 0 3 <exists> 1 "IntervalTier" "w" 0 3 2 0 1 "one" 1 3 "two"'
+    )
+    command = ["manifest", str(tmp_path / "in"), "-o", str(tmp_path / "m.tsv"), "--labels", str(tmp_path / "in")]
+    assert main([*command, "--tier", "w"]) == 0
+    assert [(row.text, row.start_s) for row in read_manifest(tmp_path / "m.tsv")] == [("one", 0), ("two", 1)]
+    assert main([*command, "--tier", "v"]) == 2
+    assert "the file's tiers are 'w'" in capsys.readouterr().err
+    (tmp_path / "in" / "wav.scp").write_text("u a.wav\nv cat |\n")
+    assert main(command[:4]) == 1
+    assert [row.id for row in read_manifest(tmp_path / "m.tsv")] == ["u"]
+    assert "is a command" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tier": "w"}, "with --labels"),
+        ({"tier": "w", "labels": True, "segment": True}, "leave out --segment"),
+        ({"labels": True, "card": True}, "goes with a folder of recordings"),
+    ],
+)
+def test_options_that_do_not_fit_together(tmp_path, options, said):
+    chosen = {name: tmp_path if value is True and name != "segment" else value for name, value in options.items()}
+    with pytest.raises(UsageError, match=said):
+        make_manifest(tmp_path, tmp_path / "m.tsv", ImportOptions(**chosen))
+    assert not (tmp_path / "m.tsv").exists()
+
+
+_SCAN = """
+import resource, sys
+from pathlib import Path
+from speechunits.audio.importing import ImportOptions, make_manifest
+make_manifest(Path(sys.argv[1]), Path(sys.argv[2]), ImportOptions())
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_100_000_files_in_bounded_memory(tmp_path):
+    count = 100_000
+    for index in range(count):
+        place = tmp_path / "in" / f"s{index % 100:02d}"
+        if index < 100:
+            place.mkdir(parents=True)
+        # Names of their own, one content, in copies of few links: file systems limit them.
+        if index % 1_000 == 0:
+            sound(tmp_path / f"{index}.wav", 0.05)
+        os.link(tmp_path / f"{index // 1_000 * 1_000}.wav", place / f"{index:06d}.wav")
+    command = [sys.executable, "-c", _SCAN, str(tmp_path / "in"), str(tmp_path / "m.tsv")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "scanning: 100 %" in done.stderr
+    assert len((tmp_path / "m.tsv").read_text().splitlines()) == count + 1
+    assert int(done.stdout) < 1024**2

@@ -1,0 +1,175 @@
+"""Tiers of ELAN and Praat files become rows; what is wrong with them is named."""
+
+import numpy as np
+import pympi
+import pytest
+import soundfile
+from praatio import textgrid
+from praatio.utilities.constants import Interval
+
+from speechunits.audio.annotation import read_annotations
+from speechunits.audio.labels import labelled
+from speechunits.audio.scan import scan
+from speechunits.errors import InputRefused, UsageError
+
+ROWS = [(100, 900, "dɔ̀ŋ  ba"), (1_000, 1_500, 'say "x"'), (1_600, 2_100, "é & <ü>")]
+
+
+def elan(path, rows=ROWS, tier="words"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = pympi.Elan.Eaf()
+    made.add_tier(tier)
+    for row in rows:
+        made.add_annotation(tier, *row)
+    made.add_linguistic_type("gloss", "Symbolic_Association", timealignable=False)
+    made.add_tier("gloss", "gloss", parent=tier)
+    for start, _, _ in rows:
+        made.add_ref_annotation("gloss", tier, start + 1, f"g{start}")
+    made.remove_tier("default")
+    made.to_file(str(path))
+    return path
+
+
+def praat(path, rows=ROWS, form="long_textgrid"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    grid = textgrid.Textgrid()
+    entries = [Interval(start / 1000, end / 1000, text) for start, end, text in rows]
+    grid.addTier(textgrid.IntervalTier("words", entries, 0, 2.5))
+    grid.addTier(textgrid.PointTier("clicks", [(0.3, "!")], 0, 2.5))
+    grid.save(str(path), form, includeBlankSpaces=True)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ("a.wav", "sub/b.flac"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "in" / name, np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
+    return tmp_path / "in"
+
+
+def found(folder, labels, tier="words"):
+    return labelled(scan(folder).recordings, folder, labels, tier)
+
+
+def test_tiers_become_rows(folder, tmp_path):
+    elan(tmp_path / "labels" / "a.eaf")
+    praat(tmp_path / "labels" / "sub" / "b.TextGrid")
+    rows, refusals, warnings = found(folder, tmp_path / "labels")
+    assert refusals == []
+    assert [(row.start_s, row.end_s) for row in rows] == [(0.1, 0.9), (1.0, 1.5), (1.6, 2.1)] * 2
+    assert [row.text for row in rows[:3]] == ["dɔ̀ŋ ba", 'say "x"', "é & <ü>"]
+    assert [row.text for row in rows[3:]] == [row.text for row in rows[:3]]
+    assert [row.id for row in rows[:1]] == ["a-0000100-0000900"]
+    assert rows[0].duration_s == pytest.approx(0.8)
+    assert len(warnings) == 1
+    assert "b.TextGrid: 4 empty annotations are left out, the first at 0-0.1 s" in warnings[0]
+
+
+def test_labels_may_lie_flat_and_be_missing(folder, tmp_path):
+    praat(tmp_path / "labels" / "b.TextGrid")
+    rows, refusals, warnings = found(folder, tmp_path / "labels")
+    assert (rows[0].id, rows[0].start_s, len(rows), refusals) == ("a", None, 4, [])
+    assert "1 of 2 recordings have no annotation file" in warnings[-1]
+
+
+def test_annotations_that_refer_to_others_have_their_times(folder, tmp_path):
+    elan(tmp_path / "labels" / "a.eaf")
+    rows, _, _ = found(folder, tmp_path / "labels", "gloss")
+    assert [(row.start_s, row.end_s, row.text) for row in rows[:-1]] == [
+        (0.1, 0.9, "g100"), (1.0, 1.5, "g1000"), (1.6, 2.1, "g1600"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", ["short_textgrid", "long_textgrid"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-8-sig"])
+def test_praats_encodings_and_forms(tmp_path, form, encoding):
+    path = praat(tmp_path / "a.TextGrid", form=form)
+    path.write_text(path.read_text("utf-8"), encoding)
+    file = read_annotations(path)
+    assert list(file.tiers) == ["words"]
+    assert [row for row in file.tiers["words"] if row.text] == [(s / 1000, e / 1000, text) for s, e, text in ROWS]
+    assert file.duration_s == 2.5
+
+
+def test_slots_without_times_lie_between_their_neighbours(tmp_path):
+    slots = "".join(
+        f'<TIME_SLOT TIME_SLOT_ID="t{i}"{value}/>'
+        for i, value in enumerate([' TIME_VALUE="1000"', "", "", ' TIME_VALUE="4000"'])
+    )
+    rows = "".join(
+        f'<ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a{i}" TIME_SLOT_REF1="t{i}" TIME_SLOT_REF2="t{i + 1}">'
+        f"<ANNOTATION_VALUE>{i}</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION>"
+        for i in range(3)
+    )
+    (tmp_path / "a.eaf").write_text(
+        f'<ANNOTATION_DOCUMENT><TIME_ORDER>{slots}</TIME_ORDER><TIER TIER_ID="w">{rows}</TIER></ANNOTATION_DOCUMENT>'
+    )
+    assert read_annotations(tmp_path / "a.eaf").tier("w") == [(1, 2, "0"), (2, 3, "1"), (3, 4, "2")]
+
+
+def test_a_missing_tier_names_those_that_are_there(folder, tmp_path):
+    elan(tmp_path / "labels" / "a.eaf")
+    praat(tmp_path / "labels" / "sub" / "b.TextGrid")
+    rows, refusals, _ = found(folder, tmp_path / "labels", "wrods")
+    assert rows == []
+    assert "a.eaf: the tier 'wrods' is missing; the file's tiers are 'words', 'gloss'" in refusals[0]
+    assert "b.TextGrid" in refusals[1]
+    assert len(refusals) == 2
+
+
+@pytest.mark.parametrize(
+    ("bad", "said"),
+    [
+        ([(800, 1_200, "over")], "0.8-1.2 s overlaps 0.1-0.9 s"),
+        ([(2_300, 2_700, "past")], "2.3-2.7 s lies past the recording's end at 2.500 s"),
+        ([(2_200, 2_300, " ")], None),
+    ],
+)
+def test_bad_annotations_are_named_and_the_rest_taken(folder, tmp_path, bad, said):
+    elan(tmp_path / "labels" / "a.eaf", [ROWS[0], *bad, ROWS[2]])
+    rows, refusals, warnings = found(folder, tmp_path / "labels")
+    assert [row.text for row in rows[:-1]] == ["dɔ̀ŋ ba", "é & <ü>"]
+    if said is None:
+        assert "1 empty annotations are left out, the first at 2.2-2.3 s" in warnings[0]
+    else:
+        assert [f"a.eaf: {said}" in refusal for refusal in refusals] == [True]
+
+
+def reference(to):
+    """Return an ELAN file whose annotation ``a`` refers to another."""
+    row = f'<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="a" ANNOTATION_REF="{to}"/></ANNOTATION>'
+    return f'<ANNOTATION_DOCUMENT><TIER TIER_ID="words">{row}</TIER></ANNOTATION_DOCUMENT>'.encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("a.eaf", b"<a", "no XML"),
+        ("a.eaf", b"<html/>", "ANNOTATION_DOCUMENT, but is html"),
+        ("a.eaf", b'<!DOCTYPE x><ANNOTATION_DOCUMENT/>', "XML entities"),
+        ("a.eaf", reference("b"), "what is not there"),
+        ("a.eaf", reference("a"), "in a circle"),
+        ("a.TextGrid", b"hello", "ends too early"),
+        ("a.TextGrid", b'"ooTextFile" "PitchTier" 0 1 ', "another kind of file"),
+        ("a.TextGrid", b'"ooTextFile" "TextGrid" 0 1 <exists> 1 "IntervalTier" "words" 0 1 2 0 1 "x"', "truncated"),
+        ("a.TextGrid", b'"ooTextFile" "TextGrid" 0 1 <exists> 1 "Tier" "words" 0 1 2 0 1 "x"', "must be an Interval"),
+        ("a.TextGrid", b"\xe9\xe8", "neither UTF-8 nor UTF-16"),
+    ],
+)  # fmt: skip
+def test_damaged_files_are_refused(folder, tmp_path, name, data, said):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / name).write_bytes(data)
+    rows, (refusal,), _ = found(folder, tmp_path / "labels")
+    assert [row.id for row in rows] == ["b"]
+    assert said in refusal
+
+
+def test_nothing_to_label_with(folder, tmp_path):
+    with pytest.raises(UsageError, match="must be a folder of"):
+        found(folder, tmp_path / "none")
+    (tmp_path / "labels").mkdir()
+    with pytest.raises(UsageError, match="named like any recording"):
+        found(folder, tmp_path / "labels")
+    with pytest.raises(InputRefused, match="must be one of"):
+        read_annotations(tmp_path / "a.pdf")

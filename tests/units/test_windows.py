@@ -1,0 +1,96 @@
+"""Alone = batched = chunked, bit for bit: over lengths at every edge, in blocks of any size, in fp32 and bf16."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+
+from speechunits.audio.manifest import Recording
+from speechunits.frames import canonical_windows, frame_count
+from speechunits.units.extract import cut_windows
+from speechunits.units.units import Units
+from tests.units.conftest import noise
+
+EDGES = [
+    0, 1, 399, 400, 401, 719, 720, 721, 32_079, 32_080, 32_081, 80_080, 80_081, 160_080, 160_081, 319_999, 320_000,
+    320_001, 256_000 + 256_079, 256_000 + 256_080, 256_000 + 256_081, 544_080,
+]  # fmt: skip
+
+
+def lengths(count):
+    """Return the edges, one long recording, and short ones at random."""
+    rng = np.random.default_rng(0)
+    return [*EDGES, 700_001, *rng.integers(2, 20_000, count - len(EDGES) - 1).tolist()]
+
+
+def blocks(waveform, rng):
+    """Cut a waveform at random, empty blocks included."""
+    edges = np.sort(rng.integers(0, len(waveform) + 1, 1 + len(waveform) // 60_000))
+    return np.split(waveform, edges)
+
+
+@pytest.mark.parametrize("samples", [*EDGES, 700_001, 1_000_000])
+def test_windows_of_blocks_are_those_of_the_whole(samples):
+    waveform = np.arange(samples, dtype=np.float32)
+    for seed in range(3):
+        found = list(cut_windows(blocks(waveform, np.random.default_rng(seed))))
+        assert [window for window, _ in found] == canonical_windows(samples)
+        for window, part in found:
+            assert np.array_equal(part, waveform[window.start : window.stop])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_200_lengths_alone_batched_and_chunked(units, tmp_path, precision):
+    header = {**units.header, "units": {**units.header["units"], "precision": precision}}
+    inventory = Units(units.tensors, header)
+    waveform, rng = noise(700_001, 7), np.random.default_rng(1)
+    alone, recordings = {}, []
+    for samples in lengths(200):
+        part = waveform[:samples]
+        alone[str(samples)] = inventory.units(part)
+        assert len(alone[str(samples)]) == frame_count(samples)
+        streamed = [inventory.assign(piece.features) for piece in inventory.extractor.stream(blocks(part, rng))]
+        assert np.array_equal(np.concatenate([np.zeros(0, np.int64), *streamed]), alone[str(samples)])
+        if samples > 0:
+            path = tmp_path / f"{samples}.wav"
+            soundfile.write(path, part, 16_000, subtype="FLOAT")
+            recordings.append(Recording(id=str(samples), audio=path, duration_s=samples / 16_000))
+    for recording, found in inventory.recordings(recordings):
+        assert np.array_equal(found, alone[recording.id])
+    for recording in recordings[:25]:
+        assert np.array_equal(inventory.transcribe(recording.audio).units, alone[recording.id])
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 44_100])
+def test_a_file_of_another_rate_is_decoded_as_it_is_transcribed(units, tmp_path, rate_hz):
+    soundfile.write(tmp_path / "a.wav", noise(25 * rate_hz, 3), rate_hz, subtype="FLOAT")
+    found = units.transcribe(tmp_path / "a.wav")
+    assert np.array_equal(found.units, units.units(noise(25 * rate_hz, 3), rate_hz))
+    assert found.duration_s == 25
+
+
+_TRANSCRIBE = """
+import resource, sys
+from pathlib import Path
+from speechunits.units.units import Units
+found = Units.load(Path(sys.argv[1])).transcribe(sys.argv[2])
+print(len(found.units), found.duration_s, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.slow
+def test_three_hours_fit_into_2_gib(units, tmp_path):
+    units.save(tmp_path / "u.safetensors")
+    minute = (noise(60 * 22_050, 5) * 32_000).astype(np.int16)
+    with soundfile.SoundFile(tmp_path / "long.wav", "w", 22_050, 1, "PCM_16") as file:
+        for _ in range(180):
+            file.write(minute)
+    command = [sys.executable, "-c", _TRANSCRIBE, str(tmp_path / "u.safetensors"), str(tmp_path / "long.wav")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    frames, duration_s, resident_kib = done.stdout.split()
+    assert float(duration_s) == 10_800
+    assert int(frames) == frame_count(10_800 * 16_000)
+    # The waveform alone would be 691 MB: what is seen is torch and one window.
+    assert int(resident_kib) < 1.2 * 1024**2
