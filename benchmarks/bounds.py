@@ -98,8 +98,8 @@ def measure(points: int, pairs: int, seed: int) -> dict[str, list[dict[str, floa
 
 def draw_figure(rows: dict[str, list[dict[str, float]]], path: Path) -> None:
     """Draw both bounds over the true information."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an optional dependency
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
