@@ -23,6 +23,11 @@ _OPSET = 17
 class WindowUnits(nn.Module):
     """An inventory as one module, in fp32; see :func:`export_onnx`."""
 
+    units_centroids: Tensor | None
+    units_mean: Tensor | None
+    units_scale: Tensor | None
+    units_residual: Tensor | None
+
     def __init__(self, units: Units) -> None:
         super().__init__()
         features: Features = build_features(units.tensors, units.header)
@@ -56,18 +61,19 @@ class WindowUnits(nn.Module):
         if self.width > 1:
             real = frames_mask(frame_counts(length), frames.shape[1])[:, None].float()
             frames = (self._mean(frames.transpose(1, 2) * real) / self._mean(real).clamp_min(1e-6)).transpose(1, 2)
-        return self._nearest(frames[0])
+        return self._nearest(frames[0], self.units_centroids)
 
     def _mean(self, rows: Tensor) -> Tensor:
         return F.avg_pool1d(rows, self.width, stride=1, padding=self.width // 2)
 
-    def _nearest(self, frames: Tensor) -> Tensor:
-        if self.units_mean is not None:
+    def _nearest(self, frames: Tensor, centroids: Tensor | None) -> Tensor:
+        assert centroids is not None, "only a codebook's pairs have none"
+        if self.units_mean is not None and self.units_scale is not None:
             frames = (frames - self.units_mean) / self.units_scale
-        ids = _closest(frames, self.units_centroids)
+        ids = _closest(frames, centroids)
         if self.units_residual is None:
             return ids
-        return ids * len(self.units_residual) + _closest(frames - self.units_centroids[ids], self.units_residual)
+        return ids * len(self.units_residual) + _closest(frames - centroids[ids], self.units_residual)
 
 
 def export_onnx(units: Units, path: Path, *, seconds: int = 20) -> None:
