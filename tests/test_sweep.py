@@ -14,7 +14,7 @@ from speechunits.config import ReductionConfig
 from speechunits.engine.train import TrainingResult
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import scores_from_json
-from speechunits.sweep import Cell, Setting, cells, run_cell
+from speechunits.sweep import Cell, Setting, cells, run_cell, summarised
 from speechunits.units.bundle import read_bundle
 from tests.spine import make_recipe
 
@@ -165,11 +165,12 @@ def test_the_untrained_side_differs_in_its_weights_only(setting, trained):
     assert lists[0] == lists[1] == lists[2]
 
 
-def test_what_recognises_nothing_is_named(setting, trained, monkeypatch, capsys):
+def test_what_recognises_nothing_is_named(setting, trained, monkeypatch):
     monkeypatch.setattr(sweep, "transcribe_recordings", lambda model, rows, precision: [""] * len(rows))
     scores = run_cell(cell(), setting)
     assert all(score.all_blank and score.errors == score.lengths and score.cer == 1.0 for score in scores)
-    assert "logmel-0.5-0: CER on dev 100.0 % (all blank: it recognised nothing)" in capsys.readouterr().err
+    said = "logmel-0.5-0: CER 100.0 % on dev, 100.0 % on tune (all blank: it recognised nothing)"
+    assert summarised(cell(), scores) == said
 
 
 def test_characters_unseen_in_training_are_counted(setting, trained):
