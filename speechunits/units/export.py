@@ -53,7 +53,7 @@ class WindowUnits(nn.Module):
             if self.units_centroids is None:
                 radix = self.quantizer.config.entries
                 codes = chosen.codes.unbind(-1)
-                ids = codes[0]
+                ids: Tensor = codes[0]
                 for code in codes[1:]:
                     ids = ids * radix + code
                 return ids
