@@ -55,11 +55,17 @@ class Cell:
     def __str__(self) -> str:
         """Return the cell as tables print it: ``4.2 (2.9–6.1)``, ``> 3.1``, ``undefined``."""
         if self.factor is not None:
-            interval = f" ({self.low:.1f}–{self.high:.1f})" if self.low is not None and self.high is not None else ""
-            return f"{self.factor:.1f}{interval}"
+            low, high = self.low, self.high
+            interval = f" ({_times(low)}–{_times(high)})" if low is not None and high is not None else ""
+            return f"{_times(self.factor)}{interval}"
         if self.low is not None:
-            return f"> {self.low:.1f}"
-        return f"< {self.high:.1f}" if self.high is not None else "undefined"
+            return f"> {_times(self.low)}"
+        return f"< {_times(self.high)}" if self.high is not None else "undefined"
+
+
+def _times(factor: float) -> str:
+    """Return a factor with one decimal, with two digits below 1: ``> 0.0`` would say nothing."""
+    return f"{factor:.1f}" if factor >= 1 else f"{factor:.2g}"
 
 
 @dataclass(frozen=True, kw_only=True)
