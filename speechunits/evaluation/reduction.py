@@ -55,11 +55,17 @@ class Cell:
     def __str__(self) -> str:
         """Return the cell as tables print it: ``4.2 (2.9–6.1)``, ``> 3.1``, ``undefined``."""
         if self.factor is not None:
-            interval = f" ({self.low:.1f}–{self.high:.1f})" if self.low is not None and self.high is not None else ""
-            return f"{self.factor:.1f}{interval}"
+            low, high = self.low, self.high
+            interval = f" ({_times(low)}–{_times(high)})" if low is not None and high is not None else ""
+            return f"{_times(self.factor)}{interval}"
         if self.low is not None:
-            return f"> {self.low:.1f}"
-        return f"< {self.high:.1f}" if self.high is not None else "undefined"
+            return f"> {_times(self.low)}"
+        return f"< {_times(self.high)}" if self.high is not None else "undefined"
+
+
+def _times(factor: float) -> str:
+    """Return a factor with one decimal, with two digits below 1: ``> 0.0`` would say nothing."""
+    return f"{factor:.1f}" if factor >= 1 else f"{factor:.2g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,11 +195,11 @@ def _statement(headline: Cell | None, config: ReductionConfig, *, smoke: bool) -
         return f"no factor: the pretrained side was not trained on the headline budget, {budget}"
     if headline.factor is None and headline.low is None and headline.high is None:
         return f"the factor at {budget} is undefined: {headline.reason}"
+    low, high = headline.low, headline.high
     if headline.factor is None:
-        side = "at least" if headline.low is not None else "at most"
-        limit = headline.low if headline.low is not None else headline.high
-        return f"at {budget}, pretraining saves {side} a factor of {limit:.1f}: {headline.reason}"
-    interval = (
-        f"95 % interval {headline.low:.1f} to {headline.high:.1f}" if headline.low is not None else headline.reason
-    )
-    return f"at {budget}, pretraining saves a factor of {headline.factor:.1f} ({interval})"
+        limit = f"at least a factor of {_times(low)}" if low is not None else f"at most a factor of {_times(high or 0)}"
+        return f"at {budget}, pretraining saves {limit}: {headline.reason}"
+    interval = headline.reason
+    if low is not None and high is not None:
+        interval = f"95 % interval {_times(low)} to {_times(high)}"
+    return f"at {budget}, pretraining saves a factor of {_times(headline.factor)} ({interval})"
