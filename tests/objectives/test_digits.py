@@ -10,7 +10,7 @@ from speechunits.objectives.simclr import nt_xent_loss
 from speechunits.objectives.swav import sinkhorn, swapped_prediction_loss
 
 LABELS = 10
-STEPS = 400
+STEPS = 800
 
 
 @pytest.fixture(scope="module")
