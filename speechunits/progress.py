@@ -46,7 +46,8 @@ def progress(label: str, total: float, *, done: float = 0.0, every_s: float = 5.
         nonlocal done, last
         done += amount
         now = time.monotonic()
-        if now - last < every_s and done < total:
+        # Shares of a whole add up to it but for rounding.
+        if now - last < every_s and done < (1 - 1e-9) * total:
             return
         last = now
         remaining_s = (now - started) * (total - done) / (done - before) if done > before else 0.0

@@ -17,3 +17,10 @@ def test_plain_lines(capfd):
     lines = capfd.readouterr().err.splitlines()
     assert lines[0].startswith("reading: 25 %")
     assert lines[-1] == "reading: 100 %, 0 s left two refused"
+
+
+def test_shares_that_add_up_but_for_rounding_are_all(capsys):
+    with progress("work", 1.0, every_s=1e9) as advance:
+        for _ in range(10):
+            advance(0.1, "")
+    assert capsys.readouterr().err == "work: 100 %, 0 s left\n"
