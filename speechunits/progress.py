@@ -10,9 +10,6 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-_ROUNDING = 1e-6
-"""Shares of a whole add up to nearly one: the last line is still printed."""
-
 Advance = Callable[[float, str], None]
 """Called with the amount of work done since the last call and a short note (may be empty)."""
 
@@ -49,7 +46,8 @@ def progress(label: str, total: float, *, done: float = 0.0, every_s: float = 5.
         nonlocal done, last
         done += amount
         now = time.monotonic()
-        if now - last < every_s and done < (1 - _ROUNDING) * total:
+        # Shares of a whole add up to it but for rounding.
+        if now - last < every_s and done < (1 - 1e-9) * total:
             return
         last = now
         remaining_s = (now - started) * (total - done) / (done - before) if done > before else 0.0
