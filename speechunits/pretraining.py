@@ -38,6 +38,7 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
     """
     recordings = corpus.split("train"), corpus.split("tune")
     passes = config.masked_prediction.passes if config.needs_units else 1
+    altered = config.masked_prediction.altered if config.learner == "masked_prediction" else 0.0
     results: list[TrainingResult] = []
     encoder: Path | None = None
     for number in range(1, passes + 1):
@@ -52,7 +53,7 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
             learner, folder=place, train=recordings[0], held_out=recordings[1], labels=labels, batch=config.batch,
             optimizer=config.optimizer, budget=_share(config, passes), engine=config.engine, seed=seed,
             label="pretrain" if passes == 1 else f"pretrain {number}/{passes}",
-            views=config.views if config.needs_views else None,
+            views=config.views if config.needs_views or altered else None, altered=altered,
         )  # fmt: skip
         results.append(result)
         encoder = place / "encoder.safetensors"

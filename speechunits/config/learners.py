@@ -133,4 +133,7 @@ class MaskedPredictionConfig:
     """``logit_temp``."""
     unmasked_weight: float = 0.0
     """``pred_nomask_weight``."""
+    altered: float = 0.0
+    """Share of the rows that are heard through ``views`` (noise, room, timbre, pitch) while the units stay those of the
+    original: denoising, as WavLM's (Chen et al. 2022, §III-B)."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

@@ -107,7 +107,7 @@ def assemble(
         tensorboard=engine.tensorboard, silent=gangs.root.rank != 0, work=_work(learner, task, gangs, resumed or 0),
     )  # fmt: skip
     stack.callback(history.close)
-    loader = Loader(task.train, task.labels, task.batch.cache_mb, journal.refused, task.views)
+    loader = Loader(task.train, task.labels, task.batch.cache_mb, journal.refused, task.views, task.altered)
     reader = Reader(
         sampler, loader, journal, rank=gangs.dp.rank, world=gangs.dp.size, accumulate=engine.accumulate, seed=task.seed
     )
@@ -153,7 +153,7 @@ def _validator(
     if not batches or not task.engine.held_out_evaluations:
         return NOOP_VALIDATOR
     # Names of unreadable held-out recordings stay out of the count of those left out of training.
-    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), task.views)
+    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), None if task.altered else task.views)
     return HeldOut(
         learner, batches, loader, journal, gang=gangs.dp, precision=choose_precision(task.engine, gangs.device),
         seed=task.seed, watch=CollapseWatch(round(task.optimizer.warmup * total_steps), total_steps),

@@ -15,7 +15,7 @@ from fairseq2.datasets import DataReader
 from fairseq2.device import SupportsDeviceTransfer
 from numpy.typing import NDArray
 
-from speechunits.audio.augment import make_views
+from speechunits.audio.augment import augment, make_views
 from speechunits.audio.batch import AudioBatch, Row, collate
 from speechunits.audio.cache import WaveformCache
 from speechunits.audio.load import resample
@@ -54,7 +54,8 @@ class EngineBatch(SupportsDeviceTransfer):
 class Loader:
     """Turns planned batches into tensors; a recording that cannot be read is named, counted and left out.
 
-    With ``views`` every row is two views of its piece, drawn by the seed of the batch.
+    With ``views`` every row is two views of its piece, drawn by the seed of the batch; with a share ``altered`` above
+    0, so many rows are altered in place instead.
     """
 
     def __init__(
@@ -64,7 +65,9 @@ class Loader:
         cache_mb: float,
         refused: set[str],
         views: ViewsConfig | None = None,
+        altered: float = 0.0,
     ) -> None:
+        self._altered = altered
         self._views = views
         self._recordings = recordings
         self._labels = labels
@@ -80,7 +83,8 @@ class Loader:
         rows = [row for row in map(self._row, planned) if row is not None]
         if self._views is not None:
             generators = np.random.default_rng(seed).spawn(len(rows))
-            rows = [_viewed(row, self._views, generator) for row, generator in zip(rows, generators, strict=True)]
+            view = self._alter if self._altered else self._view
+            rows = [view(row, self._views, generator) for row, generator in zip(rows, generators, strict=True)]
         return collate(rows, seed=seed) if rows else None
 
     def _row(self, piece: Piece) -> Row | None:
@@ -101,6 +105,16 @@ class Loader:
         tokens = None if self._labels is None or self._labels.tokens is None else self._labels.tokens[identity]
         return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "")
 
+    @staticmethod
+    def _view(row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
+        views = make_views(row.waveform, config, generator)
+        return row._replace(waveform=views.first, second=views.second, matches=views.matches)
+
+    def _alter(self, row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
+        if generator.random() >= self._altered:
+            return row
+        return row._replace(waveform=augment(row.waveform, config, generator))
+
     def _units(self, identity: str, piece: Piece, samples: int) -> NDArray[np.integer] | None:
         if self._labels is None or self._labels.units is None:
             return None
@@ -112,11 +126,6 @@ class Loader:
                 f"{len(self._labels.units[identity])} in all; its units were made from other audio: make them again"
             )
         return units
-
-
-def _viewed(row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
-    views = make_views(row.waveform, config, generator)
-    return row._replace(waveform=views.first, second=views.second, matches=views.matches)
 
 
 class Reader(DataReader[EngineBatch]):

@@ -32,6 +32,7 @@ def training_settings(learner: Learner, task: TrainingTask, gangs: Gangs) -> dic
         "parallel": task.engine.parallel if gangs.root.size > 1 else None,
         "recordings": content_key([(item.id, round(item.duration_s, 4)) for item in task.train]),
         "views": None if task.views is None else to_tree(task.views),
+        "altered": task.altered or None,
         "labels": None if task.labels is None else _labels_key(task.labels, task),
         "parameters": content_key([(name, list(value.shape)) for name, value in learner.named_parameters()]),
     }

@@ -46,6 +46,7 @@ class TrainingTask:
     speed: tuple[float, ...]
     checkpoints: bool
     views: ViewsConfig | None = None
+    altered: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,11 +92,13 @@ def train(
     speed: tuple[float, ...] = (1.0,),
     checkpoints: bool = True,
     views: ViewsConfig | None = None,
+    altered: float = 0.0,
 ) -> TrainingResult:
     """Train ``learner`` in place, resuming from ``folder`` where it holds checkpoints of the same training.
 
     Leaves ``metrics.jsonl``, ``encoder.safetensors`` and ``checkpoints/`` in ``folder`` (without ``checkpoints`` only
-    the first). ``views`` makes every batch two views of its audio. Torch's threads, its random state and the signal
+    the first). ``views`` makes every batch two views of its audio; with ``altered``, it is that share of the
+    training rows, altered in place, and frames keep their units. Torch's threads, its random state and the signal
     handlers are as before when it returns. Under torchrun or Slurm every rank calls it with the same arguments.
 
     Raises
@@ -110,6 +113,7 @@ def train(
     task = TrainingTask(
         folder=folder, train=train, held_out=held_out, labels=labels, batch=batch, optimizer=optimizer, budget=budget,
         engine=engine, seed=seed, label=label, speed=speed, checkpoints=checkpoints, views=views,
+        altered=altered,
     )  # fmt: skip
     known: Mapping[str, object] | None = None if labels is None else labels.units or labels.tokens or {}
     missing = [] if known is None else [item.id for item in (*train, *held_out) if item.id not in known]
