@@ -10,7 +10,9 @@ from speechunits.objectives.simclr import nt_xent_loss
 from speechunits.objectives.swav import sinkhorn, swapped_prediction_loss
 
 LABELS = 10
-STEPS = 800
+STEPS = 600
+FROZEN = 60
+"""Steps in which SwAV's prototypes stay as they were drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +59,7 @@ def network():
         nn.Conv2d(1, 32, 3, padding=1), nn.GELU(), nn.Conv2d(32, 64, 3, stride=2, padding=1), nn.GELU(),
         nn.Conv2d(64, 64, 3, stride=2, padding=1), nn.GELU(), nn.Flatten(), nn.Linear(256, 128), nn.LayerNorm(128),
     )  # fmt: skip
-    return body, nn.Sequential(nn.GELU(), nn.Linear(128, 64)), nn.Linear(64, 32, bias=False)
+    return body, nn.Sequential(nn.GELU(), nn.Linear(128, 64)), nn.Linear(64, 128, bias=False)
 
 
 def simclr(first, second, prototypes):
@@ -79,7 +81,8 @@ def test_a_linear_probe_beats_raw_pixels(digits, objective):
     optimizer = torch.optim.AdamW([*body.parameters(), *head.parameters(), *prototypes.parameters()], lr=2e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(STEPS):
+    for step in range(STEPS):
+        prototypes.requires_grad_(step >= FROZEN)
         images = train[torch.randint(len(train), (256,), generator=generator)]
         loss = objective(*(head(body(view(images, generator))) for _ in range(2)), prototypes)
         optimizer.zero_grad()
