@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.peers import comparable, encoder_names, fairseq2_layout, fairseq2_recognizer, hugging_face_config, load
-from benchmarks.pretrain import TINY, noise, parse
+from benchmarks.pretrain import TINY, noise, our_contender, parse
 from benchmarks.timing import Contender, publish, race, rows_of, settings_for
 from speechunits.asr.recognizer import build_recognizer
 from speechunits.asr.tokens import Tokenizer
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, FinetuneConfig, Wav2Vec2Config
 from speechunits.encoder.encoder import Encoder
-from speechunits.learners.learner import Learner
 from speechunits.objectives.ctc import ctc
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz "
@@ -33,18 +32,6 @@ def labelled(batch_s: float, crop_s: float, symbols: int, device: torch.device) 
     tokens = torch.randint(1, symbols, (len(batch.ids), count), generator=torch.Generator().manual_seed(0))
     lengths = torch.full((len(batch.ids),), count, device=device)
     return batch._replace(tokens=tokens.to(device), token_lengths=lengths)
-
-
-def our_contender(name: str, learner: Learner, batch: AudioBatch) -> Contender:
-    """Return this project's recogniser, with new masks in every step."""
-    turn = [0]
-
-    def loss() -> Tensor:
-        turn[0] += 1
-        result = learner(batch._replace(seed=turn[0]))
-        return result.sum / result.count
-
-    return Contender(name, learner.train(), loss)
 
 
 def fairseq2_loss(model: Any, batch: AudioBatch) -> Tensor:

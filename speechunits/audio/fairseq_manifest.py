@@ -32,7 +32,7 @@ def read_fairseq(path: Path, *, root: Path | None = None, split: str | None = No
     UsageError
         If a file cannot be read, a row is malformed or the transcripts are not one a row: all faults are named.
     """
-    first, *rows = _lines(path)
+    first, *rows = text_lines(path)
     base = root if root is not None else path.parent / first
     texts = _texts(path)
     faults = []
@@ -61,15 +61,16 @@ def read_fairseq(path: Path, *, root: Path | None = None, split: str | None = No
 def _texts(path: Path) -> list[str] | None:
     words, letters = path.with_suffix(".wrd"), path.with_suffix(".ltr")
     if words.exists():
-        lines = _lines(words)
+        lines = text_lines(words)
     elif letters.exists():
-        lines = [" ".join(line.replace(" ", "").replace("|", " ").split()) for line in _lines(letters)]
+        lines = [" ".join(line.replace(" ", "").replace("|", " ").split()) for line in text_lines(letters)]
     else:
         return None
     return [unicodedata.normalize("NFC", line.strip()) for line in lines]
 
 
-def _lines(path: Path) -> list[str]:
+def text_lines(path: Path) -> list[str]:
+    """Return the lines of a UTF-8 file, whatever they end in. Raises UsageError where it cannot be read."""
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:

@@ -9,10 +9,11 @@ import re
 import unicodedata
 from pathlib import Path
 
+from speechunits.audio.fairseq_manifest import text_lines
 from speechunits.audio.load import printable, probe
 from speechunits.audio.manifest import DURATION_TOLERANCE_S, Recording, number
 from speechunits.audio.scan import SPLITS
-from speechunits.errors import InputRefused, UsageError
+from speechunits.errors import InputRefused
 
 _ARCHIVE = re.compile(r"\.ark:\d+$")
 
@@ -104,14 +105,8 @@ def _table(path: Path, refusals: list[str], *, may_be_empty: bool = False) -> di
     """Return the first word of each line and the rest; nothing where the file is not there."""
     if not path.is_file() and path.name != "wav.scp":
         return {}
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except OSError as error:
-        raise UsageError(f"cannot read {printable(path)}: {error.strerror}; check the path") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{printable(path)} must be UTF-8 text, but is not: {error}; save it as UTF-8") from error
     table: dict[str, str] = {}
-    for index, line in enumerate(lines, start=1):
+    for index, line in enumerate(text_lines(path), start=1):
         name, *rest = line.strip().split(maxsplit=1) or [""]
         if not name:
             continue

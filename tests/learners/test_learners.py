@@ -10,6 +10,7 @@ from speechunits.encoder.encoder import encoder_from_export
 from speechunits.encoder.quantizer import quantizer_from_export
 from speechunits.frames import frame_count, frame_counts
 from speechunits.learners.build import build_learner
+from tests.learners.tiny import evaluate
 
 CLUSTERS = 12
 TINY = {"channels": 32, "dim": 32, "heads": 2, "layers": 2, "ffn_dim": 64, "position_groups": 2, "dropout": 0.0}
@@ -42,20 +43,6 @@ def batch(*samples, seed=0, data_seed=0):
         frames = int(frame_counts(lengths)[row])
         units[row, :frames] = sounding[200 : 200 + 320 * frames : 320]
     return AudioBatch(waveforms, lengths, tuple(map(str, range(len(samples)))), seed, units=units)
-
-
-def evaluate(learner, *batches):
-    """The report of an evaluation, made as the engine makes it."""
-    learner.eval()
-    with torch.no_grad():
-        losses = [learner(item) for item in batches]
-    metrics = {
-        name: float(sum(loss.metrics[name][0] for loss in losses) / sum(loss.metrics[name][1] for loss in losses))
-        for name in losses[0].metrics
-    }
-    return learner.report(
-        metrics, {name: sum(loss.histograms[name] for loss in losses) for name in losses[0].histograms}
-    )
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
