@@ -69,10 +69,19 @@ class Experiment:
     @cached_property
     def setting(self) -> sweep.Setting:
         """What the trainings behind the reduction factor share."""
+        reduction = self.recipe.reduction
+        encoder = self.need(self.encoder, "pretrain") if reduction.encoder is None else self._given(reduction.encoder)
         return sweep.Setting(
-            corpus=self.corpus, config=self.recipe.reduction, encoder=self.need(self.encoder, "pretrain"),
-            folder=self.folder / "cells", dev=self.recipe.corpus.dev,
+            corpus=self.corpus, config=reduction, encoder=encoder, folder=self.folder / "cells",
+            dev=self.recipe.corpus.dev, units=self.need(self.units, "units") if reduction.read_units else None,
         )  # fmt: skip
+
+    def _given(self, source: Path) -> Path:
+        """Return the bundle of the encoder that the recipe names; a foreign one is imported into the run folder."""
+        from speechunits.encoder.foreign import is_foreign  # noqa: PLC0415 - only where another encoder is asked for
+        from speechunits.units.bundle import import_encoder  # noqa: PLC0415
+
+        return import_encoder(source, self.folder / "given") if is_foreign(source) else encoder_path(source)
 
 
 def data(experiment: Experiment) -> None:
@@ -194,7 +203,7 @@ def reduction(experiment: Experiment) -> None:
         print(f"{sweep.summarised(cell, scores)}; {len(found)} of {len(todo)} trainings, "
               f"about {seconds_text(left_s)} left", file=sys.stderr, flush=True)  # fmt: skip
     made_by = provenance(recipe, recipe.corpus.manifest)
-    trials = {"pretrained": 1, "untrained": 1, "logmel": 1}
+    trials = dict.fromkeys(dict.fromkeys(cell.side for cell in todo), 1)
     write_json(
         experiment.results,
         {

@@ -19,19 +19,20 @@ from speechunits.asr.decode import transcribe_recordings
 from speechunits.asr.hypothesis import Precision
 from speechunits.asr.recognizer import Recognizer, build_recognizer
 from speechunits.asr.tokens import build_tokenizer, usable
-from speechunits.audio.corpus import Corpus
+from speechunits.audio.corpus import Corpus, with_phones_as_text
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
 from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, to_tree
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.engine.train import Labels, train
 from speechunits.errors import UsageError
-from speechunits.evaluation.edit import character_edits
+from speechunits.evaluation.edit import character_edits, word_edits
 from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json, utterance_hash
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
 from speechunits.units.bundle import read_bundle, write_bundle
+from speechunits.units.units import Units
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,12 @@ class Setting:
     """``encoder.safetensors`` of the pretraining."""
     folder: Path
     dev: str = "dev"
+    units: Path | None = None
+    """``units.safetensors``, where recognisers that read units are asked for."""
+
+    def __post_init__(self) -> None:
+        if self.config.finetune.tokens == "phones":
+            object.__setattr__(self, "corpus", with_phones_as_text(self.corpus))
 
 
 LONG_MINUTES = 100
@@ -76,6 +83,8 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
         "untrained": [*config.baseline_minutes, *everything],
         "logmel": [*config.baseline_minutes, *everything],
     }
+    if config.read_units:
+        budgets["units"] = budgets["pretrained"]
     return [
         Cell(side=side, minutes=minutes, seed=seed)
         for seed in range(config.seeds)
@@ -119,7 +128,7 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     key = content_key(
         _deciding(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
         {split: [(recording.id, recording.text) for recording in held] for split, held in scored.items()},
-        file_hash(setting.encoder) if cell.side == "pretrained" else None,
+        _source_hash(cell, setting),
     )  # fmt: skip
     saved = setting.folder / f"{cell.name}.json"
     if saved.exists() and (keep is None or _is_of(keep, key)):
@@ -143,7 +152,8 @@ def _is_of(bundle: Path, key: str) -> bool:
 
 def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
     reduction = setting.config
-    base = {"pretrained": reduction.finetune, "untrained": reduction.untrained, "logmel": reduction.logmel}[cell.side]
+    base = {"pretrained": reduction.finetune, "untrained": reduction.untrained, "logmel": reduction.logmel,
+            "units": reduction.units}[cell.side]  # fmt: skip
     encoder = base.encoder
     if cell.side == "untrained":
         # The baseline is the pretrained side's own architecture: only the weights differ.
@@ -155,7 +165,22 @@ def _deciding(config: FinetuneConfig) -> dict[str, Any]:
     """Return the settings that decide which weights come out; threads and reporting do not."""
     tree: dict[str, Any] = to_tree(config)
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
-    return tree
+    # Settings that came later: at these values they change nothing, and cells trained before them keep their keys.
+    later = {"average": 0.0, "patience": 0, "unit_input": "units"}
+    return {name: value for name, value in tree.items() if name not in later or value != later[name]}
+
+
+def _source_hash(cell: Cell, setting: Setting) -> str | None:
+    """Return the hash of what a cell starts from: the encoder, the inventory, or nothing."""
+    if cell.side == "units":
+        return _inventory(setting).key
+    return file_hash(setting.encoder) if cell.side == "pretrained" else None
+
+
+def _inventory(setting: Setting) -> Units:
+    if setting.units is None:
+        raise UsageError("what reads units needs an inventory; run `speechunits run RECIPE.yaml --only units` first")
+    return Units.load(setting.units)
 
 
 def _encoder_config(path: Path) -> EncoderConfig:
@@ -176,12 +201,14 @@ def _train(
     tune, _ = usable(setting.corpus.split("tune"), tokenizer, longest_s=config.batch.crop_s)
     tokens = {recording.id: np.array(tokenizer.encode(recording.text or "", unseen)) for recording in [*kept, *tune]}
     encoder = encoder_from_export(*read_bundle(setting.encoder, kind="encoder")) if cell.side == "pretrained" else None
-    recognizer = build_recognizer(config, tokenizer, encoder)
+    inventory = _inventory(setting) if cell.side == "units" else None
+    recognizer = build_recognizer(config, tokenizer, encoder, inventory)
     result = train(
         recognizer, folder=setting.folder / cell.name, train=kept, held_out=tune, labels=Labels(tokens=tokens),
         batch=config.batch, optimizer=config.optimizer, budget=config.budget, engine=config.engine, seed=config.seed,
-        label=cell.name, speed=config.augment.speed, checkpoints=False,
+        label=cell.name, speed=config.augment.speed, checkpoints=False, patience=config.patience,
     )  # fmt: skip
+    recognizer.finish()
     outcome = {
         "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s, "left_out": len(left_out),
         "unseen_characters": dict(unseen), "tokens": len(tokenizer), "trials": 1,
@@ -194,9 +221,9 @@ def _score(
 ) -> Score:
     precision: Precision = "bf16" if cpu_computes_bf16() else "fp32"
     hypotheses = transcribe_recordings(recognizer, recordings, precision=precision)
+    edits = word_edits if recognizer.tokenizer.spaced else character_edits
     counted = [
-        character_edits(recording.text or "", hypothesis)
-        for recording, hypothesis in zip(recordings, hypotheses, strict=True)
+        edits(recording.text or "", hypothesis) for recording, hypothesis in zip(recordings, hypotheses, strict=True)
     ]
     lines = {recording.id: hypothesis for recording, hypothesis in zip(recordings, hypotheses, strict=True)}
     write_json(folder / cell.name / f"{split}.json", lines)

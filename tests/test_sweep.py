@@ -10,7 +10,7 @@ import torch
 
 from speechunits import pipeline, sweep
 from speechunits.audio.corpus import load_corpus
-from speechunits.config import ReductionConfig
+from speechunits.config import FinetuneConfig, ReductionConfig
 from speechunits.engine.train import TrainingResult
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import scores_from_json
@@ -239,3 +239,54 @@ def test_a_killed_sweep_goes_on(tiny_corpus, tiny_runs, tmp_path, monkeypatch):
         (cell.side, cell.minutes, cell.seed, split) for cell in cells(recipe.reduction) for split in ("dev", "tune")
     }
     assert results["trials"] == {"pretrained": 1, "untrained": 1, "logmel": 1}
+
+
+def test_phones_are_recognised_in_place_of_characters(setting, trained):
+    phones = replace(setting.config, **{
+        side: replace(getattr(setting.config, side), tokens="phones") for side in ("finetune", "untrained", "logmel")
+    })  # fmt: skip
+    setting = Setting(corpus=setting.corpus, config=phones, encoder=setting.encoder, folder=setting.folder)
+    scores = run_cell(cell(), setting)
+    rows = setting.corpus.split("dev")
+    spoken = {row.id: [phone.label for phone in setting.corpus.phones[row.id] if phone.label != "SIL"] for row in rows}
+    assert [row.text.split() for row in rows] == [spoken[row.id] for row in rows]
+    assert scores[0].lengths == tuple(len(spoken[row.id]) for row in rows)
+    tokenizer = trained[0]["recognizer"].tokenizer
+    assert set(tokenizer.symbols[1:]) <= {
+        label for row in setting.corpus.recordings for label in (row.text or "").split()
+    }
+    assert max(map(len, tokenizer.symbols)) > 1
+
+
+def test_phones_must_be_known_and_on_all_sides(setting):
+    with pytest.raises(ValueError, match="phones on all sides or on none"):
+        replace(setting.config, finetune=replace(setting.config.finetune, tokens="phones"))
+    phones = ReductionConfig(**{side: FinetuneConfig(tokens="phones") for side in ("finetune", "untrained", "logmel")})
+    with pytest.raises(UsageError, match="must have phones"):
+        Setting(
+            corpus=replace(setting.corpus, phones={}), config=phones, encoder=setting.encoder, folder=setting.folder
+        )
+
+
+def test_units_are_read_on_a_side_of_their_own(setting, trained, tiny_runs):
+    config = replace(setting.config, read_units=True)
+    assert [item.name for item in cells(config) if item.side == "units"] == ["units-0.5-0"]
+    assert not [item for item in cells(setting.config) if item.side == "units"]
+    with pytest.raises(UsageError, match="needs an inventory"):
+        run_cell(cell("units"), replace(setting, config=config))
+    units = tiny_runs / "tiny" / "units.safetensors"
+    run_cell(cell("units"), replace(setting, config=config, units=units))
+    assert trained[0]["recognizer"].network.inventory.clusters == 12
+    run_cell(cell("units"), replace(setting, config=config, units=units))
+    assert len(trained) == 1
+    run_cell(cell("units"), replace(setting, config=config, units=tiny_runs / "tiny" / "mfcc.safetensors"))
+    assert len(trained) == 2
+
+
+def test_settings_that_came_later_change_the_key_only_where_they_are_used(setting, trained):
+    key = json.loads((run_cell(cell(), setting) and setting.folder / "logmel-0.5-0.json").read_text())["key"]
+    base = setting.config.logmel
+    assert sweep._deciding(base).keys().isdisjoint({"average", "patience", "unit_input"})
+    run_cell(cell(), replace(setting, config=replace(setting.config, logmel=replace(base, average=0.2))))
+    assert json.loads((setting.folder / "logmel-0.5-0.json").read_text())["key"] != key
+    assert len(trained) == 2

@@ -10,10 +10,12 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 
+from speechunits.asr.average import WeightAverage
 from speechunits.asr.baseline import LogMelNetwork
 from speechunits.asr.greedy import collapse
 from speechunits.asr.mixture import LayerMixture
 from speechunits.asr.tokens import Tokenizer
+from speechunits.asr.unit_network import PREFIX, UnitNetwork, restored_inventory
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, FinetuneConfig, build_config, to_tree
 from speechunits.encoder.encoder import Encoder, load_exported
@@ -21,16 +23,19 @@ from speechunits.encoder.flops import BACKWARD
 from speechunits.learners.learner import Learner
 from speechunits.objectives.ctc import ctc
 from speechunits.objectives.loss import Loss
+from speechunits.units.units import Units
+
+Network = LayerMixture | LogMelNetwork | UnitNetwork
 
 
 class Recognizer(Learner):
     """Network → layer norm → dropout → linear → CTC.
 
     ``network`` maps ``(B, T)`` waveforms to ``(B, S, dim)`` features: a :class:`LayerMixture` over an encoder
-    (pretrained or not), or the :class:`LogMelNetwork`. The tokenizer's blank is symbol 0.
+    (pretrained or not), the :class:`LogMelNetwork`, or a :class:`UnitNetwork`. The tokenizer's blank is symbol 0.
     """
 
-    def __init__(self, network: LayerMixture | LogMelNetwork, tokenizer: Tokenizer, config: FinetuneConfig) -> None:
+    def __init__(self, network: Network, tokenizer: Tokenizer, config: FinetuneConfig) -> None:
         super().__init__()
         self.network = network
         self.tokenizer = tokenizer
@@ -38,6 +43,7 @@ class Recognizer(Learner):
         self.norm = nn.LayerNorm(network.dim)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(network.dim, len(tokenizer))
+        self._average = WeightAverage(self, config.average)
         # All symbols start equally likely: what a random head prefers costs the first updates, and those are few.
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
@@ -67,14 +73,17 @@ class Recognizer(Learner):
     def _errors(
         self, logits: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return the character edits of greedy hypotheses and the references' code points."""
+        """Return the edits of greedy hypotheses and the references' code points (or phones)."""
         edits = length = 0
         best = logits.argmax(dim=-1).cpu()
         for row, frames, target, count in zip(
             best, frame_lengths.tolist(), tokens.tolist(), token_lengths.tolist(), strict=True
         ):
-            reference = self.tokenizer.decode(target[:count])
-            edits += Levenshtein.distance(reference, self.tokenizer.decode(collapse(row[:frames].tolist())))
+            reference, hypothesis = (
+                self.tokenizer.counted(self.tokenizer.decode(found))
+                for found in (target[:count], collapse(row[:frames].tolist()))
+            )
+            edits += Levenshtein.distance(reference, hypothesis)
             length += len(reference)
         return token_lengths.new_tensor(edits), token_lengths.new_tensor(length)
 
@@ -91,6 +100,11 @@ class Recognizer(Learner):
         if isinstance(self.network, LayerMixture):
             share = self.config.frozen if self.config.side == "pretrained" else 0.0
             self.network.frozen = step < share * total_steps
+        self._average.step(step, total_steps)
+
+    def finish(self) -> None:
+        """End a training: where ``config.average`` asks for it, the mean of the last weights becomes the weights."""
+        self._average.apply()
 
     def training_flops(self, lengths: Tensor) -> Tensor:
         """Return the FLOPs of a step's transformer; a frozen encoder runs forward only."""
@@ -109,7 +123,7 @@ class Recognizer(Learner):
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return the tensors and the header of a bundle of kind ``recognizer``."""
-        tokenizer_tensors, tokenizer_header = self.tokenizer.export()
+        tensors, tokenizer_header = self.tokenizer.export()
         encoder = to_tree(self.network.encoder.config) if isinstance(self.network, LayerMixture) else None
         header: dict[str, object] = {
             "kind": "recognizer",
@@ -117,27 +131,37 @@ class Recognizer(Learner):
             "encoder": encoder,
             "tokenizer": tokenizer_header,
         }
-        return {**self.state_dict(), **tokenizer_tensors}, header
+        if isinstance(self.network, UnitNetwork):
+            inventory, described = self.network.export()
+            tensors, header = {**tensors, **inventory}, {**header, **described}
+        return {**self.state_dict(), **tensors}, header
 
 
-def build_recognizer(config: FinetuneConfig, tokenizer: Tokenizer, encoder: Encoder | None = None) -> Recognizer:
+def build_recognizer(
+    config: FinetuneConfig, tokenizer: Tokenizer, encoder: Encoder | None = None, inventory: Units | None = None
+) -> Recognizer:
     """Return a fresh recogniser for a side of a comparison, its new weights drawn from ``config.seed``.
 
-    ``encoder`` is the pretrained one; the ``untrained`` side makes its own from ``config.encoder``.
+    ``encoder`` is the pretrained one, ``inventory`` what the side ``units`` reads; the ``untrained`` side makes its
+    encoder from ``config.encoder``.
 
     Raises
     ------
     ValueError
-        If the side is ``pretrained`` and no encoder is given.
+        If the side is ``pretrained`` and no encoder is given, or ``units`` and no inventory.
     """
     # torch's initialisers draw from the global generator: it is put back, so that nobody else's randomness changes.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network: LayerMixture | LogMelNetwork
+        network: Network
         if config.side == "logmel":
             network = LogMelNetwork(dropout=config.dropout)
         elif config.side == "untrained":
             network = LayerMixture(Encoder(config.encoder))
+        elif config.side == "units":
+            if inventory is None:
+                raise ValueError("the side that reads units must be given an inventory, but has none; fit units first")
+            network = UnitNetwork(inventory, config.unit_input, dropout=config.dropout)
         elif encoder is None:
             raise ValueError("the pretrained side must be given an encoder, but has none; read one from a checkpoint")
         else:
@@ -155,10 +179,14 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
     """
     tokenizer = Tokenizer.restore(tensors, header["tokenizer"])
     config = FinetuneConfig(side=header["side"])
-    encoder = None
+    encoder = inventory = None
+    if config.side == "units":
+        inventory = restored_inventory(tensors, header)
+        config = replace(config, unit_input=header["reads"])
     if header["encoder"] is not None:
         config = replace(config, encoder=build_config(EncoderConfig, header["encoder"], origin="encoder of the bundle"))
         encoder = Encoder(config.encoder)
-    recognizer = build_recognizer(config, tokenizer, encoder)
-    load_exported(recognizer, {name: tensor for name, tensor in tensors.items() if name != "tokenizer"}, "")
+    recognizer = build_recognizer(config, tokenizer, encoder, inventory)
+    weights = {name: tensor for name, tensor in tensors.items() if name != "tokenizer" and not name.startswith(PREFIX)}
+    load_exported(recognizer, weights, "")
     return recognizer.eval()

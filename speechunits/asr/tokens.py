@@ -1,4 +1,4 @@
-"""Token sets of recognisers: characters, or sentencepiece pieces; built from training texts only."""
+"""Token sets of recognisers: characters, phones, or sentencepiece pieces; built from training texts only."""
 
 from __future__ import annotations
 
@@ -25,12 +25,14 @@ class Tokenizer:
     """Text ⇄ token indices; index 0 is the CTC blank and never comes out of a text.
 
     ``symbols[0]`` is the empty string. With ``model`` (a serialised sentencepiece model whose unknown piece is 0) the
-    symbols are its pieces, else they are characters (code points in NFC).
+    symbols are its pieces; with ``spaced`` they are what white space parts (phones); else characters (code points in
+    NFC).
     """
 
-    def __init__(self, symbols: Sequence[str], model: bytes | None = None) -> None:
+    def __init__(self, symbols: Sequence[str], model: bytes | None = None, *, spaced: bool = False) -> None:
         self.symbols = ("", *symbols[1:])
         self.model = model
+        self.spaced = spaced
         self._indices = {symbol: index for index, symbol in enumerate(self.symbols) if index}
         self._pieces = _load_model(model) if model is not None else None
         # A sentencepiece model writes a space as U+2581 and holds every training character as a piece of its own.
@@ -40,25 +42,30 @@ class Tokenizer:
         return len(self.symbols)
 
     def encode(self, text: str, unseen: Counter[str] | None = None) -> list[int]:
-        """Return the tokens of a text; characters not seen in training are dropped, and counted in ``unseen``."""
-        text = normalize(text)
+        """Return the tokens of a text; what was not seen in training is dropped, and counted in ``unseen``."""
+        counted = self.counted(text)
+        known = self._indices.keys() if self.spaced else self._known
         if unseen is not None:
-            unseen.update(character for character in text if character not in self._known)
-        kept = "".join(character for character in text if character in self._known)
+            unseen.update(part for part in counted if part not in known)
+        kept = [part for part in counted if part in known]
         if self._pieces is None:
-            return [self._indices[character] for character in kept]
-        return [int(token) for token in self._pieces.encode(kept) if token]
+            return [self._indices[part] for part in kept]
+        return [int(token) for token in self._pieces.encode("".join(kept)) if token]
+
+    def counted(self, text: str) -> Sequence[str]:
+        """Return what errors are counted over: the code points of a text, or its phones."""
+        return normalize(text).split() if self.spaced else normalize(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens; blanks are skipped."""
         kept = [token for token in tokens if token]
         if self._pieces is None:
-            return "".join(self.symbols[token] for token in kept)
+            return (" " if self.spaced else "").join(self.symbols[token] for token in kept)
         return str(self._pieces.decode(kept))
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return the tensors and the header from which :meth:`restore` makes this tokenizer again."""
-        header: dict[str, object] = {"symbols": list(self.symbols)}
+        header: dict[str, object] = {"symbols": list(self.symbols), "spaced": self.spaced}
         if self.model is None:
             return {}, header
         return {"tokenizer": torch.frombuffer(bytearray(self.model), dtype=torch.uint8)}, header
@@ -67,11 +74,12 @@ class Tokenizer:
     def restore(cls, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Tokenizer:
         """Make the tokenizer that :meth:`export` described."""
         model = tensors.get("tokenizer")
-        return cls(header["symbols"], bytes(model.cpu().numpy()) if model is not None else None)
+        stored = bytes(model.cpu().numpy()) if model is not None else None
+        return cls(header["symbols"], stored, spaced=header.get("spaced", False))
 
 
 def build_tokenizer(texts: Iterable[str], kind: str = "characters", pieces: int = 200) -> Tokenizer:
-    """Return the token set of training texts: every character they hold, or at most ``pieces`` sentencepiece pieces.
+    """Return the token set of training texts: every character or phone they hold, or at most ``pieces`` pieces.
 
     Raises
     ------
@@ -83,6 +91,8 @@ def build_tokenizer(texts: Iterable[str], kind: str = "characters", pieces: int 
         raise UsageError("the training texts must hold at least one character, but all are empty; check column text")
     if kind == "characters":
         return Tokenizer(["", *sorted(set("".join(texts)))])
+    if kind == "phones":
+        return Tokenizer(["", *sorted({phone for text in texts for phone in text.split()})], spaced=True)
     import sentencepiece  # noqa: PLC0415 - only for this kind
 
     buffer = io.BytesIO()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from speechunits.audio.card import absent_message, read_card
 from speechunits.audio.manifest import Recording, check_durations, read_manifest
-from speechunits.audio.phones import Phone, read_phones
+from speechunits.audio.phones import SILENCE, UNKNOWN, Phone, read_phones
 from speechunits.audio.split import cut_tune, split
 from speechunits.config import CorpusConfig
 from speechunits.errors import UsageError
@@ -67,6 +67,25 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         recordings=tuple(cut_tune(recordings, SPLIT_SEED)),
         phones=read_phones(config.phones) if config.phones is not None else {},
     )
+
+
+def with_phones_as_text(corpus: Corpus) -> Corpus:
+    """Return the corpus with its phones, parted by spaces and without silence, in place of its transcripts.
+
+    Recordings without an alignment have no text then.
+
+    Raises
+    ------
+    UsageError
+        If no phones are known.
+    """
+    if not corpus.phones:
+        raise UsageError(f"{corpus.manifest} must have phones to recognise, but none are known; name corpus.phones")
+    silent = {SILENCE, UNKNOWN}
+    return replace(corpus, recordings=tuple(
+        replace(row, text=" ".join(phone.label for phone in corpus.phones.get(row.id, ()) if phone.label not in silent))
+        for row in corpus.recordings
+    ))  # fmt: skip
 
 
 def _text_of(recording: Recording, config: CorpusConfig) -> Recording:

@@ -11,6 +11,8 @@ from speechunits.run import write_text
 
 SILENCE = "SIL"
 """Label of silence and pauses."""
+UNKNOWN = "UNK"
+"""Label of what the aligner could not tell."""
 
 
 class Phone(NamedTuple):

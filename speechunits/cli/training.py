@@ -26,7 +26,7 @@ def add(commands: Commands) -> None:
     finetune = _add_recipe(commands, "finetune", "fine-tune one CTC recogniser on a label budget")
     finetune.add_argument("--minutes", type=float, help="label budget in minutes (default: the recipe's headline)")
     finetune.add_argument("--label-seed", type=int, default=0, help="seed of the label list and the training")
-    finetune.add_argument("--side", choices=("pretrained", "untrained", "logmel"), default="pretrained")
+    finetune.add_argument("--side", choices=("pretrained", "untrained", "logmel", "units"), default="pretrained")
     finetune.set_defaults(run=run_finetune)
 
     reduction = _add_recipe(commands, "reduction", "how many times fewer labels the pretraining saved")

@@ -27,11 +27,15 @@ class AugmentConfig:
 class FinetuneConfig:
     """One CTC fine-tuning."""
 
-    side: Literal["pretrained", "untrained", "logmel"] = "pretrained"
-    """``pretrained``: from a checkpoint; ``untrained``: its architecture from scratch; ``logmel``: a small network."""
+    side: Literal["pretrained", "untrained", "logmel", "units"] = "pretrained"
+    """``pretrained``: from a checkpoint; ``untrained``: its architecture from scratch; ``logmel``: a small network;
+    ``units``: the same small network, but it reads the units of a frozen inventory and hears nothing else."""
+    unit_input: Literal["units", "pieces"] = "units"
+    """What the side ``units`` reads: the unit of a frame, or the pseudo-text piece that the frame lies in."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """Architecture of the ``untrained`` side; the pretrained side takes its checkpoint's."""
-    tokens: Literal["characters", "sentencepiece"] = "characters"
+    tokens: Literal["characters", "sentencepiece", "phones"] = "characters"
+    """``phones``: what is recognised is the corpus's phone alignment (``corpus.phones``) without its silences."""
     pieces: int = 200
     """``vocab_size`` of sentencepiece tokens."""
     frozen: float = 0.1
@@ -44,4 +48,18 @@ class FinetuneConfig:
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3, warmup=0.1, hold=0.4))
     budget: BudgetConfig = field(default_factory=lambda: BudgetConfig(hours=10.0))
     engine: EngineConfig = field(default_factory=EngineConfig)
+    average: float = 0.0
+    """Share of the budget, at its end, whose weights are averaged into the recogniser's."""
+    patience: int = 0
+    """Held-out evaluations without a lower CER on ``tune`` after which training ends with the weights of the best; 0
+    trains for the whole budget and reads nothing into ``tune``, which who has two minutes of labels does not have."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, share in (("frozen", self.frozen), ("average", self.average)):
+            if not 0 <= share < 1:
+                raise ValueError(f"{name} must be a share within [0, 1), but is {share:g} instead")
+        if self.patience < 0:
+            raise ValueError(f"patience must be at least 0, but is {self.patience} instead")
+        if self.patience and self.average:
+            raise ValueError("patience must be 0 where weights are averaged: of an early end there is no last share")

@@ -56,12 +56,23 @@ class ReductionConfig:
     """Training of the pretrained side."""
     untrained: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="untrained", frozen=0.0))
     logmel: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="logmel", frozen=0.0))
+    read_units: bool = False
+    """Recognisers that read units are trained too, at the budgets of the pretrained side: a curve of its own."""
+    units: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="units", frozen=0.0))
+    """Training of those."""
+    encoder: Path | None = None
+    """An encoder in place of the recipe's own pretraining: a bundle, a run folder, or a foreign checkpoint (a folder of
+    Hugging Face or a name on its hub, fairseq2)."""
     bootstrap: int = 1000
     """Resamples of utterances behind the interval."""
 
     def __post_init__(self) -> None:
         if self.jobs < 1:
             raise ValueError(f"jobs must be at least 1, but is {self.jobs} instead")
+        sides = ("finetune", "untrained", "logmel", *(["units"] if self.read_units else []))
+        kinds = {side: getattr(self, side).tokens for side in sides}
+        if "phones" in kinds.values() and len(set(kinds.values())) > 1:
+            raise ValueError(f"tokens must be phones on all sides or on none, but are {kinds}: errors must compare")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,8 +27,9 @@ from speechunits.audio.manifest import Recording
 from speechunits.audio.sampler import Sampler, consecutive_batches
 from speechunits.config import OptimizerConfig
 from speechunits.engine import seal
+from speechunits.engine.best import Best
 from speechunits.engine.checkpoint import NoCheckpoints, SealedCheckpoints
-from speechunits.engine.held_out import CollapseStopper, HeldOut
+from speechunits.engine.held_out import HeldOut, HeldOutStopper
 from speechunits.engine.history import History
 from speechunits.engine.journal import Journal
 from speechunits.engine.machine import choose_precision
@@ -59,6 +60,7 @@ class Parts:
     steering: Steering
     unit: LearnerUnit
     validator: Validator
+    best: Best | None
     checkpoints: SealedCheckpoints | NoCheckpoints
     total_steps: int
     resumed: int | None
@@ -131,10 +133,11 @@ def assemble(
         if task.checkpoints
         else NoCheckpoints(task.folder, gangs)
     )
-    validator = _validator(learner, task, gangs, journal, history, total_steps)
+    best = Best(learner, journal, task.patience) if task.patience else None
+    validator = _validator(learner, task, gangs, journal, history, total_steps, best)
     return Parts(
         gangs=gangs, journal=journal, sampler=sampler, reader=reader, history=history, steering=steering, unit=unit,
-        validator=validator, checkpoints=checkpoints, total_steps=total_steps, resumed=resumed,
+        validator=validator, best=best, checkpoints=checkpoints, total_steps=total_steps, resumed=resumed,
     )  # fmt: skip
 
 
@@ -146,7 +149,13 @@ def _work(learner: Learner, task: TrainingTask, gangs: Gangs, done: int) -> Work
 
 
 def _validator(
-    learner: Learner, task: TrainingTask, gangs: Gangs, journal: Journal, history: History, total_steps: int
+    learner: Learner,
+    task: TrainingTask,
+    gangs: Gangs,
+    journal: Journal,
+    history: History,
+    total_steps: int,
+    best: Best | None,
 ) -> Validator:
     crop = task.labels is None or task.labels.tokens is None
     batches = consecutive_batches(_samples(task.held_out), task.batch, crop=crop)
@@ -157,7 +166,7 @@ def _validator(
     return HeldOut(
         learner, batches, loader, journal, gang=gangs.dp, precision=choose_precision(task.engine, gangs.device),
         seed=task.seed, watch=CollapseWatch(round(task.optimizer.warmup * total_steps), total_steps),
-        publish=history.record_report,
+        publish=history.record_report, best=best,
     )  # fmt: skip
 
 
@@ -181,7 +190,7 @@ def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: 
         lr_scheduler=_schedule(optimizer, config, parts.total_steps),
         fp16_loss_scaler=NOOP_FP16_LOSS_SCALER,
         validator=parts.validator,
-        early_stopper=CollapseStopper(parts.journal),
+        early_stopper=HeldOutStopper(parts.journal),
         checkpoint_manager=parts.checkpoints,
         hg_exporter=NOOP_HG_EXPORTER,
         metric_recorder=parts.history,

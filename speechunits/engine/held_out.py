@@ -11,6 +11,7 @@ from fairseq2.validator import Validator
 from torch import Tensor
 
 from speechunits.audio.sampler import Batch
+from speechunits.engine.best import Best
 from speechunits.engine.journal import Journal
 from speechunits.engine.machine import Precision
 from speechunits.engine.reader import Loader, derived_seed
@@ -25,7 +26,7 @@ _EVALUATION = 2**31
 class HeldOut(Validator):
     """Evaluates on held-out recordings and keeps the report in the journal.
 
-    ``watch`` counts evaluations that show a collapse; ``publish`` receives every report.
+    ``watch`` counts evaluations that show a collapse; ``publish`` and ``best`` receive every report.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class HeldOut(Validator):
         seed: int,
         watch: CollapseWatch,
         publish: Callable[[int, dict[str, float]], None],
+        best: Best | None = None,
     ) -> None:
         self._learner = learner
         self._batches = batches
@@ -50,6 +52,7 @@ class HeldOut(Validator):
         self._seed = seed
         self._watch = watch
         self._publish = publish
+        self._best = best
 
     def run(self, train_step_nr: int) -> float | None:
         """Evaluate; the score (−loss) only serves the Trainer's question whether to stop. None when interrupted."""
@@ -68,6 +71,8 @@ class HeldOut(Validator):
         journal.collapse = self._watch.update(train_step_nr, self._learner.collapse(report))
         journal.collapsing = self._watch.state()["faults"]
         self._publish(train_step_nr, report)
+        if self._best is not None:
+            self._best.see(train_step_nr, report)
         return -averages.get("loss", 0.0)
 
     def reset(self) -> None:
@@ -106,12 +111,12 @@ class HeldOut(Validator):
         return metrics, {name: counts.cpu() for name, counts in histograms.items()}
 
 
-class CollapseStopper(EarlyStopper):
-    """Ends training, with a checkpoint, once the held-out evaluations have shown a collapse long enough."""
+class HeldOutStopper(EarlyStopper):
+    """Ends training once held-out evaluations have shown a collapse, or nothing better, for long enough."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
 
     def should_stop(self, step_nr: int, score: float) -> bool:  # noqa: ARG002 - fairseq2's signature
-        """Tell whether a collapse was found."""
-        return self._journal.collapse is not None
+        """Tell whether an evaluation has asked for the end."""
+        return self._journal.collapse is not None or self._journal.stopped is not None

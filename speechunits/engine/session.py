@@ -57,6 +57,8 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
             stack.callback(parts.steering.release)
             with suppress(TaskStopException):  # how it says that it was asked to stop
                 trainer.run()
+        if parts.best is not None:
+            parts.best.restore()
         learner.eval()
         return _conclude(task, parts, settings, done)
 

@@ -47,6 +47,7 @@ class TrainingTask:
     checkpoints: bool
     views: ViewsConfig | None = None
     altered: float = 0.0
+    patience: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,13 +94,16 @@ def train(
     checkpoints: bool = True,
     views: ViewsConfig | None = None,
     altered: float = 0.0,
+    patience: int = 0,
 ) -> TrainingResult:
     """Train ``learner`` in place, resuming from ``folder`` where it holds checkpoints of the same training.
 
     Leaves ``metrics.jsonl``, ``encoder.safetensors`` and ``checkpoints/`` in ``folder`` (without ``checkpoints`` only
     the first). ``views`` makes every batch two views of its audio; with ``altered``, it is that share of the
-    training rows, altered in place, and frames keep their units. Torch's threads, its random state and the signal
-    handlers are as before when it returns. Under torchrun or Slurm every rank calls it with the same arguments.
+    training rows, altered in place, and frames keep their units. With ``patience``, training ends after so many
+    held-out evaluations without a lower ``cer``, and the weights of the best stay (only without ``checkpoints``).
+    Torch's threads, its random state and the signal handlers are as before when it returns. Under torchrun or Slurm
+    every rank calls it with the same arguments.
 
     Raises
     ------
@@ -113,7 +117,7 @@ def train(
     task = TrainingTask(
         folder=folder, train=train, held_out=held_out, labels=labels, batch=batch, optimizer=optimizer, budget=budget,
         engine=engine, seed=seed, label=label, speed=speed, checkpoints=checkpoints, views=views,
-        altered=altered,
+        altered=altered, patience=patience,
     )  # fmt: skip
     known: Mapping[str, object] | None = None if labels is None else labels.units or labels.tokens or {}
     missing = [] if known is None else [item.id for item in (*train, *held_out) if item.id not in known]
@@ -123,6 +127,8 @@ def train(
         )
     if speed != (1.0,) and (labels is None or labels.tokens is None):
         raise UsageError(f"{label}: speed must be (1.0,) without token labels, but is {speed}; units belong to frames")
+    if patience and (checkpoints or not held_out):
+        raise UsageError(f"{label}: patience must be 0 with checkpoints or nothing held out, but is {patience} instead")
     # fairseq2 costs seconds to import and wants stand-ins first: only who trains pays for it.
     from speechunits.engine.native import prepare_fairseq2  # noqa: PLC0415
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Side = Literal["pretrained", "untrained", "logmel"]
+Side = Literal["pretrained", "untrained", "logmel", "units"]
 BASELINES: tuple[Side, ...] = ("untrained", "logmel")
 """(i) the same encoder untrained; (ii) a small log-mel CTC model."""
 

@@ -14,7 +14,9 @@ from speechunits.report.tables import SIDES
 from speechunits.run import atomic_path
 
 # Okabe & Ito's palette: told apart without red and green.
-_STYLE = {"pretrained": ("#0072B2", "o"), "untrained": ("#999999", "s"), "logmel": ("#D55E00", "^")}
+_STYLE = {
+    "pretrained": ("#0072B2", "o"), "untrained": ("#999999", "s"), "logmel": ("#D55E00", "^"), "units": ("#009E73", "D"),
+}  # fmt: skip
 
 
 def plot_reduction(table: ReductionTable, path: Path) -> None:

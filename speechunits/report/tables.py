@@ -17,6 +17,7 @@ SIDES: Mapping[Side, str] = {
     "pretrained": "pretrained",
     "untrained": "same encoder, untrained",
     "logmel": "small log-mel network",
+    "units": "small network that reads units",
 }
 QUALITY_HEADER = ("units", "K", "layer", "PNMI %", "corrected %", "with silence %", "bits a frame",
                   "active")  # fmt: skip

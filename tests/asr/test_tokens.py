@@ -67,3 +67,17 @@ def test_usable_leaves_out_what_ctc_cannot_align():
     assert reasons["empty"] == reasons["none"] == "it has no text"
     assert "20.5 s" in reasons["long"]
     assert usable([exact], tokenizer, fastest=1.1)[0] == []
+
+
+def test_phones_are_whole_symbols():
+    tokenizer = build_tokenizer(["t\u0283 a  n", "a k\u02b0"], "phones")
+    assert tokenizer.symbols == ("", "a", "k\u02b0", "n", "t\u0283")
+    unseen = Counter()
+    tokens = tokenizer.encode("t\u0283 x a a", unseen)
+    assert tokens == [4, 1, 1]
+    assert unseen == {"x": 1}
+    assert tokenizer.decode([4, 0, 1, 1]) == "t\u0283 a a"
+    assert tokenizer.counted("t\u0283 a") == ["t\u0283", "a"]
+    restored = Tokenizer.restore(*tokenizer.export())
+    assert restored.encode("k\u02b0 n") == [2, 3]
+    assert build_tokenizer(["ab"]).counted("a b") == "a b"
