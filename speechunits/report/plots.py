@@ -15,8 +15,11 @@ from speechunits.run import atomic_path
 
 # Okabe & Ito's palette: told apart without red and green.
 _STYLE = {
-    "pretrained": ("#0072B2", "o"), "untrained": ("#999999", "s"), "logmel": ("#D55E00", "^"), "units": ("#009E73", "D"),
-}  # fmt: skip
+    "pretrained": ("#0072B2", "o"),
+    "untrained": ("#999999", "s"),
+    "logmel": ("#D55E00", "^"),
+    "units": ("#009E73", "D"),
+}
 
 
 def plot_reduction(table: ReductionTable, path: Path) -> None:
