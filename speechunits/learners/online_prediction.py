@@ -69,9 +69,17 @@ class OnlinePredictionLearner(Learner):
         )
         if self.training:
             self._learn(features, codes)
-        logits = self.heads["context"](self.encoder(batch.waveforms, batch.lengths, mask=mask).output[mask])
-        logits = logits.view(-1, settings.layers, settings.codewords)
-        return codeword_loss(logits, codes[mask[real]], non_silent(batch.waveforms, frame_lengths)[mask])
+        output = self.encoder(batch.waveforms, batch.lengths, mask=mask).output
+        speech = non_silent(batch.waveforms, frame_lengths)
+
+        def loss_at(chosen: Tensor) -> Loss:
+            logits = self.heads["context"](output[chosen]).view(-1, settings.layers, settings.codewords)
+            return codeword_loss(logits, codes[chosen[real]], speech[chosen])
+
+        loss = loss_at(mask)
+        if self.training and self.config.unmasked_weight > 0:
+            loss = loss._replace(sum=loss.sum + self.config.unmasked_weight * loss_at(real & ~mask).sum)
+        return loss
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
         """Return loss, chance and bound in bits, means over the codebooks, accuracy, and how codewords are used."""

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, MaskConfig, Wav2Vec2Config, to_tree
-from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.encoder import Encoder, EncoderOutput
 from speechunits.encoder.masking import span_mask
 from speechunits.encoder.quantizer import ProductQuantizer, Quantized
-from speechunits.frames import frame_count, frame_counts
+from speechunits.frames import frame_count, frame_counts, frames_mask
 from speechunits.learners.learner import Learner
 from speechunits.learners.targets import batch_generator, exported, masked_places, non_silent, pad_rows
 from speechunits.objectives.bounds import bits, infonce_bits
@@ -54,24 +54,16 @@ class Wav2Vec2Learner(Learner):
         # Two frames make a contrast; a row with one masked frame has nothing to tell it from.
         mask = mask & (mask.sum(dim=1, keepdim=True) > 1)
         encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
-        places, valid = masked_places(mask)
-        quantized: Quantized = self.quantizer(encoded.latents[mask], generator)
-        negatives = sample_negatives(valid.sum(dim=1), places.shape[1], config.negatives, generator)
-        loss = contrastive_loss(
-            pad_rows(self.heads["context"](encoded.output[mask]), valid),
-            pad_rows(self.heads["target"](quantized.vectors), valid),
-            negatives,
-            valid,
-            temperature=config.temperature,
-            same=self._same(quantized.codes, negatives, valid),
-            mask_same=self.training,
-        )
+        loss, quantized = self._contrast(encoded, mask, generator)
         diversity = diversity_loss(quantized.probabilities)
         penalty = feature_penalty(encoded.penalty, encoded.frame_lengths)
         total = loss.sum
         if self.training:
             extra = config.diversity_weight * diversity + config.feature_penalty * penalty
             total = total + extra * loss.count
+        if self.training and config.unmasked_weight > 0:
+            rest = frames_mask(frame_lengths, mask.shape[1]) & ~mask
+            total = total + config.unmasked_weight * self._contrast(encoded, rest, generator)[0].sum
         one = torch.ones_like(loss.count)
         metrics = loss.metrics | {"diversity": (diversity.detach(), one), "penalty": (penalty.detach(), one)}
         speech = non_silent(batch.waveforms, frame_lengths)[mask]
@@ -112,6 +104,22 @@ class Wav2Vec2Learner(Learner):
             "quantizer_dim": self.quantizer_dim,
         }
         return exported(encoder=self.encoder, quantizer=self.quantizer, heads=self.heads), header
+
+    def _contrast(self, encoded: EncoderOutput, chosen: Tensor, generator: torch.Generator) -> tuple[Loss, Quantized]:
+        """Return the contrast among the ``(B, S)`` chosen frames of each row, and their codes."""
+        places, valid = masked_places(chosen)
+        quantized: Quantized = self.quantizer(encoded.latents[chosen], generator)
+        negatives = sample_negatives(valid.sum(dim=1), places.shape[1], self.config.negatives, generator)
+        loss = contrastive_loss(
+            pad_rows(self.heads["context"](encoded.output[chosen]), valid),
+            pad_rows(self.heads["target"](quantized.vectors), valid),
+            negatives,
+            valid,
+            temperature=self.config.temperature,
+            same=self._same(quantized.codes, negatives, valid),
+            mask_same=self.training,
+        )
+        return loss, quantized
 
     def _same(self, codes: Tensor, negatives: Tensor, valid: Tensor) -> Tensor:
         """Return ``(B, M, N)``, true where all codes of a negative equal those of the frame."""
