@@ -143,7 +143,8 @@ def _trained(contender: Contender) -> Row:
 
 def _outcome(folder: Path) -> tuple[dict[str, float], float, float]:
     """Return the last held-out report, audio-hours and seconds over all passes, also of a training that was stopped."""
-    hours, wall_s, report = 0.0, 0.0, {}
+    hours, wall_s = 0.0, 0.0
+    report: dict[str, Any] = {}
     for path in sorted(folder.rglob("metrics.jsonl"), key=lambda path: (path.parent == folder, path)):
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         hours, wall_s = hours + rows[-1]["audio_hours"], wall_s + rows[-1]["wall_s"]

@@ -19,6 +19,9 @@ class Wav2Vec2Config:
     """``num_negatives`` K, from masked frames of the same utterance."""
     temperature: float = 0.1
     """``logit_temp`` κ."""
+    mask_duplicates: bool = True
+    """In training leave out negatives whose codes are the positive's, as the published code does. Kept, they make a
+    small vocabulary costly: the loss is the bound itself, which a collapsed codebook leaves at 0."""
     diversity_weight: float = 0.1
     """α of equation 2."""
     feature_penalty: float = 10.0

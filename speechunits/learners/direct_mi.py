@@ -14,22 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
-from speechunits.config import DirectMIConfig, EncoderConfig, MaskConfig, to_tree
+from speechunits.config import DirectMIConfig, EncoderConfig, MaskConfig
 from speechunits.encoder.encoder import Encoder, EncoderOutput
 from speechunits.encoder.masking import span_mask
 from speechunits.frames import frame_count, frame_counts, frames_mask
-from speechunits.learners.learner import Learner
 from speechunits.learners.pairs import second_view
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.ranks import sum_over_ranks
 from speechunits.learners.reports import symbols_report
-from speechunits.learners.targets import batch_generator, exported, non_silent
-from speechunits.objectives.collapse import find_collapse
+from speechunits.learners.targets import batch_generator, non_silent
 from speechunits.objectives.direct_mi import direct_mi_loss, updated_marginal
 from speechunits.objectives.loss import Loss
 
 
-class DirectMILearner(Learner):
+class DirectMILearner(Pretrainer):
     """Encoder, predictor of symbols, target network, and the moving average of the symbols' frequencies."""
+
+    method = "direct_mi"
+    config: DirectMIConfig
+    mask: MaskConfig
 
     marginal: Tensor
 
@@ -88,24 +91,9 @@ class DirectMILearner(Learner):
         """Return loss, chance and bound in bits, accuracy, and how the symbols are used."""
         return symbols_report(metrics, histograms)
 
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report)
-
     def set_progress(self, step: int, total_steps: int) -> None:
         """Let the target network learn after its share of the budget."""
         self.frozen = step < self.config.frozen * total_steps
-
-    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "direct_mi",
-            "encoder": to_tree(self.encoder.config),
-            "mask": to_tree(self.mask),
-            "direct_mi": to_tree(self.config),
-        }
-        return exported(encoder=self.encoder, heads=self.heads), header
 
     def _loss(self, batch: AudioBatch, encoded: EncoderOutput, chosen: Tensor, speech: Tensor) -> Loss:
         """Return the loss of the ``(B, S)`` chosen frames; in training the marginal follows their symbols first."""

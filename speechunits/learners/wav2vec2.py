@@ -18,23 +18,27 @@ from speechunits.encoder.encoder import Encoder, EncoderOutput
 from speechunits.encoder.masking import span_mask
 from speechunits.encoder.quantizer import ProductQuantizer, Quantized
 from speechunits.frames import frame_count, frame_counts, frames_mask
-from speechunits.learners.learner import Learner
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.targets import batch_generator, exported, masked_places, non_silent, pad_rows
 from speechunits.objectives.bounds import bits, infonce_bits
-from speechunits.objectives.collapse import find_collapse, inventory_report
+from speechunits.objectives.collapse import inventory_report
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.wav2vec2 import contrastive_loss, diversity_loss, feature_penalty, sample_negatives
 
 
-class Wav2Vec2Learner(Learner):
+class Wav2Vec2Learner(Pretrainer):
     """Encoder, product quantiser and the two projections into the space of the cosine."""
+
+    method = "wav2vec2"
+    config: Wav2Vec2Config
+    mask: MaskConfig
 
     def __init__(self, encoder: EncoderConfig, mask: MaskConfig, config: Wav2Vec2Config) -> None:
         super().__init__()
         self.config = config
         self.mask = mask
         self.encoder = Encoder(encoder)
-        groups = config.quantizer.groups
+        self.groups = groups = config.quantizer.groups
         # The codebook is at least as wide as the cosine's space, in whole groups.
         self.quantizer_dim = math.ceil(config.final_dim / groups) * groups
         self.quantizer = ProductQuantizer(encoder.channels, self.quantizer_dim, config.quantizer)
@@ -84,26 +88,15 @@ class Wav2Vec2Learner(Learner):
             **inventory_report(histograms["codes"], histograms["speech"]),
         }
 
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report, self.config.quantizer.groups)
-
     def set_progress(self, step: int, total_steps: int) -> None:  # noqa: ARG002 - the literature cools by steps
         """Set the temperature of the Gumbel softmax."""
         self.quantizer.set_temperature(step)
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return the tensors ``encoder.*``, ``quantizer.*``, ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "wav2vec2",
-            "encoder": to_tree(self.encoder.config),
-            "mask": to_tree(self.mask),
-            "wav2vec2": to_tree(self.config),
-            "quantizer": to_tree(self.config.quantizer),
-            "quantizer_dim": self.quantizer_dim,
-        }
-        return exported(encoder=self.encoder, quantizer=self.quantizer, heads=self.heads), header
+        tensors, header = super().export()
+        quantizer = {"quantizer": to_tree(self.config.quantizer), "quantizer_dim": self.quantizer_dim}
+        return tensors | exported(quantizer=self.quantizer), header | quantizer
 
     def _contrast(self, encoded: EncoderOutput, chosen: Tensor, generator: torch.Generator) -> tuple[Loss, Quantized]:
         """Return the contrast among the ``(B, S)`` chosen frames of each row, and their codes."""
@@ -117,7 +110,7 @@ class Wav2Vec2Learner(Learner):
             valid,
             temperature=self.config.temperature,
             same=self._same(quantized.codes, negatives, valid),
-            mask_same=self.training,
+            mask_same=self.training and self.config.mask_duplicates,
         )
         return loss, quantized
 

@@ -89,8 +89,8 @@ def plot_comparison(results: Mapping[str, Any], path: Path) -> None:
                           label=_TITLES[ranking].lower() if place == 0 else None)  # fmt: skip
                 axes.scatter(values, [level] * len(values), color="black", s=6, zorder=3)
     for row in results["rows"]:
-        if row["ranking"] is None and _value(row, score) is not None:
-            axes.axvline(100 * _value(row, score), color="black", linestyle="--", linewidth=1, label=row["name"])
+        if row["ranking"] is None and (value := _value(row, score)) is not None:
+            axes.axvline(100 * value, color="black", linestyle="--", linewidth=1, label=row["name"])
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("PNMI without silence (%)")
     axes.spines[["top", "right"]].set_visible(False)
