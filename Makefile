@@ -18,6 +18,15 @@ CORPUS ?=
 OVERRIDES ?=
 TORCH_INDEX ?=
 
+# The comparison of objectives: defaults that finish in about two hours on one idle core; at full size
+# `make objectives ENCODER=small BUDGET=40`, and `BUDGET=10 SEEDS=3`.
+RECIPES ?= $(wildcard recipes/objectives/*.yaml)
+BUDGET ?= 2
+ENCODER ?= nano
+SEEDS ?= 1
+MINUTES ?=
+OUT ?= results/objectives/$(if $(CORPUS),$(notdir $(patsubst %/,%,$(dir $(CORPUS)))),synthetic)
+
 SPEECHUNITS := $(VENV)/bin/speechunits
 STAGE := $(RECIPE) $(if $(CORPUS),corpus.manifest=$(CORPUS)) $(OVERRIDES)
 INSTALLED := $(VENV)/.installed
@@ -25,7 +34,7 @@ INSTALLED := $(VENV)/.installed
 # Tests multiply tiny matrices: a second thread gains nothing there, and waits wherever a core is busy.
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary bench gpu-check clean
+.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary objectives bench gpu-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +78,11 @@ reduction: $(INSTALLED)  ## the sweep over label budgets, its curve, and the red
 
 summary: $(INSTALLED)  ## show the results of a finished run again
 	@$(SPEECHUNITS) run $(STAGE) --only summary
+
+objectives: $(INSTALLED)  ## every learner at one budget: table, figure (RECIPES, BUDGET in audio-hours, ENCODER, SEEDS, MINUTES, OUT; resumes)
+	@$(if $(CORPUS),,$(SPEECHUNITS) run $(firstword $(RECIPES)) $(OVERRIDES) --only data)
+	@$(SPEECHUNITS) compare $(RECIPES) $(if $(CORPUS),corpus.manifest=$(CORPUS) corpus.phones=$(or $(wildcard $(dir $(CORPUS))phones.tsv),null)) pretrain.budget.hours=$(BUDGET) \
+	  pretrain.encoder.size=$(ENCODER) $(OVERRIDES) --seeds $(SEEDS) $(if $(MINUTES),--minutes $(MINUTES)) --out $(OUT)
 
 test: $(INSTALLED)  ## linters, types and the fast tests (< 6 minutes)
 	@$(VENV)/bin/ruff check .

@@ -1,4 +1,4 @@
-"""Commands that run stages of a recipe: ``run``, ``pretrain``, ``finetune``, ``reduction``."""
+"""Commands that run stages of a recipe, ``run``, ``pretrain``, ``finetune``, ``reduction``, or several: ``compare``."""
 
 from __future__ import annotations
 
@@ -34,6 +34,17 @@ def add(commands: Commands) -> None:
         "--from-saved", type=Path, metavar="RESULTS.json", help="recompute the table from results.json"
     )
     reduction.set_defaults(run=run_reduction)
+
+    compare = commands.add_parser(
+        "compare", help="pretrain with several recipes at one budget, units and figures of each"
+    )
+    compare.add_argument("recipes", nargs="+", metavar="RECIPE.yaml", help="and key=value, for all of them")
+    compare.add_argument("--seeds", type=int, default=1, help="trainings of each recipe (default: 1)")
+    compare.add_argument(
+        "--minutes", type=float, help="each recipe once more, with what it trains on in so many minutes of one core"
+    )
+    compare.add_argument("-o", "--out", type=Path, required=True, help="folder of table.md, results.json, pnmi.png")
+    compare.set_defaults(run=run_compare, overrides=[])
 
 
 def _add_recipe(commands: Commands, name: str, help_text: str) -> argparse.ArgumentParser:
@@ -77,4 +88,23 @@ def run_reduction(options: argparse.Namespace) -> int:
         pipeline.run(recipe, ("reduction",))
     else:
         pipeline.show_reduction(options.from_saved, recipe, options.from_saved.parent)
+    return 0
+
+
+def run_compare(options: argparse.Namespace) -> int:
+    """Compare recipes, and write what came out."""
+    from speechunits.comparison import compare
+    from speechunits.config import RecipeConfig, load_config
+    from speechunits.report.comparison import comparison_markdown, plot_comparison
+    from speechunits.run import write_json, write_text
+
+    overrides = [word for word in options.recipes if "=" in word] + options.overrides
+    paths = [Path(word) for word in options.recipes if "=" not in word]
+    recipes = [load_config(RecipeConfig, path, overrides) for path in paths]
+    results = compare(recipes, seeds=options.seeds, minutes=options.minutes)
+    text = comparison_markdown(results)
+    write_json(options.out / "results.json", results)
+    write_text(options.out / "table.md", text)
+    plot_comparison(results, options.out / "pnmi.png")
+    print(text)
     return 0

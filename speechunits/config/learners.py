@@ -19,10 +19,16 @@ class Wav2Vec2Config:
     """``num_negatives`` K, from masked frames of the same utterance."""
     temperature: float = 0.1
     """``logit_temp`` κ."""
+    mask_duplicates: bool = True
+    """In training leave out negatives whose codes are the positive's, as the published code does. Kept, they make a
+    small vocabulary costly: the loss is the bound itself, which a collapsed codebook leaves at 0."""
     diversity_weight: float = 0.1
     """α of equation 2."""
     feature_penalty: float = 10.0
     """``loss_weights[1]``: weight of the mean squared latent."""
+    unmasked_weight: float = 0.0
+    """Weight of the same contrast at the frames that are not masked (training only; 0 in the paper): a small network
+    leaves the plateau sooner where the context first learns to tell a frame that it sees."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +89,19 @@ class DirectMIConfig:
     """How the target network learns: through p(z|y), or through its most probable symbol."""
     shift: int = 0
     """Frames between context and target, at least 5, with a causal encoder; 0: the context is masked instead."""
+    unmasked_weight: float = 0.0
+    """Weight of the same loss at the frames that are not masked (training only, not with ``shift``)."""
     decay: float = 0.3
     """Of the moving average behind the marginal; a slow one (0.7) lags behind the networks and lets symbols die."""
     speakers: int = 0
     """Rows of marginals: each speaker has one (two may share); 0: one for all."""
     views: bool = False
     """The target is taken from another view than the context."""
+    frozen: float = 0.1
+    """Share of the budget in which symbols are those of the untrained target network: there is something to predict
+    before they move towards what is easily predicted."""
+    sharpness: float = 10.0
+    """Factor on the usual first weights of the target network's last layer: how sure p(z|y) is to begin with."""
     hidden_dim: int = 256
     """Of the target network, a perceptron over the latents of a frame."""
 
@@ -132,7 +145,7 @@ class MaskedPredictionConfig:
     temperature: float = 0.1
     """``logit_temp``."""
     unmasked_weight: float = 0.0
-    """``pred_nomask_weight``."""
+    """``pred_nomask_weight``, with either kind of targets."""
     altered: float = 0.0
     """Share of the rows that are heard through ``views`` (noise, room, timbre, pitch) while the units stay those of the
     original: denoising, as WavLM's (Chen et al. 2022, §III-B)."""

@@ -41,7 +41,9 @@ class ProductQuantizer(nn.Module):
         self.scores = nn.Linear(input_dim, config.groups * config.entries)
         nn.init.normal_(self.scores.weight)
         nn.init.zeros_(self.scores.bias)
-        self.entries = nn.Parameter(torch.empty(config.groups, config.entries, output_dim // config.groups).uniform_())
+        # Around zero (the published code draws from 0 to 1): with a mean in common all cosines begin near one.
+        entries = torch.empty(config.groups, config.entries, output_dim // config.groups)
+        self.entries = nn.Parameter(entries.uniform_(-0.5, 0.5))
 
     def set_temperature(self, step: int) -> None:
         """Cool the softmax: ``max(end, start * decay ** step)``."""

@@ -14,21 +14,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
-from speechunits.config import CpcConfig, EncoderConfig, to_tree
+from speechunits.config import CpcConfig, EncoderConfig
 from speechunits.encoder.context import Block
 from speechunits.encoder.encoder import Encoder
 from speechunits.frames import frames_mask
-from speechunits.learners.learner import Learner
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.reports import contrast_report
-from speechunits.learners.targets import batch_generator, exported
+from speechunits.learners.targets import batch_generator
 from speechunits.objectives.bounds import infonce_bits
-from speechunits.objectives.collapse import find_collapse
 from speechunits.objectives.cpc import cpc_loss, sample_pool
 from speechunits.objectives.loss import Loss
 
 
-class CpcLearner(Learner):
+class CpcLearner(Pretrainer):
     """A causal encoder and a predictor for each step."""
+
+    method = "cpc"
+    config: CpcConfig
 
     def __init__(self, encoder: EncoderConfig, config: CpcConfig) -> None:
         super().__init__()
@@ -62,20 +64,6 @@ class CpcLearner(Learner):
             "negative_is_positive": metrics["negative_is_positive"],
             **{f"bits_{step}": infonce_bits(metrics[f"loss_{step}"], candidates) for step in steps},
         }
-
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report)
-
-    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "cpc",
-            "encoder": to_tree(self.encoder.config),
-            "cpc": to_tree(self.config),
-        }
-        return exported(encoder=self.encoder, heads=self.heads), header
 
     def _predictions(self, output: Tensor, frame_lengths: Tensor) -> Tensor:
         batch, size, _ = output.shape

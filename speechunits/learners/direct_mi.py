@@ -14,22 +14,25 @@ import torch
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
-from speechunits.config import DirectMIConfig, EncoderConfig, MaskConfig, to_tree
-from speechunits.encoder.encoder import Encoder
+from speechunits.config import DirectMIConfig, EncoderConfig, MaskConfig
+from speechunits.encoder.encoder import Encoder, EncoderOutput
 from speechunits.encoder.masking import span_mask
 from speechunits.frames import frame_count, frame_counts, frames_mask
-from speechunits.learners.learner import Learner
 from speechunits.learners.pairs import second_view
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.ranks import sum_over_ranks
 from speechunits.learners.reports import symbols_report
-from speechunits.learners.targets import batch_generator, exported, non_silent
-from speechunits.objectives.collapse import find_collapse
+from speechunits.learners.targets import batch_generator, non_silent
 from speechunits.objectives.direct_mi import direct_mi_loss, updated_marginal
 from speechunits.objectives.loss import Loss
 
 
-class DirectMILearner(Learner):
+class DirectMILearner(Pretrainer):
     """Encoder, predictor of symbols, target network, and the moving average of the symbols' frequencies."""
+
+    method = "direct_mi"
+    config: DirectMIConfig
+    mask: MaskConfig
 
     marginal: Tensor
 
@@ -50,6 +53,11 @@ class DirectMILearner(Learner):
                 ),
             }
         )
+        # Symbols begin told apart: from p(z | y) near uniform, where all symbols say the same, learning is slow.
+        last: nn.Linear = self.heads["target"][-1]  # type: ignore[index]  # as built above
+        with torch.no_grad():
+            last.weight.mul_(config.sharpness)
+        self.frozen = config.frozen > 0
         rows = max(1, config.speakers)
         self.register_buffer("marginal", torch.full((rows, config.symbols), 1 / config.symbols))
 
@@ -70,36 +78,40 @@ class DirectMILearner(Learner):
             generator = batch_generator(batch.seed, batch.waveforms.device)
             chosen = mask = span_mask(frame_lengths, size, self.mask, generator)
         encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
+        speech = non_silent(batch.waveforms, frame_lengths)
+        loss = self._loss(batch, encoded, chosen, speech)
+        if mask is not None and self.training and self.config.unmasked_weight > 0:
+            rest = frames_mask(frame_lengths, size) & ~mask
+            loss = loss._replace(
+                sum=loss.sum + self.config.unmasked_weight * self._loss(batch, encoded, rest, speech).sum
+            )
+        return loss
+
+    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
+        """Return loss, chance and bound in bits, accuracy, and how the symbols are used."""
+        return symbols_report(metrics, histograms)
+
+    def set_progress(self, step: int, total_steps: int) -> None:
+        """Let the target network learn after its share of the budget."""
+        self.frozen = step < self.config.frozen * total_steps
+
+    def _loss(self, batch: AudioBatch, encoded: EncoderOutput, chosen: Tensor, speech: Tensor) -> Loss:
+        """Return the loss of the ``(B, S)`` chosen frames; in training the marginal follows their symbols first."""
         rows, frames = chosen.nonzero(as_tuple=True)
         latents, places = encoded.latents, frames + self.config.shift
         if self.config.views:
             latents, rows, frames, places = self._other_view(batch, rows, frames, places)
         context = self.heads["context"](encoded.output[rows, frames])
         targets = self.heads["target"](latents[rows, places])
+        if self.frozen:
+            # Frozen by a zero gradient: data-parallel wrappers count on one for every parameter.
+            targets = targets.detach() + 0 * targets
         speakers = self._speaker_rows(batch)[rows]
         if self.training:
             self._count(targets.detach(), speakers)
-        speech = non_silent(batch.waveforms, frame_lengths)[rows, frames]
-        return direct_mi_loss(context, targets, self.marginal[speakers], speech, gradient=self.config.gradient)
-
-    def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
-        """Return loss, chance and bound in bits, accuracy, and how the symbols are used."""
-        return symbols_report(metrics, histograms)
-
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report)
-
-    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "direct_mi",
-            "encoder": to_tree(self.encoder.config),
-            "mask": to_tree(self.mask),
-            "direct_mi": to_tree(self.config),
-        }
-        return exported(encoder=self.encoder, heads=self.heads), header
+        return direct_mi_loss(
+            context, targets, self.marginal[speakers], speech[rows, frames], gradient=self.config.gradient
+        )
 
     def _other_view(
         self, batch: AudioBatch, rows: Tensor, frames: Tensor, places: Tensor

@@ -11,20 +11,24 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
-from speechunits.config import EncoderConfig, MaskConfig, MaskedPredictionConfig, to_tree
+from speechunits.config import EncoderConfig, MaskConfig, MaskedPredictionConfig
 from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.masking import span_mask
 from speechunits.frames import frame_count, frame_counts, frames_mask
-from speechunits.learners.learner import Learner
-from speechunits.learners.targets import batch_generator, exported, non_silent
-from speechunits.objectives.bounds import bits, direct_bits, entropy_bits
-from speechunits.objectives.collapse import find_collapse, inventory_report
+from speechunits.learners.pretrainer import Pretrainer
+from speechunits.learners.reports import symbols_report
+from speechunits.learners.targets import batch_generator, non_silent
+from speechunits.objectives.collapse import inventory_report
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.masked_prediction import masked_prediction_loss
 
 
-class MaskedPredictionLearner(Learner):
+class MaskedPredictionLearner(Pretrainer):
     """Encoder, projection, and one embedding for each of K units."""
+
+    method = "masked_prediction"
+    config: MaskedPredictionConfig
+    mask: MaskConfig
 
     def __init__(
         self, encoder: EncoderConfig, mask: MaskConfig, config: MaskedPredictionConfig, clusters: int | None = None
@@ -70,31 +74,12 @@ class MaskedPredictionLearner(Learner):
 
         Chance is the entropy of the targets: what knowing only how frequent each unit is costs.
         """
-        chance = float(entropy_bits(histograms["targets"]).sum())
-        loss = bits(metrics["loss"])
-        return {
-            "loss_bits": loss,
-            "chance_bits": chance,
-            "bits": direct_bits(chance, loss),
-            "accuracy": metrics["accuracy"],
-            **inventory_report(histograms["predictions"], histograms["speech"]),
-        }
-
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report)
+        return symbols_report(metrics, histograms) | inventory_report(histograms["predictions"], histograms["speech"])
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "masked_prediction",
-            "encoder": to_tree(self.encoder.config),
-            "mask": to_tree(self.mask),
-            "masked_prediction": to_tree(self.config),
-            "clusters": self.clusters,
-        }
-        return exported(encoder=self.encoder, heads=self.heads), header
+        tensors, header = super().export()
+        return tensors, header | {"clusters": self.clusters}
 
     def _units(self, batch: AudioBatch, size: int) -> Tensor:
         if batch.units is None:

@@ -15,22 +15,25 @@ import torch
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
-from speechunits.config import EncoderConfig, MaskConfig, MaskedPredictionConfig, to_tree
+from speechunits.config import EncoderConfig, MaskConfig, MaskedPredictionConfig
 from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.frontend import normalize
 from speechunits.encoder.masking import span_mask
 from speechunits.frames import frame_count, frame_counts, frames_mask
-from speechunits.learners.learner import Learner
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.ranks import of_first_rank, sum_over_ranks
 from speechunits.learners.reports import symbols_report
-from speechunits.learners.targets import batch_generator, exported, non_silent
+from speechunits.learners.targets import batch_generator, non_silent
 from speechunits.objectives.codebook import Codebook, cluster_sums, codeword_loss, nearest, updated_codebook
-from speechunits.objectives.collapse import find_collapse
 from speechunits.objectives.loss import Loss
 
 
-class OnlinePredictionLearner(Learner):
+class OnlinePredictionLearner(Pretrainer):
     """Student, teacher (its moving average), a codebook and a predictor for each of the teacher's top layers."""
+
+    method = "masked_prediction"
+    config: MaskedPredictionConfig
+    mask: MaskConfig
 
     sums: Tensor
     counts: Tensor
@@ -44,6 +47,7 @@ class OnlinePredictionLearner(Learner):
                 f"teacher.layers must be within 1 and the encoder's {encoder.layers}, but is {settings.layers} instead"
             )
         self.config = config
+        self.groups = settings.layers
         self.mask = mask
         self.encoder = Encoder(encoder)
         self.teacher = copy.deepcopy(self.encoder).requires_grad_(requires_grad=False).eval()
@@ -69,17 +73,21 @@ class OnlinePredictionLearner(Learner):
         )
         if self.training:
             self._learn(features, codes)
-        logits = self.heads["context"](self.encoder(batch.waveforms, batch.lengths, mask=mask).output[mask])
-        logits = logits.view(-1, settings.layers, settings.codewords)
-        return codeword_loss(logits, codes[mask[real]], non_silent(batch.waveforms, frame_lengths)[mask])
+        output = self.encoder(batch.waveforms, batch.lengths, mask=mask).output
+        speech = non_silent(batch.waveforms, frame_lengths)
+
+        def loss_at(chosen: Tensor) -> Loss:
+            logits = self.heads["context"](output[chosen]).view(-1, settings.layers, settings.codewords)
+            return codeword_loss(logits, codes[chosen[real]], speech[chosen])
+
+        loss = loss_at(mask)
+        if self.training and self.config.unmasked_weight > 0:
+            loss = loss._replace(sum=loss.sum + self.config.unmasked_weight * loss_at(real & ~mask).sum)
+        return loss
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
         """Return loss, chance and bound in bits, means over the codebooks, accuracy, and how codewords are used."""
         return symbols_report(metrics, histograms)
-
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report, self.config.teacher.layers)
 
     @torch.no_grad()
     def set_progress(self, step: int, total_steps: int) -> None:
@@ -97,17 +105,6 @@ class OnlinePredictionLearner(Learner):
         super().train(mode)
         self.teacher.eval()
         return self
-
-    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Return the tensors ``encoder.*`` (the student's), ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "masked_prediction",
-            "encoder": to_tree(self.encoder.config),
-            "mask": to_tree(self.mask),
-            "masked_prediction": to_tree(self.config),
-        }
-        return exported(encoder=self.encoder, heads=self.heads), header
 
     @torch.no_grad()
     def _features(self, batch: AudioBatch, frame_lengths: Tensor, real: Tensor) -> list[Tensor]:

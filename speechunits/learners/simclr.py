@@ -11,19 +11,20 @@ from collections.abc import Mapping
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
-from speechunits.config import EncoderConfig, SimclrConfig, to_tree
+from speechunits.config import EncoderConfig, SimclrConfig
 from speechunits.encoder.encoder import Encoder
-from speechunits.learners.learner import Learner
 from speechunits.learners.pairs import encode_pairs, projection
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.reports import contrast_report
-from speechunits.learners.targets import exported
-from speechunits.objectives.collapse import find_collapse
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.simclr import nt_xent_loss
 
 
-class SimclrLearner(Learner):
+class SimclrLearner(Pretrainer):
     """Encoder and projection."""
+
+    method = "simclr"
+    config: SimclrConfig
 
     def __init__(self, encoder: EncoderConfig, config: SimclrConfig) -> None:
         super().__init__()
@@ -40,17 +41,3 @@ class SimclrLearner(Learner):
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:  # noqa: ARG002 - no symbols
         """Return loss and chance in bits, the bound, and accuracy."""
         return contrast_report(metrics, metrics["chance"])
-
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report)
-
-    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "simclr",
-            "encoder": to_tree(self.encoder.config),
-            "simclr": to_tree(self.config),
-        }
-        return exported(encoder=self.encoder, heads=self.heads), header

@@ -13,20 +13,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
-from speechunits.config import EncoderConfig, SwavConfig, to_tree
+from speechunits.config import EncoderConfig, SwavConfig
 from speechunits.encoder.encoder import Encoder
-from speechunits.learners.learner import Learner
 from speechunits.learners.pairs import encode_pairs, projection
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.reports import symbols_report
-from speechunits.learners.targets import exported
-from speechunits.objectives.collapse import find_collapse
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 from speechunits.objectives.swav import sinkhorn, swapped_prediction_loss
 
 
-class SwavLearner(Learner):
+class SwavLearner(Pretrainer):
     """Encoder, projection and K prototypes of unit length."""
+
+    method = "swav"
+    config: SwavConfig
 
     queue: Tensor
     queued: Tensor
@@ -64,23 +65,9 @@ class SwavLearner(Learner):
         """Return loss, chance and bound in bits, accuracy, and how the prototypes are used, without Sinkhorn."""
         return symbols_report(metrics, histograms)
 
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report)
-
     def set_progress(self, step: int, total_steps: int) -> None:
         """Let go of the prototypes after their share of the budget."""
         self.frozen = step < self.config.frozen * total_steps
-
-    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "swav",
-            "encoder": to_tree(self.encoder.config),
-            "swav": to_tree(self.config),
-        }
-        return exported(encoder=self.encoder, heads=self.heads), header
 
     @torch.no_grad()
     def _assign(self, place: int, scores: Tensor, prototypes: Tensor) -> Tensor:

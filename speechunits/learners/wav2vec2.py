@@ -14,27 +14,31 @@ from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, MaskConfig, Wav2Vec2Config, to_tree
-from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.encoder import Encoder, EncoderOutput
 from speechunits.encoder.masking import span_mask
 from speechunits.encoder.quantizer import ProductQuantizer, Quantized
-from speechunits.frames import frame_count, frame_counts
-from speechunits.learners.learner import Learner
+from speechunits.frames import frame_count, frame_counts, frames_mask
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.targets import batch_generator, exported, masked_places, non_silent, pad_rows
 from speechunits.objectives.bounds import bits, infonce_bits
-from speechunits.objectives.collapse import find_collapse, inventory_report
+from speechunits.objectives.collapse import inventory_report
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.wav2vec2 import contrastive_loss, diversity_loss, feature_penalty, sample_negatives
 
 
-class Wav2Vec2Learner(Learner):
+class Wav2Vec2Learner(Pretrainer):
     """Encoder, product quantiser and the two projections into the space of the cosine."""
+
+    method = "wav2vec2"
+    config: Wav2Vec2Config
+    mask: MaskConfig
 
     def __init__(self, encoder: EncoderConfig, mask: MaskConfig, config: Wav2Vec2Config) -> None:
         super().__init__()
         self.config = config
         self.mask = mask
         self.encoder = Encoder(encoder)
-        groups = config.quantizer.groups
+        self.groups = groups = config.quantizer.groups
         # The codebook is at least as wide as the cosine's space, in whole groups.
         self.quantizer_dim = math.ceil(config.final_dim / groups) * groups
         self.quantizer = ProductQuantizer(encoder.channels, self.quantizer_dim, config.quantizer)
@@ -54,24 +58,16 @@ class Wav2Vec2Learner(Learner):
         # Two frames make a contrast; a row with one masked frame has nothing to tell it from.
         mask = mask & (mask.sum(dim=1, keepdim=True) > 1)
         encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
-        places, valid = masked_places(mask)
-        quantized: Quantized = self.quantizer(encoded.latents[mask], generator)
-        negatives = sample_negatives(valid.sum(dim=1), places.shape[1], config.negatives, generator)
-        loss = contrastive_loss(
-            pad_rows(self.heads["context"](encoded.output[mask]), valid),
-            pad_rows(self.heads["target"](quantized.vectors), valid),
-            negatives,
-            valid,
-            temperature=config.temperature,
-            same=self._same(quantized.codes, negatives, valid),
-            mask_same=self.training,
-        )
+        loss, quantized = self._contrast(encoded, mask, generator)
         diversity = diversity_loss(quantized.probabilities)
         penalty = feature_penalty(encoded.penalty, encoded.frame_lengths)
         total = loss.sum
         if self.training:
             extra = config.diversity_weight * diversity + config.feature_penalty * penalty
             total = total + extra * loss.count
+        if self.training and config.unmasked_weight > 0:
+            rest = frames_mask(frame_lengths, mask.shape[1]) & ~mask
+            total = total + config.unmasked_weight * self._contrast(encoded, rest, generator)[0].sum
         one = torch.ones_like(loss.count)
         metrics = loss.metrics | {"diversity": (diversity.detach(), one), "penalty": (penalty.detach(), one)}
         speech = non_silent(batch.waveforms, frame_lengths)[mask]
@@ -92,26 +88,31 @@ class Wav2Vec2Learner(Learner):
             **inventory_report(histograms["codes"], histograms["speech"]),
         }
 
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report, self.config.quantizer.groups)
-
     def set_progress(self, step: int, total_steps: int) -> None:  # noqa: ARG002 - the literature cools by steps
         """Set the temperature of the Gumbel softmax."""
         self.quantizer.set_temperature(step)
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return the tensors ``encoder.*``, ``quantizer.*``, ``heads.*`` and the header that rebuilds them."""
-        header: dict[str, object] = {
-            "kind": "encoder",
-            "learner": "wav2vec2",
-            "encoder": to_tree(self.encoder.config),
-            "mask": to_tree(self.mask),
-            "wav2vec2": to_tree(self.config),
-            "quantizer": to_tree(self.config.quantizer),
-            "quantizer_dim": self.quantizer_dim,
-        }
-        return exported(encoder=self.encoder, quantizer=self.quantizer, heads=self.heads), header
+        tensors, header = super().export()
+        quantizer = {"quantizer": to_tree(self.config.quantizer), "quantizer_dim": self.quantizer_dim}
+        return tensors | exported(quantizer=self.quantizer), header | quantizer
+
+    def _contrast(self, encoded: EncoderOutput, chosen: Tensor, generator: torch.Generator) -> tuple[Loss, Quantized]:
+        """Return the contrast among the ``(B, S)`` chosen frames of each row, and their codes."""
+        places, valid = masked_places(chosen)
+        quantized: Quantized = self.quantizer(encoded.latents[chosen], generator)
+        negatives = sample_negatives(valid.sum(dim=1), places.shape[1], self.config.negatives, generator)
+        loss = contrastive_loss(
+            pad_rows(self.heads["context"](encoded.output[chosen]), valid),
+            pad_rows(self.heads["target"](quantized.vectors), valid),
+            negatives,
+            valid,
+            temperature=self.config.temperature,
+            same=self._same(quantized.codes, negatives, valid),
+            mask_same=self.training and self.config.mask_duplicates,
+        )
+        return loss, quantized
 
     def _same(self, codes: Tensor, negatives: Tensor, valid: Tensor) -> Tensor:
         """Return ``(B, M, N)``, true where all codes of a negative equal those of the frame."""

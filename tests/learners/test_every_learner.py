@@ -8,6 +8,7 @@ import torch
 from speechunits.config import PretrainConfig, build_config
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import UsageError
+from speechunits.frames import frame_count, frame_counts, frames_mask
 from tests.learners.tiny import PAST, TINY, VARIANTS, batch, build, evaluate, fit, padded
 
 EVERY = pytest.mark.parametrize("variant", VARIANTS)
@@ -83,6 +84,62 @@ def test_a_marginal_that_lags_behind_is_named_a_collapse():
     report = evaluate(fit(model, batches, 60, lr=5e-3), *batches)
     assert report["bits"] < 0.1
     assert "perplexity" in model.collapse(report)
+
+
+@pytest.mark.parametrize("variant", ["wav2vec2", "direct_mi", "online"])
+def test_frames_that_are_seen_count_in_training_alone(variant):
+    item = batch(9000, 7000)
+    sums = {}
+    for name in (variant, f"{variant}-unmasked"):
+        model = build(name)
+        sums[name] = [float(model.train(training)(item).sum.detach()) for training in (False, True)]
+    assert sums[variant][0] == sums[f"{variant}-unmasked"][0]
+    assert sums[variant][1] != sums[f"{variant}-unmasked"][1]
+
+
+def test_symbols_stay_at_first_and_begin_told_apart():
+    model = build("direct_mi", frozen=0.5).train()
+    for step, frozen in ((0, True), (49, True), (50, False)):
+        model.set_progress(step, 100)
+        model.zero_grad()
+        model(batch(8000)).sum.backward()
+        assert (float(model.heads["target"][-1].weight.grad.abs().max()) == 0) == frozen
+    sure = [float(build("direct_mi", sharpness=factor).heads["target"][-1].weight.std()) for factor in (1.0, 10.0)]
+    assert sure[1] == pytest.approx(10 * sure[0])
+
+
+COLLAPSING = {
+    "cpc": {}, "simclr": {"temperature": 100.0}, "swav": {"temperature": 100.0}, "wav2vec2": {"temperature": 100.0},
+    "direct_mi": {}, "masked_prediction": {"temperature": 100.0}, "online": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("variant", COLLAPSING)
+def test_far_too_high_a_rate_or_temperature_is_named_a_collapse(variant):
+    """A rate of 3 throws the weights about, a temperature of 100 makes all candidates alike: neither learns."""
+    model = build(variant, **COLLAPSING[variant])
+    fit(model, [batch(9000, 7000, seed=seed, data_seed=seed) for seed in range(4)], 12, lr=3.0)
+    report = evaluate(model, batch(16000, 12000))
+    assert report["bits"] < 0.05 * max(report["chance_bits"], 1.0)
+    assert model.collapse(report) is not None
+
+
+@pytest.mark.parametrize("variant", COLLAPSING)
+def test_one_tone_throughout_is_named_a_collapse(variant):
+    """Frames that are all alike hold nothing to tell: no bound is above 0."""
+    model = build(variant)
+    samples = torch.sin(2 * torch.pi * 440 * torch.arange(16000) / 16000).expand(2, -1) * 0.1
+    lengths = torch.tensor([16000, 12400])
+    matches = torch.arange(frame_count(16000)).expand(2, -1)
+    units = torch.where(frames_mask(frame_counts(lengths), matches.shape[1]), 3, -1)
+    item = batch(16000, 12400)._replace(
+        waveforms=samples, second=samples, lengths=lengths, second_lengths=lengths, matches=matches, units=units
+    )
+    with torch.no_grad():
+        model(item)
+    report = evaluate(model, item)
+    assert report["bits"] < 0.05
+    assert model.collapse(report) is not None
 
 
 @ONE_EACH

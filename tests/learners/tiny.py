@@ -8,13 +8,18 @@ import torch
 from speechunits.audio.augment import make_views
 from speechunits.audio.batch import AudioBatch, Row, collate
 from speechunits.config import PretrainConfig, ViewsConfig, build_config
+from speechunits.frames import frame_count
 from speechunits.learners.build import build_learner
 
 TONES = 12
 TINY = {"channels": 32, "dim": 32, "heads": 2, "layers": 2, "ffn_dim": 64, "position_groups": 2, "dropout": 0.0}
 PAST = TINY | {"causal": True, "input_norm": "running"}
 CPC = {"steps": 4, "negatives": 20}
+WAV2VEC2 = {"quantizer": {"groups": 2, "entries": 16}, "final_dim": 16, "negatives": 20}
+ONLINE = {"targets": "online", "teacher": {"codewords": 16, "layers": 2, "decay_start": 0.9, "decay_end": 0.99}}
 VARIANTS = {
+    "wav2vec2": {"learner": "wav2vec2", "wav2vec2": WAV2VEC2},
+    "wav2vec2-unmasked": {"learner": "wav2vec2", "wav2vec2": WAV2VEC2 | {"unmasked_weight": 1.0}},
     "cpc": {"learner": "cpc", "encoder": PAST, "cpc": CPC},
     "cpc-transformer": {"learner": "cpc", "encoder": PAST,
                         "cpc": CPC | {"predictor": "transformer", "negatives_from": "batch"}},
@@ -27,9 +32,11 @@ VARIANTS = {
     "direct_mi-hard": {"learner": "direct_mi", "direct_mi": {"symbols": 16, "gradient": "straight_through"}},
     "direct_mi-views": {"learner": "direct_mi", "direct_mi": {"symbols": 16, "views": True, "speakers": 4}},
     "direct_mi-shift": {"learner": "direct_mi", "encoder": PAST, "direct_mi": {"symbols": 16, "shift": 5}},
-    "online": {"learner": "masked_prediction",
-               "masked_prediction": {"targets": "online", "teacher": {"codewords": 16, "layers": 2,
-                                                                      "decay_start": 0.9, "decay_end": 0.99}}},
+    "direct_mi-unmasked": {"learner": "direct_mi", "direct_mi": {"symbols": 16, "unmasked_weight": 1.0}},
+    "masked_prediction": {"learner": "masked_prediction",
+                          "masked_prediction": {"clusters": TONES, "final_dim": 16, "unmasked_weight": 1.0}},
+    "online": {"learner": "masked_prediction", "masked_prediction": ONLINE},
+    "online-unmasked": {"learner": "masked_prediction", "masked_prediction": ONLINE | {"unmasked_weight": 1.0}},
 }  # fmt: skip
 
 
@@ -51,11 +58,14 @@ def batch(*samples, seed=0, data_seed=0):
         tones = 0.1 * np.sin(2 * math.pi * hertz.cumsum() / 16000)
         waveform = (tones + 0.001 * generator.normal(size=length)).astype(np.float32)
         views = make_views(waveform, ViewsConfig(pitch_cents=0.0, speed=0.02, decay_s=0.0), generator)
+        # Stretches of a unit: what is said of them is not asked here, only that padding changes nothing.
+        units = np.arange(frame_count(len(views.first))) // 12 % TONES
         rows.append(
             Row(
-                id=str(place), waveform=views.first, second=views.second, matches=views.matches, speaker=f"s{place % 2}"
+                id=str(place), waveform=views.first, second=views.second, matches=views.matches,
+                speaker=f"s{place % 2}", units=units,
             )
-        )
+        )  # fmt: skip
     return collate(rows, seed=seed)
 
 
@@ -67,7 +77,8 @@ def padded(item: AudioBatch, samples, value) -> AudioBatch:
             view[row, length:] = value
     frames = (waveforms.shape[1] - 400) // 320 + 1 - item.matches.shape[1]
     matches = torch.nn.functional.pad(item.matches, (0, frames), value=-1)
-    return item._replace(waveforms=waveforms, second=second, matches=matches)
+    units = torch.nn.functional.pad(item.units, (0, frames), value=-1)
+    return item._replace(waveforms=waveforms, second=second, matches=matches, units=units)
 
 
 def evaluate(learner, *batches):

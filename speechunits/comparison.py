@@ -1,0 +1,195 @@
+"""Recipes side by side: a training for each recipe and seed, units, common figures. What is finished is kept."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from speechunits.audio.corpus import Corpus, load_corpus
+from speechunits.audio.manifest import Recording
+from speechunits.config import PretrainConfig, RecipeConfig, UnitsConfig, to_tree
+from speechunits.errors import TrainingStopped, UsageError
+from speechunits.pipeline import fit_units
+from speechunits.pretraining import pretrain_passes
+from speechunits.processes import in_processes
+from speechunits.quality import measure_units
+from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json
+
+Ranking = Literal["hours", "minutes"]
+Row = dict[str, Any]
+
+FITTED_HOURS = 1.0
+"""Train speech that units and their predictor are fitted on, the same for all: figures come in minutes."""
+BASELINE = "MFCC k-means"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contender:
+    """One training of a comparison."""
+
+    recipe: RecipeConfig
+    ranking: Ranking
+    """What all have alike: audio-hours seen, or minutes of one core (of the machine, where there is a GPU)."""
+
+    @property
+    def key(self) -> str:
+        """Key of all that decides the figures, the recordings' contents excepted."""
+        return content_key(_deciding(self.recipe.pretrain), to_tree(self.recipe.units), FITTED_HOURS,
+                           file_hash(self.recipe.corpus.manifest))  # fmt: skip
+
+    @property
+    def folder(self) -> RunFolder:
+        """Run folder: another one for any other setting, so that nothing is mixed and everything can be resumed."""
+        name = f"{self.recipe.name}-seed{self.recipe.pretrain.seed}-{self.key[:8]}"
+        return RunFolder(self.recipe.runs / "comparison" / name)
+
+
+def compare(recipes: Sequence[RecipeConfig], *, seeds: int, minutes: float | None = None) -> Row:
+    """Train and measure all recipes and return their rows, the MFCC baseline's first; see ``report/comparison.py``.
+
+    A collapsed training is a row like others, named. ``minutes`` adds a second ranking: each recipe once more, with the
+    audio-hours it trains on in so many minutes of one core, by the speed of its run of the first ranking.
+
+    Raises
+    ------
+    UsageError
+        If the recipes differ in corpus or units: their figures could not be compared.
+    """
+    first = recipes[0]
+    if any((other.corpus, other.units) != (first.corpus, first.units) for other in recipes):
+        raise UsageError("recipes that are compared must have the same corpus and units, but differ in one of them")
+    contenders = [
+        Contender(recipe=replace(recipe, pretrain=replace(recipe.pretrain, seed=seed)), ranking="hours")
+        for seed in range(seeds)
+        for recipe in recipes
+    ]
+    rows = [_baseline(first)]
+    for number, contender in enumerate(contenders, start=1):
+        rows.append(_row(contender, f"{number} of {len(contenders)}"))
+    if minutes is not None:
+        timed = [(contender, row["audio_hours_per_hour"]) for contender, row in zip(contenders, rows[1:], strict=True)]
+        for number, (contender, speed) in enumerate(timed, start=1):
+            hours = round(speed * minutes / 60, 3)
+            pretrain = contender.recipe.pretrain
+            budget = replace(pretrain.budget, hours=hours)
+            recipe = replace(contender.recipe, pretrain=replace(pretrain, budget=budget))
+            rows.append(_row(Contender(recipe=recipe, ranking="minutes"), f"{number} of {len(timed)}, equal minutes"))
+    return {
+        "provenance": provenance(first.corpus, first.corpus.manifest), "seeds": seeds, "minutes": minutes,
+        "fitted_hours": FITTED_HOURS, "rows": rows,
+    }  # fmt: skip
+
+
+def _row(contender: Contender, place: str) -> Row:
+    """Return the row that is there already, or train and measure in a process of its own: memory is counted alone."""
+    saved = contender.folder / "comparison.json"
+    name = f"{contender.recipe.name}, seed {contender.recipe.pretrain.seed}"
+    if not (saved.exists() and read_json(saved)["key"] == contender.key):
+        print(f"── {name} ({place}): {contender.folder.path}", file=sys.stderr, flush=True)
+        for _ in in_processes(run_contenders, [contender], 1, name="comparison"):
+            pass
+    row: Row = {**read_json(saved)["row"], "ranking": contender.ranking}
+    score = (row["measures"] or {}).get("without_silence", {}).get("pnmi")
+    said = [f"{row['bits']:.2f} of {row['chance_bits']:.2f} bits", "no units" if score is None else f"PNMI {score:.1%}"]
+    print(f"{name}: " + "; ".join([*said, *([row["stopped"]] if row["stopped"] else [])]), file=sys.stderr, flush=True)
+    return row
+
+
+def run_contenders(todo: Sequence[Contender]) -> Iterator[str]:
+    """Train and measure each contender, leave ``comparison.json`` in its folder, and yield its key."""
+    for contender in todo:
+        with contender.folder.lock():
+            contender.folder.record("recipe", contender.recipe, contender.recipe.corpus.manifest)
+            row = _trained(contender)
+            write_json(contender.folder / "comparison.json", {"key": contender.key, "row": row})
+        yield contender.key
+
+
+def _trained(contender: Contender) -> Row:
+    recipe, folder = contender.recipe, contender.folder / "pretrain"
+    corpus = load_corpus(recipe.corpus)
+    resumed, started, stopped = (folder / "metrics.jsonl").exists(), time.process_time(), None
+    try:
+        pretrain_passes(recipe.pretrain, corpus, folder)
+    except TrainingStopped as error:
+        stopped = str(error)
+    processor_s = time.process_time() - started
+    memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if torch.cuda.is_available():
+        memory_mb = torch.cuda.max_memory_allocated() / 2**20
+    report, hours, wall_s = _outcome(folder)
+    # On one thread processor time is what the wall clock of an idle core would say; of a resumed training it is a part.
+    alone = recipe.pretrain.engine.threads == 1 and not torch.cuda.is_available() and not resumed
+    cost_s = processor_s if alone else wall_s
+    encoder = folder / "encoder.safetensors"
+    return {
+        "name": recipe.name, "learner": recipe.pretrain.learner, "seed": recipe.pretrain.seed, "stopped": stopped,
+        "bits": report["bits"], "chance_bits": report["chance_bits"], "held_out": report, "audio_hours": hours,
+        "wall_s": wall_s, "processor_s": processor_s if not resumed else None,
+        "audio_hours_per_hour": hours / cost_s * 3600, "memory_mb": round(memory_mb),
+        "measures": _measures(recipe, encoder, contender.folder) if encoder.exists() else None,
+        "provenance": provenance(recipe, recipe.corpus.manifest),
+    }  # fmt: skip
+
+
+def _outcome(folder: Path) -> tuple[dict[str, float], float, float]:
+    """Return the last held-out report, audio-hours and seconds over all passes, also of a training that was stopped."""
+    hours, wall_s = 0.0, 0.0
+    report: dict[str, Any] = {}
+    for path in sorted(folder.rglob("metrics.jsonl"), key=lambda path: (path.parent == folder, path)):
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        hours, wall_s = hours + rows[-1]["audio_hours"], wall_s + rows[-1]["wall_s"]
+        report = next((row for row in reversed(rows) if row["kind"] != "train"), report)
+    if not report:
+        raise UsageError(f"{folder} has no held-out evaluation; engine.held_out_evaluations must be at least 1")
+    return {name: value for name, value in report.items() if isinstance(value, int | float)}, hours, wall_s
+
+
+def _measures(recipe: RecipeConfig, encoder: Path | None, folder: RunFolder) -> dict[str, Any] | None:
+    units = recipe.units if encoder is not None else replace(recipe.units, source="mfcc")
+    corpus, bundle = _shortened(load_corpus(recipe.corpus)), folder / "units.safetensors"
+    fit_units(encoder, corpus, units, bundle)
+    if not corpus.phones:
+        return None
+    measures: dict[str, Any] = measure_units({"units": bundle}, corpus, recipe.corpus.dev)["units"]
+    return measures
+
+
+def _shortened(corpus: Corpus) -> Corpus:
+    """Return the corpus with an hour of train, drawn with a fixed seed."""
+    train = corpus.split("train")
+    kept: set[Recording] = set()
+    total_s = 0.0
+    for place in np.random.default_rng(0).permutation(len(train)):
+        if total_s < 3600 * FITTED_HOURS:
+            kept.add(train[place])
+            total_s += train[place].duration_s
+    return replace(corpus, recordings=tuple(row for row in corpus.recordings if row.split != "train" or row in kept))
+
+
+def _baseline(recipe: RecipeConfig) -> Row:
+    """Return the row of k-means on MFCC, with as many clusters."""
+    units: UnitsConfig = recipe.units
+    key = content_key(to_tree(units), FITTED_HOURS, file_hash(recipe.corpus.manifest))
+    folder = RunFolder(recipe.runs / "comparison" / f"mfcc-{key[:8]}")
+    saved = folder / "comparison.json"
+    with folder.lock():
+        if not saved.exists():
+            write_json(saved, {"key": key, "measures": _measures(recipe, None, folder)})
+    return {"name": BASELINE, "ranking": None, "stopped": None, "measures": read_json(saved)["measures"]}
+
+
+def _deciding(config: PretrainConfig) -> dict[str, Any]:
+    """Return the settings that decide which weights come out, and when a collapse ends it; threads do not."""
+    tree: dict[str, Any] = to_tree(config)
+    tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate", "held_out_evaluations")}
+    return tree

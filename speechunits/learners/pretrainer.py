@@ -1,0 +1,44 @@
+"""What all pretraining methods have alike: how a collapse is named, and what a bundle holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from speechunits.config import MaskConfig, to_tree
+from speechunits.encoder.encoder import Encoder
+from speechunits.learners.learner import Learner
+from speechunits.learners.targets import exported
+from speechunits.objectives.collapse import find_collapse
+
+
+class Pretrainer(Learner):
+    """An encoder with heads, and the settings both were made by."""
+
+    method: ClassVar[str]
+    """Its name in recipes, and of its section there."""
+    encoder: Encoder
+    heads: nn.ModuleDict
+    config: object
+    """The section of the method."""
+    mask: MaskConfig | None = None
+    """How spans are masked; None where nothing is."""
+    groups: int = 1
+    """Codebooks: each uses one entry under collapse."""
+
+    def collapse(self, report: Mapping[str, float]) -> str | None:
+        """Name the collapse that a held-out report shows, or return None."""
+        return find_collapse(report, self.groups)
+
+    def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""
+        header: dict[str, object] = {
+            "kind": "encoder",
+            "learner": self.method,
+            "encoder": to_tree(self.encoder.config),
+            **({} if self.mask is None else {"mask": to_tree(self.mask)}),
+            self.method: to_tree(self.config),
+        }
+        return exported(encoder=self.encoder, heads=self.heads), header

@@ -1,0 +1,103 @@
+"""Recipes side by side: every figure of a row, what is kept, a collapse as a row, and the second ranking's budgets."""
+
+import contextlib
+import io
+from dataclasses import replace
+
+import pytest
+
+from speechunits import comparison
+from speechunits.comparison import compare
+from speechunits.errors import TrainingStopped, UsageError
+from tests.spine import make_recipe
+
+
+@pytest.fixture
+def here(monkeypatch):
+    """Train in this process: starting another one is tested elsewhere."""
+    monkeypatch.setattr(comparison, "in_processes", lambda work, items, jobs, name: work(items))
+
+
+def recipes(tiny_corpus, runs):
+    units = make_recipe(tiny_corpus, runs, name="objectives-units")
+    online = make_recipe(
+        tiny_corpus, runs, name="objectives-online",
+        pretrain={"masked_prediction": {"targets": "online", "teacher": {"codewords": 16, "layers": 1}}},
+    )  # fmt: skip
+    return [units, online]
+
+
+@pytest.mark.usefixtures("here")
+def test_every_recipe_is_trained_and_measured_once(tiny_corpus, tmp_path, monkeypatch):
+    both = recipes(tiny_corpus, tmp_path)
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        found = compare(both, seeds=1)
+    baseline, *rows = found["rows"]
+    assert baseline["name"] == "MFCC k-means"
+    assert 0 < baseline["measures"]["without_silence"]["pnmi"] < 1
+    assert [(row["name"], row["seed"], row["ranking"]) for row in rows] == [
+        ("objectives-units", 0, "hours"), ("objectives-online", 0, "hours"),
+    ]  # fmt: skip
+    for row in rows:
+        assert row["audio_hours"] == pytest.approx(0.03, abs=0.01)
+        assert row["bits"] == pytest.approx(row["chance_bits"] - row["held_out"]["loss_bits"], abs=1e-6)
+        assert row["audio_hours_per_hour"] == pytest.approx(3600 * row["audio_hours"] / row["processor_s"])
+        assert row["memory_mb"] > 50
+        assert row["stopped"] is None
+        assert 0 < row["measures"]["without_silence"]["pnmi"] < 1
+        assert row["measures"]["predictable_bits_a_frame"] > 0
+    assert said.getvalue().count("objectives-online, seed 0") == 2
+
+    monkeypatch.setattr(comparison, "pretrain_passes", None)
+    with contextlib.redirect_stderr(io.StringIO()):
+        assert compare(both, seeds=1)["rows"] == found["rows"]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_collapse_is_a_row(tiny_corpus, tmp_path, monkeypatch):
+    def collapsing(*arguments):
+        pretrain(*arguments)
+        raise TrainingStopped("collapsed: one symbol")
+
+    pretrain = comparison.pretrain_passes
+    monkeypatch.setattr(comparison, "pretrain_passes", collapsing)
+    with contextlib.redirect_stderr(io.StringIO()):
+        _, row = compare(recipes(tiny_corpus, tmp_path)[:1], seeds=1)["rows"]
+    assert row["stopped"] == "collapsed: one symbol"
+    assert row["measures"]["clusters"] == 12
+
+
+def test_minutes_become_the_hours_that_each_speed_allows(tiny_corpus, tmp_path, monkeypatch):
+    seen = []
+
+    def row(contender, place):
+        seen.append((contender.recipe.name, contender.recipe.pretrain.seed, contender.recipe.pretrain.budget.hours))
+        speed = 60.0 if contender.recipe.name.endswith("units") else 30.0
+        return {"ranking": contender.ranking, "audio_hours_per_hour": speed}
+
+    monkeypatch.setattr(comparison, "_row", row)
+    monkeypatch.setattr(comparison, "_baseline", lambda recipe: {"ranking": None})
+    rows = compare(recipes(tiny_corpus, tmp_path), seeds=2, minutes=2.0)["rows"]
+    assert [row["ranking"] for row in rows] == [None, *["hours"] * 4, *["minutes"] * 4]
+    assert [hours for *_, hours in seen] == [0.03] * 4 + [2.0, 1.0, 2.0, 1.0]
+    assert [seed for _, seed, _ in seen] == [0, 0, 1, 1] * 2
+
+
+def test_other_settings_are_another_folder_and_threads_are_not(tiny_corpus, tmp_path):
+    recipe = recipes(tiny_corpus, tmp_path)[0]
+    engine = replace(recipe.pretrain.engine, threads=2)
+    changes = (
+        replace(recipe, pretrain=replace(recipe.pretrain, engine=engine)),
+        replace(recipe, pretrain=replace(recipe.pretrain, seed=1)),
+        replace(recipe, units=replace(recipe.units, clusters=13)),
+    )
+    one, same, *others = (comparison.Contender(recipe=item, ranking="hours").key for item in (recipe, *changes))
+    assert one == same
+    assert one not in others
+
+
+def test_recipes_of_other_units_are_refused(tiny_corpus, tmp_path):
+    one, other = recipes(tiny_corpus, tmp_path)
+    other = replace(other, units=replace(other.units, clusters=13))
+    with pytest.raises(UsageError, match="same corpus and units"):
+        compare([one, other], seeds=1)
