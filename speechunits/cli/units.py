@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.errors import UsageError
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -20,7 +22,7 @@ def add(commands: Commands) -> None:
     _add_fit(commands)
     transcribe = commands.add_parser("transcribe", help="write the units of any recording")
     transcribe.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE",
+        "files", nargs="*", type=Path, metavar="FILE",
         help="recordings, globs, folders, manifests (.tsv); `-` reads a list of these, one a line",
     )  # fmt: skip
     transcribe.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
@@ -32,6 +34,13 @@ def add(commands: Commands) -> None:
     transcribe.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="one file a recording (default: standard output)"
     )
+    transcribe.add_argument(
+        "--stream", action="store_true",
+        help="units of a causal bundle while a recording goes on: raw PCM on standard input (16 kHz, mono, 16-bit "
+        "signed, little-endian: s16le) to text or ctm on standard output. Latency: 25 ms (400 samples), 20 ms for each "
+        "frame that smoothing looks ahead (`speechunits info` states the sum), and a chunk",
+    )  # fmt: skip
+    transcribe.add_argument("--chunk", type=int, default=100, metavar="MS", help="of --stream (default: 100)")
     transcribe.set_defaults(run=run_transcribe)
     _add_convert(commands)
 
@@ -155,6 +164,10 @@ def run_transcribe(options: argparse.Namespace) -> int:
     from speechunits.units.inputs import read_list
     from speechunits.units.transcribe import transcribe
 
+    if options.stream:
+        return _run_stream(options)
+    if not options.files:
+        raise UsageError("name recordings to transcribe, or `-` to read a list of them from standard input")
     listed = read_list(sys.stdin.buffer) if Path("-") in options.files else []
     files = [file for name in options.files for file in (listed if name == Path("-") else [name])]
     report = transcribe(
@@ -162,6 +175,26 @@ def run_transcribe(options: argparse.Namespace) -> int:
         overwrite=options.overwrite, jobs=options.jobs,
     )  # fmt: skip
     return 1 if report.refused else 0
+
+
+def _run_stream(options: argparse.Namespace) -> int:
+    from speechunits.units.microphone import transcribe_stream
+    from speechunits.units.units import Units
+
+    unused = {
+        "--bpe": options.bpe, "--out": options.out, "--overwrite": options.overwrite, "--jobs": options.jobs,
+        "FILE": [name for name in options.files if name != Path("-")],
+    }  # fmt: skip
+    if any(unused.values()):
+        named = ", ".join(name for name, value in unused.items() if value)
+        raise UsageError(
+            f"--stream reads standard input and writes standard output, but {named} is given too; leave it out"
+        )
+    transcribe_stream(
+        sys.stdin.buffer, sys.stdout, Units.load(options.model), form=options.format, frames=options.frames,
+        chunk_ms=options.chunk,
+    )  # fmt: skip
+    return 0
 
 
 def run_convert(options: argparse.Namespace) -> int:
@@ -231,8 +264,13 @@ def run_info(options: argparse.Namespace) -> int:
     """Print a bundle's header."""
     import json
 
-    from speechunits.units.bundle import read_bundle
+    from speechunits.units.bundle import read_bundle, refused_header
 
     _, header = read_bundle(options.bundle)
+    if header["kind"] == "units":
+        from speechunits.units.microphone import stream_text
+
+        with refused_header(str(options.bundle)):
+            header["stream"] = stream_text(header)
     print(json.dumps(header, indent=1, ensure_ascii=False, sort_keys=True))
     return 0
