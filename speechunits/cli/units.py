@@ -71,6 +71,7 @@ def _add_convert(commands: Commands) -> None:
     verb.add_argument("--format", choices=FORMAT_NAMES, required=True)
     verb.add_argument("--from", dest="source_format", choices=FORMAT_NAMES, help="of IN (default: by its suffix)")
     verb.add_argument("--frames", action="store_true", help="write every frame; text of IN holds one unit a frame")
+    verb.add_argument("--bpe", type=Path, metavar="UNITS.safetensors", help="write this bundle's pseudo-text pieces")
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a file, or a folder of files")
     verb.set_defaults(run=run_convert)
 
@@ -88,7 +89,7 @@ def _add_fit(commands: Commands) -> None:
     fit.add_argument("--layer", default="auto", help="a number, or `auto`: the most predictable units")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--restarts", type=int, default=1, help="k-means runs, of which the best is kept")
-    fit.add_argument("--seeding", choices=("sample", "k-means++"), default="sample", help="first centroids")
+    fit.add_argument("--seeding", choices=("sample", "k-means++", "subset"), default="sample", help="first centroids")
     fit.add_argument("--stream-passes", type=int, default=0, help="mini-batch passes over every frame")
     fit.add_argument("--residual-clusters", type=int, default=0, help="entries of a second codebook (K times as many)")
     fit.add_argument("--allow-pickle", action="store_true", help="read a foreign checkpoint that is a pickle")
@@ -200,10 +201,13 @@ def _run_stream(options: argparse.Namespace) -> int:
 def run_convert(options: argparse.Namespace) -> int:
     """Convert transcripts; exit code 1 if one was refused."""
     from speechunits.units.convert import convert
+    from speechunits.units.units import Units
 
+    pseudotext = None if options.bpe is None else Units.load(options.bpe).pseudotext
     report = convert(
-        options.source, options.out, options.format, source_form=options.source_format, frames=options.frames
-    )
+        options.source, options.out, options.format, source_form=options.source_format, frames=options.frames,
+        pseudotext=pseudotext,
+    )  # fmt: skip
     for name, reason in report.refused:
         print(f"{name}: {reason}", file=sys.stderr)
     for lost in report.lost:

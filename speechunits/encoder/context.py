@@ -184,10 +184,13 @@ class Context(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, latents: Tensor, frame_lengths: Tensor, mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
+    def forward(
+        self, latents: Tensor, frame_lengths: Tensor, mask: Tensor | None, depth: int | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """Return the input of the blocks and the output of each, and the final output, all ``(B, S, D)``.
 
         ``latents`` is ``(B, S, C)``, ``mask`` ``(B, S)``, true where the projected frame is replaced by the embedding.
+        Only the first ``depth`` blocks are run, by default all.
         """
         # The residual stream stays in fp32 under autocast; only what branches off it is bf16.
         frames = self.projection(latents).float()
@@ -211,7 +214,7 @@ class Context(nn.Module):
         if self.causal:
             size = frames.shape[1]
             keys = keys & torch.ones(size, size, dtype=torch.bool, device=frames.device).tril()
-        for block in self.blocks:
+        for block in self.blocks[:depth]:
             frames = block(frames, keys, positions)
             layers.append(frames * cleared)
         output = self.norm(frames) * cleared if self.pre_norm else layers[-1]

@@ -93,7 +93,7 @@ class LayerFeatures(Features):
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Run the encoder once and take its layers."""
         with torch.autocast(waveforms.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            output = self.encoder(waveforms, lengths)
+            output = self.encoder(waveforms, lengths, depth=max(self.layers))
         return torch.cat([output.layers[layer].float() for layer in self.layers], dim=-1)
 
 
@@ -116,7 +116,7 @@ class CodebookFeatures(Features):
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Return the embedded codes ``(B, S, D)``, or with ``pairs`` the codes of the groups ``(B, S, G)``."""
         with torch.autocast(waveforms.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            latents = self.encoder(waveforms, lengths).latents
+            latents, _ = self.encoder.latents(waveforms, lengths)
         return self.choose(latents)
 
     def choose(self, latents: Tensor) -> Tensor:
