@@ -68,7 +68,9 @@ def transcribe(
     _claim(out, units, [form, frames, pieces], overwrite=overwrite)
 
     def compute(item: Input) -> Written:
-        transcript = units.transcribe(item.audio, start_s=item.start_s, end_s=item.end_s, name=item.name)
+        transcript = units.transcribe(
+            item.audio, start_s=item.start_s, end_s=item.end_s, name=item.name, margins="confidence" in chosen.holds
+        )
         text = chosen.write(transcript, frames=frames, pseudotext=pseudotext)
         beside = ((DURATIONS, to_durations(transcript, frames=frames)),) if form == "textless" else ()
         return Written(text, None if len(transcript.units) else _NO_FRAME, transcript.duration_s, beside)

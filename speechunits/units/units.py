@@ -154,11 +154,18 @@ class Units:
         return np.concatenate([np.zeros(0, np.int64), *(self.assign(piece.features) for piece in pieces)])
 
     def transcribe(
-        self, path: str | Path, *, start_s: float | None = None, end_s: float | None = None, name: str | None = None
+        self,
+        path: str | Path,
+        *,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        name: str | None = None,
+        margins: bool = True,
     ) -> UnitTranscript:
         """Return the units of a recording, or of a segment of it; ``name`` is by default the file's.
 
-        The file is decoded as it is transcribed: memory holds a window of it, however long it is.
+        The file is decoded as it is transcribed: memory holds a window of it, however long it is. Without ``margins``
+        none are computed, which saves time where the encoder is small.
 
         Raises
         ------
@@ -176,15 +183,16 @@ class Units:
                 samples += len(block)
                 yield block
 
-        units, margins = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        units, nearer = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
         for piece in self.extractor.stream(counted()):
             units.append(self.assign(piece.features))
-            margins.append(self.margins(piece.features))
+            if margins:
+                nearer.append(self.margins(piece.features))
         return UnitTranscript(
             id=path.stem if name is None else name,
             duration_s=samples / SAMPLE_RATE_HZ,
             units=np.concatenate(units),
-            margins=None if self._centroids is None else np.concatenate(margins),
+            margins=np.concatenate(nearer) if margins and self._centroids is not None else None,
             audio=path if whole else None,
         )
 
