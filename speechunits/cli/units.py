@@ -30,6 +30,7 @@ def add(commands: Commands) -> None:
     transcribe.add_argument("--frames", action="store_true", help="keep every frame instead of merging repeated units")
     transcribe.add_argument("--bpe", action="store_true", help="write pseudo-text pieces instead of units")
     transcribe.add_argument("--jobs", type=int, metavar="N", help="recordings at a time (default: one a core)")
+    transcribe.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     transcribe.add_argument("--overwrite", action="store_true", help="write again what is already there")
     transcribe.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="one file a recording (default: standard output)"
@@ -173,7 +174,7 @@ def run_transcribe(options: argparse.Namespace) -> int:
     files = [file for name in options.files for file in (listed if name == Path("-") else [name])]
     report = transcribe(
         files, options.model, form=options.format, frames=options.frames, pieces=options.bpe, out=options.out,
-        overwrite=options.overwrite, jobs=options.jobs,
+        overwrite=options.overwrite, jobs=options.jobs, device=options.device,
     )  # fmt: skip
     return 1 if report.refused else 0
 
@@ -184,7 +185,7 @@ def _run_stream(options: argparse.Namespace) -> int:
 
     unused = {
         "--bpe": options.bpe, "--out": options.out, "--overwrite": options.overwrite, "--jobs": options.jobs,
-        "FILE": [name for name in options.files if name != Path("-")],
+        "--device": options.device != "cpu", "FILE": [name for name in options.files if name != Path("-")],
     }  # fmt: skip
     if any(unused.values()):
         named = ", ".join(name for name, value in unused.items() if value)

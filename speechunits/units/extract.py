@@ -73,8 +73,11 @@ class FeatureExtractor:
             padded = torch.zeros(1, window.padded)
             length = len(samples)
             padded[0, :length] = torch.from_numpy(np.ascontiguousarray(samples))
-            with one_thread():
-                features = self.source.compute(padded, torch.tensor([length])).numpy()[0]
+            with one_thread(), exact_products(self.source.device):
+                device = self.source.device
+                features = (
+                    self.source.compute(padded.to(device), torch.tensor([length], device=device)).cpu().numpy()[0]
+                )
                 speech = non_silent(padded, torch.tensor([frame_count(length)])).numpy()[0]
             kept = slice(window.skip, window.skip + window.count)
             yield Piece(window.first, features[kept], speech[kept])
@@ -138,6 +141,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Keep a GPU from rounding the factors of fp32 convolutions to 10 bits, as it does unless told otherwise."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        yield
 
 
 def map_recordings(

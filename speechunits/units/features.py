@@ -26,6 +26,12 @@ class Features(ABC):
     """D."""
     causal = False
     """Whether a frame reads nothing after its own samples, but for smoothing."""
+    device = torch.device("cpu")
+    """Where :meth:`compute` wants its input."""
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device what there is to move: MFCC stay on the processor."""
+        del device
 
     @abstractmethod
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -53,6 +59,11 @@ class SmoothedFeatures(Features):
         self.width = width
         self.dim = features.dim
         self.causal = features.causal
+
+    def to(self, device: torch.device) -> None:
+        """Move the features that are averaged."""
+        self.features.to(device)
+        self.device = self.features.device
 
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Compute and average; at the edges of a row there are fewer frames to average."""
@@ -89,6 +100,11 @@ class LayerFeatures(Features):
         self.precision = precision
         self.dim = encoder.config.dim * len(self.layers)
 
+    def to(self, device: torch.device) -> None:
+        """Move the encoder."""
+        self.encoder.to(device)
+        self.device = device
+
     @torch.inference_mode()
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Run the encoder once and take its layers."""
@@ -111,6 +127,12 @@ class CodebookFeatures(Features):
         config = quantizer.config
         self.num_pairs = config.entries**config.groups
         self.dim = config.groups if pairs else quantizer.entries.shape[0] * quantizer.entries.shape[2]
+
+    def to(self, device: torch.device) -> None:
+        """Move encoder and quantiser."""
+        self.encoder.to(device)
+        self.quantizer.to(device)
+        self.device = device
 
     @torch.inference_mode()
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:

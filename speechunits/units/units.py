@@ -85,6 +85,26 @@ class Units:
         with refused_header(str(path)):
             return cls(tensors, header)
 
+    def to(self, device: str) -> Units:
+        """Compute on ``cpu`` or ``cuda`` from now on, windows as before: one at a time; return itself.
+
+        Units of a GPU are equal among themselves; those of a processor may differ where two centroids are almost
+        equally near.
+
+        Raises
+        ------
+        UsageError
+            If there is no such device.
+        """
+        try:
+            self.extractor.source.to(torch.device(device))
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(
+                f"the device must be cpu, or cuda where there is a GPU, but is {device!r}, which cannot be used "
+                f"({str(error).splitlines()[0]}); `speechunits doctor` tells what is there"
+            ) from error
+        return self
+
     def save(self, path: Path) -> None:
         """Write the bundle atomically."""
         write_bundle(path, self.tensors, {**self.header, "kind": "units", "grid": dict(GRID)})
