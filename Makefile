@@ -95,11 +95,13 @@ test-slow: $(INSTALLED)  ## the slow tests: whole stages, kill -9, two ranks
 
 check: test test-slow  ## everything that continuous integration runs
 
-bench: $(INSTALLED)  ## this project beside fairseq2 and Hugging Face: tables, and JSON in runs/benchmarks (idle machine!)
+bench: $(INSTALLED)  ## this project beside its peers: tables, and JSON in runs/benchmarks (idle machine!)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
 	@$(VENV)/bin/python -m benchmarks.limits
 	@$(VENV)/bin/python -m benchmarks.pretrain
 	@$(VENV)/bin/python -m benchmarks.finetune
+	@$(VENV)/bin/python -m benchmarks.transcribe
+	@$(VENV)/bin/python -m benchmarks.kmeans
 
 gpu-check: $(INSTALLED)  ## tests that need a GPU, then its throughput beside the peers (< 8 minutes)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from speechunits.hardware import cpu_computes_bf16, peak_flops
 
-PACKAGES = ("torch", "fairseq2", "transformers", "numpy")
+PACKAGES = ("torch", "fairseq2", "transformers", "numpy", "scikit-learn", "faiss-cpu", "onnxruntime", "openvino")
 
 
 @dataclass(frozen=True)

@@ -100,22 +100,31 @@ class Window:
         return padded_length(self.stop - self.start)
 
 
-def canonical_windows(samples: int) -> list[Window]:
-    """Return the canonical windows of a recording of ``samples`` samples; none if it has no frame."""
+def canonical_windows(samples: int, *, causal: bool = False) -> list[Window]:
+    """Return the canonical windows of a recording of ``samples`` samples; none if it has no frame.
+
+    ``causal``: of a causal encoder. Recordings of up to 20 s are then cut like longer ones, at multiples of 16 s, since
+    whoever listens while a recording goes on cannot know at second 16 whether it will last for more than 20.
+    """
     total = frame_count(samples)
     if total == 0:
         return []
-    if samples <= MAX_WINDOW:
+    if samples <= MAX_WINDOW and not causal:
         return [Window(start=0, stop=samples, first=0, skip=0, count=total)]
     return [window_from(first, samples) for first in range(0, total, CORE_FRAMES)]
 
 
 def window_from(first: int, samples: int) -> Window:
-    """Return the window that owns frames from ``first`` on in a recording of more than 20 s."""
-    start = max(0, (first - CONTEXT_FRAMES) * HOP)
+    """Return the window that owns frames from ``first`` on in a recording that is cut into several."""
+    start = window_start(first)
     count = min(CORE_FRAMES, frame_count(samples) - first)
     stop = min(samples, window_stop(first))
     return Window(start=start, stop=stop, first=first, skip=first - start // HOP, count=count)
+
+
+def window_start(first: int) -> int:
+    """Return the sample that the window that owns frames from ``first`` on begins with."""
+    return max(0, (first - CONTEXT_FRAMES) * HOP)
 
 
 def window_stop(first: int) -> int:

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.errors import UsageError
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -20,7 +22,7 @@ def add(commands: Commands) -> None:
     _add_fit(commands)
     transcribe = commands.add_parser("transcribe", help="write the units of any recording")
     transcribe.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE",
+        "files", nargs="*", type=Path, metavar="FILE",
         help="recordings, globs, folders, manifests (.tsv); `-` reads a list of these, one a line",
     )  # fmt: skip
     transcribe.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
@@ -28,10 +30,18 @@ def add(commands: Commands) -> None:
     transcribe.add_argument("--frames", action="store_true", help="keep every frame instead of merging repeated units")
     transcribe.add_argument("--bpe", action="store_true", help="write pseudo-text pieces instead of units")
     transcribe.add_argument("--jobs", type=int, metavar="N", help="recordings at a time (default: one a core)")
+    transcribe.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     transcribe.add_argument("--overwrite", action="store_true", help="write again what is already there")
     transcribe.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="one file a recording (default: standard output)"
     )
+    transcribe.add_argument(
+        "--stream", action="store_true",
+        help="units of a causal bundle while a recording goes on: raw PCM on standard input (16 kHz, mono, 16-bit "
+        "signed, little-endian: s16le) to text or ctm on standard output. Latency: 25 ms (400 samples), 20 ms for each "
+        "frame that smoothing looks ahead (`speechunits info` states the sum), and a chunk",
+    )  # fmt: skip
+    transcribe.add_argument("--chunk", type=int, default=100, metavar="MS", help="of --stream (default: 100)")
     transcribe.set_defaults(run=run_transcribe)
     _add_convert(commands)
 
@@ -62,6 +72,7 @@ def _add_convert(commands: Commands) -> None:
     verb.add_argument("--format", choices=FORMAT_NAMES, required=True)
     verb.add_argument("--from", dest="source_format", choices=FORMAT_NAMES, help="of IN (default: by its suffix)")
     verb.add_argument("--frames", action="store_true", help="write every frame; text of IN holds one unit a frame")
+    verb.add_argument("--bpe", type=Path, metavar="UNITS.safetensors", help="write this bundle's pseudo-text pieces")
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a file, or a folder of files")
     verb.set_defaults(run=run_convert)
 
@@ -79,7 +90,7 @@ def _add_fit(commands: Commands) -> None:
     fit.add_argument("--layer", default="auto", help="a number, or `auto`: the most predictable units")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--restarts", type=int, default=1, help="k-means runs, of which the best is kept")
-    fit.add_argument("--seeding", choices=("sample", "k-means++"), default="sample", help="first centroids")
+    fit.add_argument("--seeding", choices=("sample", "k-means++", "subset"), default="sample", help="first centroids")
     fit.add_argument("--stream-passes", type=int, default=0, help="mini-batch passes over every frame")
     fit.add_argument("--residual-clusters", type=int, default=0, help="entries of a second codebook (K times as many)")
     fit.add_argument("--allow-pickle", action="store_true", help="read a foreign checkpoint that is a pickle")
@@ -155,22 +166,49 @@ def run_transcribe(options: argparse.Namespace) -> int:
     from speechunits.units.inputs import read_list
     from speechunits.units.transcribe import transcribe
 
+    if options.stream:
+        return _run_stream(options)
+    if not options.files:
+        raise UsageError("name recordings to transcribe, or `-` to read a list of them from standard input")
     listed = read_list(sys.stdin.buffer) if Path("-") in options.files else []
     files = [file for name in options.files for file in (listed if name == Path("-") else [name])]
     report = transcribe(
         files, options.model, form=options.format, frames=options.frames, pieces=options.bpe, out=options.out,
-        overwrite=options.overwrite, jobs=options.jobs,
+        overwrite=options.overwrite, jobs=options.jobs, device=options.device,
     )  # fmt: skip
     return 1 if report.refused else 0
+
+
+def _run_stream(options: argparse.Namespace) -> int:
+    from speechunits.units.microphone import transcribe_stream
+    from speechunits.units.units import Units
+
+    unused = {
+        "--bpe": options.bpe, "--out": options.out, "--overwrite": options.overwrite, "--jobs": options.jobs,
+        "--device": options.device != "cpu", "FILE": [name for name in options.files if name != Path("-")],
+    }  # fmt: skip
+    if any(unused.values()):
+        named = ", ".join(name for name, value in unused.items() if value)
+        raise UsageError(
+            f"--stream reads standard input and writes standard output, but {named} is given too; leave it out"
+        )
+    transcribe_stream(
+        sys.stdin.buffer, sys.stdout, Units.load(options.model), form=options.format, frames=options.frames,
+        chunk_ms=options.chunk,
+    )  # fmt: skip
+    return 0
 
 
 def run_convert(options: argparse.Namespace) -> int:
     """Convert transcripts; exit code 1 if one was refused."""
     from speechunits.units.convert import convert
+    from speechunits.units.units import Units
 
+    pseudotext = None if options.bpe is None else Units.load(options.bpe).pseudotext
     report = convert(
-        options.source, options.out, options.format, source_form=options.source_format, frames=options.frames
-    )
+        options.source, options.out, options.format, source_form=options.source_format, frames=options.frames,
+        pseudotext=pseudotext,
+    )  # fmt: skip
     for name, reason in report.refused:
         print(f"{name}: {reason}", file=sys.stderr)
     for lost in report.lost:
@@ -231,8 +269,13 @@ def run_info(options: argparse.Namespace) -> int:
     """Print a bundle's header."""
     import json
 
-    from speechunits.units.bundle import read_bundle
+    from speechunits.units.bundle import read_bundle, refused_header
 
     _, header = read_bundle(options.bundle)
+    if header["kind"] == "units":
+        from speechunits.units.microphone import stream_text
+
+        with refused_header(str(options.bundle)):
+            header["stream"] = stream_text(header)
     print(json.dumps(header, indent=1, ensure_ascii=False, sort_keys=True))
     return 0

@@ -15,6 +15,20 @@ from speechunits.encoder.relative import RelativeGate, RelativePositions
 from speechunits.frames import frames_mask
 
 
+class Past:
+    """What a layer keeps of the frames before, where a causal encoder is given a recording piece by piece."""
+
+    def __init__(self) -> None:
+        self.tensors: tuple[Tensor, ...] = ()
+
+    def joined(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """Return ``(B, H, S, E)`` tensors behind those of all calls before."""
+        if self.tensors:
+            tensors = tuple(torch.cat(pair, dim=2) for pair in zip(self.tensors, tensors, strict=True))
+        self.tensors = tensors
+        return tensors
+
+
 class Attention(nn.Module):
     """Multi-head self-attention over the real frames of each row."""
 
@@ -25,14 +39,19 @@ class Attention(nn.Module):
         self.output = nn.Linear(dim, dim)
         self.gate = RelativeGate(dim, heads) if relative else None
 
-    def forward(self, frames: Tensor, keys: Tensor, positions: Tensor | None = None) -> Tensor:
+    def forward(
+        self, frames: Tensor, keys: Tensor, positions: Tensor | None = None, past: Past | None = None
+    ) -> Tensor:
         """Return ``(B, S, D)`` for ``(B, S, D)`` frames.
 
-        ``keys`` is ``(B, 1, 1 or S, S)``, true for frames to read; ``positions`` ``(1, H, S, S)``, to be gated.
+        ``keys`` is ``(B, 1, 1 or S, S)``, true for frames to read; ``positions`` ``(1, H, S, S)``, to be gated. With
+        ``past`` the frames before are read too, and their number is added to the last dimension of both.
         """
         batch, size, dim = frames.shape
         projected = self.inputs(frames).view(batch, size, 3, self.heads, dim // self.heads)
         query, key, value = projected.permute(2, 0, 3, 1, 4).unbind(0)
+        if past is not None:
+            key, value = past.joined(key, value)
         bias = None if self.gate is None or positions is None else self.gate(frames) * positions
         mixed = attend(query, key, value, keys, bias)
         output: Tensor = self.output(mixed.transpose(1, 2).reshape(batch, size, dim))
@@ -72,13 +91,15 @@ class Block(nn.Module):
         self.ffn_norm = nn.LayerNorm(config.dim)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, frames: Tensor, keys: Tensor, positions: Tensor | None = None) -> Tensor:
-        """Return ``(B, S, D)``; ``keys`` and ``positions`` as :class:`Attention` takes them."""
+    def forward(
+        self, frames: Tensor, keys: Tensor, positions: Tensor | None = None, past: Past | None = None
+    ) -> Tensor:
+        """Return ``(B, S, D)``; ``keys``, ``positions`` and ``past`` as :class:`Attention` takes them."""
         if self.pre_norm:
-            frames = frames + self.dropout(self.attention(self.attention_norm(frames), keys, positions))
+            frames = frames + self.dropout(self.attention(self.attention_norm(frames), keys, positions, past))
             frames = frames + self.dropout(self._ffn(self.ffn_norm(frames)))
         else:
-            frames = self.attention_norm(frames + self.dropout(self.attention(frames, keys, positions)))
+            frames = self.attention_norm(frames + self.dropout(self.attention(frames, keys, positions, past)))
             frames = self.ffn_norm(frames + self.dropout(self._ffn(frames)))
         return frames
 
@@ -99,11 +120,20 @@ class RecurrentBlock(nn.Module):
         self.gru = nn.GRU(config.dim, config.dim, batch_first=True)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, frames: Tensor, keys: Tensor, positions: Tensor | None = None) -> Tensor:  # noqa: ARG002 - as Block
+    def forward(
+        self,
+        frames: Tensor,
+        keys: Tensor,  # noqa: ARG002 - as Block
+        positions: Tensor | None = None,  # noqa: ARG002 - as Block
+        past: Past | None = None,
+    ) -> Tensor:
         """Return ``(B, S, D)``."""
         with torch.autocast(frames.device.type, enabled=False):
-            state: Tensor = self.gru(self.norm(frames.float()))[0]
-        output: Tensor = frames + self.dropout(state)
+            before = past.tensors[0] if past is not None and past.tensors else None
+            states, last = self.gru(self.norm(frames.float()), before)
+        if past is not None:
+            past.tensors = (last,)
+        output: Tensor = frames + self.dropout(states)
         return output
 
 
@@ -119,10 +149,17 @@ class Positions(nn.Module):
         nn.init.normal_(convolution.weight, std=math.sqrt(4 * (1 - config.dropout) / (kernel * config.dim)))
         self.convolution = weight_norm(convolution, dim=2)
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return the ``(B, S, D)`` positions of frames that are zero beyond each row's length."""
+    def forward(self, frames: Tensor, past: Tensor | None = None) -> Tensor:
+        """Return the ``(B, S, D)`` positions of frames that are zero beyond each row's length.
+
+        ``past`` ``(B, P, D)`` are the frames before these, P one less than the kernel, in the place of causal padding.
+        """
         frames, size = frames.transpose(1, 2), frames.shape[1]
-        positions: Tensor = self.convolution(F.pad(frames, (self.past, 0)) if self.past else frames)
+        if past is not None:
+            frames = torch.cat([past.transpose(1, 2), frames], dim=2)
+        elif self.past:
+            frames = F.pad(frames, (self.past, 0))
+        positions: Tensor = self.convolution(frames)
         # An even kernel yields one frame too many.
         return F.gelu(positions[..., :size]).transpose(1, 2)
 
@@ -147,10 +184,13 @@ class Context(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, latents: Tensor, frame_lengths: Tensor, mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
+    def forward(
+        self, latents: Tensor, frame_lengths: Tensor, mask: Tensor | None, depth: int | None = None
+    ) -> tuple[list[Tensor], Tensor]:
         """Return the input of the blocks and the output of each, and the final output, all ``(B, S, D)``.
 
         ``latents`` is ``(B, S, C)``, ``mask`` ``(B, S)``, true where the projected frame is replaced by the embedding.
+        Only the first ``depth`` blocks are run, by default all.
         """
         # The residual stream stays in fp32 under autocast; only what branches off it is bf16.
         frames = self.projection(latents).float()
@@ -174,7 +214,7 @@ class Context(nn.Module):
         if self.causal:
             size = frames.shape[1]
             keys = keys & torch.ones(size, size, dtype=torch.bool, device=frames.device).tril()
-        for block in self.blocks:
+        for block in self.blocks[:depth]:
             frames = block(frames, keys, positions)
             layers.append(frames * cleared)
         output = self.norm(frames) * cleared if self.pre_norm else layers[-1]

@@ -21,9 +21,11 @@ class FrameConvolution(nn.Conv1d):
         super().__init__(inputs, outputs, kernel, **({**options, "padding": 0} if causal else options))
         self.past = kernel - 1 if causal else 0
 
-    def forward(self, frames: Tensor) -> Tensor:
-        """Return ``(B, S', C')`` frames."""
-        if self.past:
+    def forward(self, frames: Tensor, past: Tensor | None = None) -> Tensor:
+        """Return ``(B, S', C')`` frames; ``past`` ``(B, P, C)`` are those before, in the place of causal padding."""
+        if past is not None:
+            frames = torch.cat([past, frames], dim=1)
+        elif self.past:
             frames = F.pad(frames, (0, 0, self.past, 0))
         if frames.device.type != "cpu" or torch.is_grad_enabled() or torch.onnx.is_in_onnx_export():
             return super().forward(frames.transpose(1, 2)).transpose(1, 2)

@@ -36,15 +36,32 @@ def normalize(frames: Tensor, lengths: Tensor) -> Tensor:
     return centered * torch.rsqrt(variance + _EPSILON)
 
 
+class RunningNorm:
+    """Takes out of each frame the mean and variance of all frames up to itself, those of calls before included."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sums: tuple[Tensor, Tensor] | None = None
+
+    def __call__(self, frames: Tensor) -> Tensor:
+        """Return the ``(B, S, D)`` frames that come next, normalised."""
+        # In double precision: the variance is a difference of sums.
+        exact = frames.double()
+        sums, squares = exact.cumsum(dim=1), exact.square().cumsum(dim=1)
+        if self._sums is not None:
+            sums, squares = self._sums[0] + sums, self._sums[1] + squares
+        count = torch.arange(1, frames.shape[1] + 1, device=frames.device, dtype=torch.float64)[None, :, None]
+        count += self._count
+        mean = sums / count
+        variance = (squares / count - mean.square()).clamp(min=0)
+        self._count += frames.shape[1]
+        self._sums = sums[:, -1:], squares[:, -1:]
+        return ((exact - mean) * torch.rsqrt(variance + _EPSILON)).to(frames.dtype)
+
+
 def normalize_running(frames: Tensor, lengths: Tensor) -> Tensor:
     """Return ``(B, S, D)`` frames, each with the mean and variance of the real frames up to itself taken out."""
-    frames = zero_beyond(frames, lengths)
-    count = torch.arange(1, frames.shape[1] + 1, device=frames.device, dtype=torch.float64)[None, :, None]
-    # In double precision: the variance is a difference of sums.
-    exact = frames.double()
-    mean = exact.cumsum(dim=1) / count
-    variance = (exact.square().cumsum(dim=1) / count - mean.square()).clamp(min=0)
-    return zero_beyond(((exact - mean) * torch.rsqrt(variance + _EPSILON)).to(frames.dtype), lengths)
+    return zero_beyond(RunningNorm()(zero_beyond(frames, lengths)), lengths)
 
 
 def normalize_samples(waveforms: Tensor, lengths: Tensor, epsilon: float = _EPSILON) -> Tensor:

@@ -10,6 +10,7 @@ from speechunits.audio.load import printable
 from speechunits.errors import InputRefused, UsageError
 from speechunits.run import write_text
 from speechunits.units.formats import FORMATS, Format, format_named, to_durations
+from speechunits.units.pseudotext import Pseudotext
 from speechunits.units.reading import DURATIONS, find_files, read_transcripts
 from speechunits.units.transcript import UnitTranscript
 
@@ -34,12 +35,19 @@ class ConvertReport:
 
 
 def convert(
-    source: Path, out: Path, form: str, *, source_form: str | None = None, frames: bool = False
+    source: Path,
+    out: Path,
+    form: str,
+    *,
+    source_form: str | None = None,
+    frames: bool = False,
+    pseudotext: Pseudotext | None = None,
 ) -> ConvertReport:
     """Convert the transcripts of a file or folder.
 
     ``out`` is one file where its name ends like the format's, else a folder of one file a recording. ``frames`` writes
-    every frame, and reads text as one unit a frame. A bad file is refused by name and never stops the rest.
+    every frame, and reads text as one unit a frame. ``pseudotext`` writes its pieces, as ``transcribe --bpe`` does. A
+    bad file is refused by name and never stops the rest.
 
     Raises
     ------
@@ -47,6 +55,8 @@ def convert(
         If formats are unknown, ``out`` cannot hold several recordings, or nothing can be read.
     """
     target, report = format_named(form), ConvertReport()
+    if pseudotext is not None and not target.pieces:
+        raise UsageError(f"{form} holds units, not pieces; write pieces as text, jsonl, ctm, textgrid or eaf")
     found: list[UnitTranscript] = []
     held: set[str] = set()
     for path, own in find_files(source, source_form):
@@ -68,7 +78,7 @@ def convert(
     held |= {"times"} if any(row.timed for row in found) else set()
     kept = target.holds | ({"times"} if frames else set())
     report.lost = [text for name, text in _LOST.items() if name in held - kept]
-    _write(found, out, form, target, report, frames=frames)
+    _write(found, out, form, target, report, frames=frames, pseudotext=pseudotext)
     return report
 
 
@@ -96,7 +106,14 @@ def _distinct(found: Sequence[UnitTranscript], report: ConvertReport, source: Pa
 
 
 def _write(
-    found: Sequence[UnitTranscript], out: Path, form: str, target: Format, report: ConvertReport, *, frames: bool
+    found: Sequence[UnitTranscript],
+    out: Path,
+    form: str,
+    target: Format,
+    report: ConvertReport,
+    *,
+    frames: bool,
+    pseudotext: Pseudotext | None,
 ) -> None:
     whole = out.suffix.lower() == target.suffix.lower() and not out.is_dir()
     if whole and target.alone and len(found) > 1:
@@ -108,7 +125,7 @@ def _write(
         if not rows:
             continue
         try:
-            lines = [_line(row, form, target, frames=frames, named=whole) for row in rows]
+            lines = [_line(row, form, target, frames=frames, named=whole, pseudotext=pseudotext) for row in rows]
         except InputRefused as error:
             report.refused.append((printable(rows[0].id), str(error)))
             continue
@@ -119,8 +136,10 @@ def _write(
         report.transcripts += len(rows)
 
 
-def _line(row: UnitTranscript, form: str, target: Format, *, frames: bool, named: bool) -> str:
-    text = target.write(row, frames=frames or not row.timed)
+def _line(
+    row: UnitTranscript, form: str, target: Format, *, frames: bool, named: bool, pseudotext: Pseudotext | None
+) -> str:
+    text = target.write(row, frames=frames or not row.timed, pseudotext=pseudotext)
     return f"{row.id}\t{text}" if form == "text" and named else text
 
 

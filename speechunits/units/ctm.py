@@ -28,11 +28,13 @@ def to_ctm(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseu
         spans = piece_spans(spans, pseudotext)
     if not spans:
         return f"{_EMPTY} {name} {seconds_text(transcript.duration_s)}"
-    return "\n".join(
-        f"{name} 1 {seconds_text(span.start_s)} {seconds_text(span.end_s - span.start_s)} {span.label}"
-        + ("" if span.margin is None else f" {span.margin:.4f}")
-        for span in spans
-    )
+    return "\n".join(ctm_line(name, span) for span in spans)
+
+
+def ctm_line(name: str, span: Span) -> str:
+    """Return the line of a span; ``name`` holds no spaces."""
+    margin = "" if span.margin is None else f" {span.margin:.4f}"
+    return f"{name} 1 {seconds_text(span.start_s)} {seconds_text(span.end_s - span.start_s)} {span.label}{margin}"
 
 
 def from_ctm(text: str) -> Iterator[UnitTranscript]:

@@ -18,14 +18,13 @@ from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import Recording
 from speechunits.errors import InputRefused
 from speechunits.frames import (
-    CONTEXT_FRAMES,
     CORE_FRAMES,
-    HOP,
     MAX_WINDOW,
     Window,
     canonical_windows,
     frame_count,
     window_from,
+    window_start,
     window_stop,
 )
 from speechunits.learners.targets import non_silent
@@ -57,12 +56,12 @@ class FeatureExtractor:
     """
 
     def __init__(self, features: Features) -> None:
-        self._features = features
+        self.source = features
 
     @property
     def dim(self) -> int:
         """D."""
-        return self._features.dim
+        return self.source.dim
 
     def pieces(self, waveform: FloatArray) -> Iterator[Piece]:
         """Yield the features of ``(T,)`` samples at 16 kHz window by window; nothing for fewer than 400 samples."""
@@ -70,12 +69,15 @@ class FeatureExtractor:
 
     def stream(self, blocks: Iterable[FloatArray]) -> Iterator[Piece]:
         """Yield what :meth:`pieces` yields for the blocks end to end, with one window of them in memory at a time."""
-        for window, samples in cut_windows(blocks):
+        for window, samples in cut_windows(blocks, causal=self.source.causal):
             padded = torch.zeros(1, window.padded)
             length = len(samples)
             padded[0, :length] = torch.from_numpy(np.ascontiguousarray(samples))
-            with one_thread():
-                features = self._features.compute(padded, torch.tensor([length])).numpy()[0]
+            with one_thread(), exact_products(self.source.device):
+                device = self.source.device
+                features = (
+                    self.source.compute(padded.to(device), torch.tensor([length], device=device)).cpu().numpy()[0]
+                )
                 speech = non_silent(padded, torch.tensor([frame_count(length)])).numpy()[0]
             kept = slice(window.skip, window.skip + window.count)
             yield Piece(window.first, features[kept], speech[kept])
@@ -90,11 +92,11 @@ class FeatureExtractor:
         """Return the ``(S, D)`` features of ``(T,)`` samples in one pass without windows: for comparison only."""
         lengths = torch.tensor([len(waveform)])
         samples = torch.from_numpy(np.ascontiguousarray(waveform))[None]
-        features: FloatArray = self._features.compute(samples, lengths)[0].numpy()
+        features: FloatArray = self.source.compute(samples, lengths)[0].numpy()
         return features
 
 
-def cut_windows(blocks: Iterable[FloatArray]) -> Iterator[tuple[Window, FloatArray]]:
+def cut_windows(blocks: Iterable[FloatArray], *, causal: bool = False) -> Iterator[tuple[Window, FloatArray]]:
     """Yield the canonical windows of a waveform that arrives in blocks, each with its samples, as soon as it is whole.
 
     The windows are those of :func:`canonical_windows` for all the samples, of which only a window and a block are held.
@@ -103,7 +105,7 @@ def cut_windows(blocks: Iterable[FloatArray]) -> Iterator[tuple[Window, FloatArr
     ended = False
     while True:
         # Until the waveform is longer than one window may be, it could still be one window.
-        wanted = max(MAX_WINDOW + 1, window_stop(first) + 1)
+        wanted = window_stop(first) + 1 if causal else max(MAX_WINDOW + 1, window_stop(first) + 1)
         parts, size = [held], start + len(held)
         while size < wanted and not ended:
             block = next(rest, None)
@@ -116,14 +118,14 @@ def cut_windows(blocks: Iterable[FloatArray]) -> Iterator[tuple[Window, FloatArr
         # One part is not copied: a whole waveform is one block.
         held = parts[0] if len(parts) == 1 else np.concatenate([held[:0], *parts])
         if ended:
-            for window in canonical_windows(size)[first // CORE_FRAMES :]:
+            for window in canonical_windows(size, causal=causal)[first // CORE_FRAMES :]:
                 yield window, held[window.start - start : window.stop - start]
             return
         # More samples follow than this window reads: it is what it would be in any longer recording.
         window = window_from(first, wanted)
         yield window, held[window.start - start : window.stop - start]
         first += CORE_FRAMES
-        keep = max(0, (first - CONTEXT_FRAMES) * HOP)
+        keep = window_start(first)
         held, start = held[keep - start :], keep
 
 
@@ -139,6 +141,16 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Keep a GPU from rounding the factors of fp32 convolutions to 10 bits, as it does unless told otherwise."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        yield
 
 
 def map_recordings(

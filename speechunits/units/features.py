@@ -24,6 +24,14 @@ class Features(ABC):
 
     dim: int
     """D."""
+    causal = False
+    """Whether a frame reads nothing after its own samples, but for smoothing."""
+    device = torch.device("cpu")
+    """Where :meth:`compute` wants its input."""
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device what there is to move: MFCC stay on the processor."""
+        del device
 
     @abstractmethod
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -50,12 +58,22 @@ class SmoothedFeatures(Features):
         self.features = features
         self.width = width
         self.dim = features.dim
+        self.causal = features.causal
+
+    def to(self, device: torch.device) -> None:
+        """Move the features that are averaged."""
+        self.features.to(device)
+        self.device = self.features.device
 
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Compute and average; at the edges of a row there are fewer frames to average."""
         frames = self.features.compute(waveforms, lengths)
-        real = frames_mask(frame_counts(lengths), frames.shape[1])[:, None]
-        return (self._mean(frames.transpose(1, 2).where(real, 0.0)) / self._mean(real.float())).transpose(1, 2)
+        return self.average(frames, frames_mask(frame_counts(lengths), frames.shape[1]))
+
+    def average(self, frames: Tensor, real: Tensor) -> Tensor:
+        """Return the ``(B, S, D)`` means of frames, of which those count that ``(B, S)`` says are real."""
+        rows, weights = frames.transpose(1, 2).where(real[:, None], 0.0), real[:, None].float()
+        return (self._mean(rows) / self._mean(weights)).transpose(1, 2)
 
     def _mean(self, rows: Tensor) -> Tensor:
         return F.avg_pool1d(rows, self.width, stride=1, padding=self.width // 2)
@@ -77,15 +95,21 @@ class LayerFeatures(Features):
                     f"but is {layer} instead"
                 )
         self.encoder = encoder.eval()
+        self.causal = encoder.config.causal
         self.layers = tuple(layers)
         self.precision = precision
         self.dim = encoder.config.dim * len(self.layers)
+
+    def to(self, device: torch.device) -> None:
+        """Move the encoder."""
+        self.encoder.to(device)
+        self.device = device
 
     @torch.inference_mode()
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Run the encoder once and take its layers."""
         with torch.autocast(waveforms.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            output = self.encoder(waveforms, lengths)
+            output = self.encoder(waveforms, lengths, depth=max(self.layers))
         return torch.cat([output.layers[layer].float() for layer in self.layers], dim=-1)
 
 
@@ -96,6 +120,7 @@ class CodebookFeatures(Features):
         self, encoder: Encoder, quantizer: ProductQuantizer, *, pairs: bool, precision: Precision = "fp32"
     ) -> None:
         self.encoder = encoder.eval()
+        self.causal = encoder.config.causal
         self.quantizer = quantizer.eval()
         self.pairs = pairs
         self.precision = precision
@@ -103,11 +128,21 @@ class CodebookFeatures(Features):
         self.num_pairs = config.entries**config.groups
         self.dim = config.groups if pairs else quantizer.entries.shape[0] * quantizer.entries.shape[2]
 
+    def to(self, device: torch.device) -> None:
+        """Move encoder and quantiser."""
+        self.encoder.to(device)
+        self.quantizer.to(device)
+        self.device = device
+
     @torch.inference_mode()
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Return the embedded codes ``(B, S, D)``, or with ``pairs`` the codes of the groups ``(B, S, G)``."""
         with torch.autocast(waveforms.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            latents = self.encoder(waveforms, lengths).latents
+            latents, _ = self.encoder.latents(waveforms, lengths)
+        return self.choose(latents)
+
+    def choose(self, latents: Tensor) -> Tensor:
+        """Return the ``(B, S, D)`` features of ``(B, S, C)`` latents."""
         batch, frames, _ = latents.shape
         quantized = self.quantizer(latents.float().flatten(0, 1))
         chosen = quantized.codes if self.pairs else quantized.vectors

@@ -15,8 +15,11 @@ from speechunits.units.seeding import plus_plus
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
-Seeding = Literal["sample", "k-means++"]
+Seeding = Literal["sample", "k-means++", "subset"]
 
+_SUBSET_POINTS = 40
+"""Points a centroid that ``subset`` begins with: faiss warns that fewer than 39 do not tell where one lies."""
+_SUBSET_ITERATIONS = 10
 _REPAIRS = 3
 _REPAIR_ITERATIONS = 5
 
@@ -60,9 +63,11 @@ def fit_kmeans(
 ) -> KMeans:
     """Fit ``clusters`` centroids on all of the ``(N, D)`` points: Lloyd's iterations from a seeded choice of points.
 
-    Of ``restarts`` the one of the lowest inertia is kept. Units that no point belongs to are moved to the points that
-    are farthest from theirs, and fitted again. Runs on one thread, so that equal seeds give equal bytes on one machine;
-    where faiss sees a GPU, on that, without this promise.
+    With ``subset`` these are first moved by ten iterations over 40 drawn points a centroid: where there are many more
+    points, that costs less than one iteration over all and saves several. Of ``restarts`` the one of the lowest inertia
+    is kept. Units that no point belongs to are moved to the points that are farthest from theirs, and fitted again.
+    Runs on one thread, so that equal seeds give equal bytes on one machine; where faiss sees a GPU, on that, without
+    this promise.
 
     Raises
     ------
@@ -85,7 +90,12 @@ def fit_kmeans(
     else:
         trials = []
         for restart in range(max(restarts, 1)):
-            start = plus_plus(points, clusters, np.random.default_rng([seed, restart]))
+            generator = np.random.default_rng([seed, restart])
+            if seeding == "subset":
+                drawn = generator.choice(len(points), min(len(points), _SUBSET_POINTS * clusters), replace=False)
+                start = _lloyd(faiss, points[np.sort(drawn)], clusters, _SUBSET_ITERATIONS, seed + restart)
+            else:
+                start = plus_plus(points, clusters, generator)
             trials.append(describe(points, _lloyd(faiss, points, clusters, iterations, seed, start=start)))
         best, distances = min(trials, key=lambda trial: trial[0].inertia)
     for _ in range(_REPAIRS):

@@ -32,6 +32,7 @@ def transcribe(
     out: Path | None = None,
     overwrite: bool = False,
     jobs: int | None = None,
+    device: str = "cpu",
     on_fault: OnFault | None = None,
     stream: TextIO | None = None,
 ) -> TranscribeReport:
@@ -48,6 +49,8 @@ def transcribe(
         Without it, one line a recording goes to ``stream`` (standard output): ``name<TAB>units`` in ``text``.
     jobs
         Recordings computed at a time, by default one a core; the units do not depend on it.
+    device
+        ``cpu`` or ``cuda``: see :meth:`Units.to`.
     on_fault
         Called with name and reason at each refusal and warning; by default they are printed to standard error.
 
@@ -63,12 +66,14 @@ def transcribe(
         raise UsageError(f"{form} holds units, not pieces; write pieces as text, jsonl, ctm, textgrid or eaf")
     if jobs is not None and jobs < 1:
         raise UsageError(f"jobs must be at least 1, but is {jobs} instead")
-    units = Units.load(model) if isinstance(model, Path) else model
+    units = (Units.load(model) if isinstance(model, Path) else model).to(device)
     pseudotext = units.pseudotext if pieces else None
-    _claim(out, units, [form, frames, pieces], overwrite=overwrite)
+    _claim(out, units, [form, frames, pieces, *([] if device == "cpu" else [device])], overwrite=overwrite)
 
     def compute(item: Input) -> Written:
-        transcript = units.transcribe(item.audio, start_s=item.start_s, end_s=item.end_s, name=item.name)
+        transcript = units.transcribe(
+            item.audio, start_s=item.start_s, end_s=item.end_s, name=item.name, margins="confidence" in chosen.holds
+        )
         text = chosen.write(transcript, frames=frames, pseudotext=pseudotext)
         beside = ((DURATIONS, to_durations(transcript, frames=frames)),) if form == "textless" else ()
         return Written(text, None if len(transcript.units) else _NO_FRAME, transcript.duration_s, beside)

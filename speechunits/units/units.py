@@ -85,6 +85,26 @@ class Units:
         with refused_header(str(path)):
             return cls(tensors, header)
 
+    def to(self, device: str) -> Units:
+        """Compute on ``cpu`` or ``cuda`` from now on, windows as before: one at a time; return itself.
+
+        Units of a GPU are equal among themselves; those of a processor may differ where two centroids are almost
+        equally near.
+
+        Raises
+        ------
+        UsageError
+            If there is no such device.
+        """
+        try:
+            self.extractor.source.to(torch.device(device))
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(
+                f"the device must be cpu, or cuda where there is a GPU, but is {device!r}, which cannot be used "
+                f"({str(error).splitlines()[0]}); `speechunits doctor` tells what is there"
+            ) from error
+        return self
+
     def save(self, path: Path) -> None:
         """Write the bundle atomically."""
         write_bundle(path, self.tensors, {**self.header, "kind": "units", "grid": dict(GRID)})
@@ -154,11 +174,18 @@ class Units:
         return np.concatenate([np.zeros(0, np.int64), *(self.assign(piece.features) for piece in pieces)])
 
     def transcribe(
-        self, path: str | Path, *, start_s: float | None = None, end_s: float | None = None, name: str | None = None
+        self,
+        path: str | Path,
+        *,
+        start_s: float | None = None,
+        end_s: float | None = None,
+        name: str | None = None,
+        margins: bool = True,
     ) -> UnitTranscript:
         """Return the units of a recording, or of a segment of it; ``name`` is by default the file's.
 
-        The file is decoded as it is transcribed: memory holds a window of it, however long it is.
+        The file is decoded as it is transcribed: memory holds a window of it, however long it is. Without ``margins``
+        none are computed, which saves time where the encoder is small.
 
         Raises
         ------
@@ -176,15 +203,16 @@ class Units:
                 samples += len(block)
                 yield block
 
-        units, margins = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
+        units, nearer = [np.zeros(0, np.int64)], [np.zeros(0, np.float32)]
         for piece in self.extractor.stream(counted()):
             units.append(self.assign(piece.features))
-            margins.append(self.margins(piece.features))
+            if margins:
+                nearer.append(self.margins(piece.features))
         return UnitTranscript(
             id=path.stem if name is None else name,
             duration_s=samples / SAMPLE_RATE_HZ,
             units=np.concatenate(units),
-            margins=None if self._centroids is None else np.concatenate(margins),
+            margins=np.concatenate(nearer) if margins and self._centroids is not None else None,
             audio=path if whole else None,
         )
 

@@ -134,3 +134,22 @@ def test_the_engine_trains_and_resumes(cuda, tmp_path):
     # Sums on a GPU have no fixed order.
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(first)[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_units_of_a_gpu_are_those_of_the_processor(cuda):
+    from speechunits.config import to_tree
+    from speechunits.units.units import CENTROIDS, Units
+
+    torch.manual_seed(0)
+    encoder = Encoder(encoder_config("logmel")).eval()
+    tensors = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    settings = {"source": "kmeans", "layer": 3, "clusters": 20, "precision": "fp32", "smooth": 3}
+    header = {"kind": "units", "encoder": to_tree(encoder.config), "units": settings}
+    waveform = 0.1 * torch.randn(25 * 16_000, generator=torch.Generator().manual_seed(1)).numpy()
+    draft = Units({**tensors, CENTROIDS: torch.zeros(20, encoder.config.dim)}, header)
+    centroids = torch.from_numpy(draft.extractor.features(waveform)[::60][:20].copy())
+    expected = Units({**tensors, CENTROIDS: centroids}, header).units(waveform)
+    there = Units({**tensors, CENTROIDS: centroids}, header).to("cuda")
+    found = there.units(waveform)
+    assert (found == expected).mean() > 0.999
+    assert (found == there.units(waveform)).all()

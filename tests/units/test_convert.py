@@ -243,3 +243,20 @@ def test_praat_opens_what_was_converted(tmp_path):
         grid.save(str(tmp_path / f"{short}.TextGrid"), short, includeBlankSpaces=True)
         (after,) = read_transcripts(tmp_path / f"{short}.TextGrid", "textgrid")
         assert after.units.tolist() == before.units.tolist()
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl", "ctm", "textgrid", "eaf"])
+def test_pieces_are_written_as_transcribe_writes_them(tmp_path, form):
+    model, before = Pseudotext.fit([[1, 2, 3] * 20, list(range(30)) * 3], 30, pieces=60), transcript()
+    source = write(tmp_path / "take 1.jsonl", "jsonl", before)
+    convert(source, tmp_path / "out", form, pseudotext=model)
+    written = (tmp_path / "out" / f"take 1{FORMATS[form].suffix}").read_text("utf-8").removesuffix("\n")
+    expected = FORMATS[form].write(before, pseudotext=model).removesuffix("\n")
+    # An .eaf holds the time of its making.
+    assert re.sub(r'DATE="[^"]*"', "", written) == re.sub(r'DATE="[^"]*"', "", expected)
+
+
+def test_formats_of_units_alone_hold_no_pieces(tmp_path):
+    source = write(tmp_path / "take 1.jsonl", "jsonl", transcript())
+    with pytest.raises(UsageError, match="km holds units, not pieces"):
+        convert(source, tmp_path / "o.km", "km", pseudotext=Pseudotext.fit([[1, 2] * 9], 30, pieces=33))

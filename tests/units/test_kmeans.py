@@ -110,3 +110,13 @@ def test_the_sample_holds_little_more_than_it_needs():
 def test_a_small_corpus_is_taken_whole():
     assert len(sample_frames([("a", 0, frames_of(0, 0, 5))], 100, seed=0)) == 5
     assert sample_frames([], 100, seed=0).shape[0] == 0
+
+
+def test_a_start_on_a_subset_saves_iterations_and_keeps_the_promise_of_seeds():
+    points = np.random.default_rng(0).standard_normal((6_000, 8)).astype(np.float32)
+    one = fit_kmeans(points, 20, iterations=1, seed=3, seeding="subset")
+    assert one.inertia < fit_kmeans(points, 20, iterations=1, seed=3).inertia
+    assert one.points == len(points)
+    assert np.array_equal(one.centroids, fit_kmeans(points, 20, iterations=1, seed=3, seeding="subset").centroids)
+    few = fit_kmeans(points[:25], 20, seeding="subset")
+    assert few.points == 25

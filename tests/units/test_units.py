@@ -262,3 +262,9 @@ def test_segments_are_read_from_their_file(units, corpus):
     waveform, _ = soundfile.read(long.audio, dtype="float32")
     [(_, ids)] = units.recordings([segment])
     assert np.array_equal(ids, units.units(waveform[32_000:80_000]))
+
+
+def test_a_device_that_is_not_there_is_refused(units):
+    with pytest.raises(UsageError, match="but is 'nowhere', which cannot be used"):
+        units.to("nowhere")
+    assert units.to("cpu") is units
