@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.cli import layers
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -18,6 +20,7 @@ def add(commands: Commands) -> None:
     )
     _add_units(kinds)
     _add_asr(kinds)
+    layers.add(kinds)
 
 
 def _add_units(kinds: Commands) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ def open_sources(
     Parameters
     ----------
     layers
-        Layers of every encoder; None takes all.
+        Layers of every encoder; None takes the layer of a units bundle, and all of an encoder.
     untrained
         After each encoder, also the same architecture with weights drawn by ``seed``.
 
@@ -66,10 +66,13 @@ def open_sources(
         tensors, header = _read(Path(name))
         if "encoder" not in header:
             raise UsageError(f"{name} holds no encoder (units of MFCC have none); give `mfcc` for MFCC themselves")
-        sources.append(_of(encoder_from_export(tensors, header), name, layers, tensors_hash(_encoder(tensors))))
-        if untrained and str(header["encoder"]) not in drawn:
-            drawn.add(str(header["encoder"]))
-            sources.append(_of(untrained_encoder(header, seed), f"untrained {name}", layers, ""))
+        own = header.get("units", {}).get("layer")
+        chosen = [own] if layers is None and own is not None else layers
+        sources.append(_of(encoder_from_export(tensors, header), name, chosen, tensors_hash(_encoder(tensors))))
+        key = str((header["encoder"], chosen))
+        if untrained and key not in drawn:
+            drawn.add(key)
+            sources.append(_of(untrained_encoder(header, seed), f"untrained {name}", chosen, ""))
     return sources
 
 
@@ -93,17 +96,22 @@ def _of(encoder: Encoder, name: str, layers: Sequence[int] | None, sha256: str) 
     return Source(name=name, labels=tuple(map(str, chosen)), features=LayerFeatures(encoder, chosen), sha256=sha256)
 
 
+def each_features(
+    source: Source, recordings: Sequence[Recording], on_fault: OnFault | None = None
+) -> Iterator[tuple[Recording, FloatArray]]:
+    """Yield each recording with its ``(S, D)`` features, all representations of the source side by side."""
+    extractor = FeatureExtractor(source.features)
+    with progress(f"frames of {source.name}", len(recordings)) as advance:
+        for recording, features in map_recordings(extractor.features, recordings, on_fault):
+            yield recording, features
+            advance(1, "")
+
+
 def features_of(
     source: Source, recordings: Sequence[Recording], on_fault: OnFault | None = None
 ) -> dict[str, FloatArray]:
-    """Return the ``(S, D)`` features of each recording, all representations of the source side by side."""
-    extractor = FeatureExtractor(source.features)
-    found: dict[str, FloatArray] = {}
-    with progress(f"frames of {source.name}", len(recordings)) as advance:
-        for recording, features in map_recordings(extractor.features, recordings, on_fault):
-            found[recording.id] = features
-            advance(1, "")
-    return found
+    """Return the ``(S, D)`` features of each recording by its id."""
+    return {recording.id: features for recording, features in each_features(source, recordings, on_fault)}
 
 
 def columns(source: Source) -> list[tuple[str, slice]]:

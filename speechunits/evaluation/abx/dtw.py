@@ -42,7 +42,8 @@ class FrameTokens:
         ``(N,)`` first frame and number of frames of each token; at least one.
     distance
         ``angular``: arccos of the cosine over π; ``cosine``: 1 − cosine; ``euclidean``; ``kl``: symmetrised
-        Kullback–Leibler divergence of probabilities, ½ Σ (p − q) ln (p / q). A frame of zeros is at right angles to all.
+        Kullback–Leibler divergence of probabilities, ½ Σ (p − q) ln (p / q). A frame of zeros is at right
+        angles to all.
 
     Raises
     ------
@@ -69,7 +70,7 @@ class FrameTokens:
         out = np.zeros((len(rows), len(columns)), np.float32)
         compiled(warp)(
             self._frames, self._starts[rows], self._lengths[rows], self._starts[columns], self._lengths[columns],
-            self._kind, rows is columns, out,
+            self._kind, int(rows is columns), out,
         )  # fmt: skip
         return out
 
@@ -99,9 +100,9 @@ def compiled(function: Callable[..., None]) -> Callable[..., Any]:
     return machine_code
 
 
-def warp(
+def warp(  # noqa: PLR0912 - one nest of loops, as the compiler needs it
     frames: FloatArray, starts: IntArray, lengths: IntArray, other_starts: IntArray, other_lengths: IntArray,
-    kind: int, same: bool, out: FloatArray,
+    kind: int, same: int, out: FloatArray,
 ) -> None:  # fmt: skip
     """Fill ``(R, C)`` ``out`` with the mean distance along the best path of each pair (Sakoe and Chiba 1978, P = 0).
 

@@ -1,7 +1,7 @@
 """Items of ABX: intervals of recordings with a phone, its neighbours and a speaker.
 
-ZeroSpeech item files hold one a line (``#file onset offset #phone prev-phone next-phone speaker``); phone alignments can
-be made into items too.
+ZeroSpeech item files hold one a line (``#file onset offset #phone prev-phone next-phone speaker``); phone alignments
+can be made into items too.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from speechunits.audio.manifest import DURATION_TOLERANCE_S, Recording, number, raise_faults
 from speechunits.audio.phones import SILENCE, Phone
 from speechunits.errors import UsageError
-from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
+from speechunits.frames import frames_between
 from speechunits.run import write_text
 
 Span = Literal["triphone", "phoneme"]
@@ -91,9 +91,7 @@ def write_items(path: Path, items: Iterable[Item]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def items_from_phones(
-    recordings: Sequence[Recording], phones: Mapping[str, Sequence[Phone]], span: Span
-) -> list[Item]:
+def items_from_phones(recordings: Sequence[Recording], phones: Mapping[str, Sequence[Phone]], span: Span) -> list[Item]:
     """Return the items of aligned recordings.
 
     A ``triphone`` item needs both neighbours, spoken and adjacent; a ``phoneme`` item may stand beside silence.
@@ -116,11 +114,12 @@ def items_from_phones(
             before = row[place - 1] if place and start_s - row[place - 1].end_s <= _GAP_S else None
             after = row[place + 1] if place + 1 < len(row) and row[place + 1].start_s - end_s <= _GAP_S else None
             names = [label, before.label if before else EDGE, after.label if after else EDGE]
+            times = (start_s, end_s)
             if label in _LEFT_OUT or (span == "triphone" and set(names) & {*_LEFT_OUT, EDGE}):
                 continue
             if span == "triphone" and before and after:
-                start_s, end_s = before.start_s, after.end_s
-            items.append(Item(recording.id, start_s, end_s, *names, recording.speaker or ""))
+                times = (before.start_s, after.end_s)
+            items.append(Item(recording.id, *times, *names, recording.speaker or ""))
     if not items:
         raise UsageError(
             f"none of the {len(recordings)} recordings has an aligned {span}; does the phone alignment name the "
@@ -150,10 +149,8 @@ def item_frames(item: Item, total: int, *, drop_last: bool = False) -> tuple[int
     Frames whose centres lie within [onset, offset]. With ``drop_last`` the last of them is left out, as the Libri-light
     tools and zerospeech-libriabx2 do by an off-by-one.
     """
-    onset, offset = round(item.onset_s * SAMPLE_RATE_HZ), round(item.offset_s * SAMPLE_RATE_HZ)
-    first = max(0, -((RECEPTIVE_FIELD // 2 - onset) // HOP))
-    after = (offset - RECEPTIVE_FIELD // 2) // HOP + (0 if drop_last else 1)
-    return first, min(after, total)
+    first, after = frames_between(item.onset_s, item.offset_s, total + 1)
+    return first, min(after - 1 if drop_last else after, total)
 
 
 def check_items(items: Sequence[Item], recordings: Mapping[str, Recording]) -> list[Item]:
@@ -170,9 +167,7 @@ def check_items(items: Sequence[Item], recordings: Mapping[str, Recording]) -> l
             f"none of the {len({item.recording for item in items})} files of the items is a recording of the split: "
             f"the items name {items[0].recording!r}, the manifest {next(iter(recordings), 'nothing')!r}"
         )
-    beyond = [
-        item for item in known if item.offset_s > recordings[item.recording].duration_s + DURATION_TOLERANCE_S
-    ]
+    beyond = [item for item in known if item.offset_s > recordings[item.recording].duration_s + DURATION_TOLERANCE_S]
     if beyond:
         item = beyond[0]
         raise UsageError(

@@ -6,9 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from scipy.special import softmax
 
 from speechunits import __version__
 from speechunits.audio.manifest import Recording
@@ -27,11 +28,12 @@ from speechunits.units.units import Units
 class AbxSettings:
     """All that a score depends on besides features and items; stored with it."""
 
-    span: Span = "triphone"
+    span: Span | Literal["given"] = "triphone"
+    """What items made from phones cover; ``given`` by an item file."""
     speakers: tuple[Speaker, ...] = ("within", "across")
     context: Context = "within"
     distance: Distance = "angular"
-    """Of features; units are compared by edit distance."""
+    """Of features (``kl``: of their softmax); units are compared by edit distance."""
     max_group: int | None = None
     """Most items of a phone and speaker (within context: and context); None: all."""
     max_other_speakers: int | None = 5
@@ -78,6 +80,8 @@ def measure_abx(
         first = np.array([starts[item.recording] for item in chosen]) + spans[:, 0]
         for label, part in columns(source):
             frames = stacked(features, order, part)
+            if settings.distance == "kl":
+                frames = softmax(frames, axis=1)
             tokens = FrameTokens(frames, first, spans[:, 1] - spans[:, 0], settings.distance)
             named = {"source": source.name, "layer": label, "distance": settings.distance, "sha256": source.sha256}
             rows += _scores(tokens, chosen, settings, named)
@@ -115,9 +119,7 @@ def _scores(
     ]  # fmt: skip
 
 
-def _spans(
-    items: Sequence[Item], totals: Mapping[str, int], settings: AbxSettings
-) -> tuple[list[Item], IntArray]:
+def _spans(items: Sequence[Item], totals: Mapping[str, int], settings: AbxSettings) -> tuple[list[Item], IntArray]:
     """Return the items that have frames, and the first frame and the one after the last of each."""
     chosen, spans = [], []
     for item in items:
@@ -126,5 +128,7 @@ def _spans(
             chosen.append(item)
             spans.append((first, after))
     if not chosen:
-        raise UsageError(f"none of {len(items)} items holds a frame (one begins every 20 ms); are the times in seconds?")
+        raise UsageError(
+            f"none of {len(items)} items holds a frame (one begins every 20 ms); are the times in seconds?"
+        )
     return chosen, np.array(spans, np.int64)

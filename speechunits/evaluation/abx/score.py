@@ -157,12 +157,12 @@ def _cells(
     if same and np.diff(side.edges).max() < 2:
         return errors, counts
     distances = tokens.between(other.tokens, other.tokens if same else side.tokens)
-    compiled(count_errors)(distances, other.edges, side.edges, match, same, errors, counts)
+    compiled(count_errors)(distances, other.edges, side.edges, match, int(same), errors, counts)
     return errors, counts
 
 
 def count_errors(
-    distances: FloatArray, row_edges: IntArray, column_edges: IntArray, match: IntArray, same: bool,
+    distances: FloatArray, row_edges: IntArray, column_edges: IntArray, match: IntArray, same: int,
     errors: NDArray[np.float64], counts: IntArray,
 ) -> None:  # fmt: skip
     """Fill errors and numbers of triples from ``(X, A and B)`` distances, tokens of a phone side by side.
