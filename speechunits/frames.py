@@ -47,6 +47,13 @@ def frame_center_s(frame: int) -> float:
     return (HOP * frame + RECEPTIVE_FIELD / 2) / SAMPLE_RATE_HZ
 
 
+def frames_between(start_s: float, end_s: float, total: int) -> tuple[int, int]:
+    """Return the first frame whose centre lies within [start, end] and the one after the last, of ``total`` frames."""
+    start, end = round(start_s * SAMPLE_RATE_HZ), round(end_s * SAMPLE_RATE_HZ)
+    first = max(0, -((RECEPTIVE_FIELD // 2 - start) // HOP))
+    return first, min((end - RECEPTIVE_FIELD // 2) // HOP + 1, total)
+
+
 def frame_edges_s(first: int, last: int, *, total: int, duration_s: float) -> tuple[float, float]:
     """Return start and end in seconds of the run of frames ``first..last`` (both included) of ``total`` frames.
 

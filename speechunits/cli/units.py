@@ -1,4 +1,4 @@
-"""Commands about units: ``units fit``, ``transcribe``, ``pseudotext``, ``evaluate units``, ``info``."""
+"""Commands about units: ``units fit``, ``transcribe``, ``pseudotext``, ``export``, ``info``."""
 
 from __future__ import annotations
 
@@ -44,16 +44,6 @@ def add(commands: Commands) -> None:
     transcribe.add_argument("--chunk", type=int, default=100, metavar="MS", help="of --stream (default: 100)")
     transcribe.set_defaults(run=run_transcribe)
     _add_convert(commands)
-
-    evaluate = commands.add_parser("evaluate", help="measure units, or a recogniser").add_subparsers(required=True)
-    units = evaluate.add_parser("units", help="PNMI, purity, information and predictability, bundles side by side")
-    units.add_argument("bundles", nargs="+", type=Path, metavar="UNITS.safetensors")
-    units.add_argument("--manifest", type=Path, required=True)
-    units.add_argument("--phones", type=Path, required=True, help="phone alignment: id, start, end, phone")
-    units.add_argument("--split", default="dev")
-    units.add_argument("-o", "--out", type=Path, metavar="RESULTS.json")
-    units.set_defaults(run=run_evaluate)
-    _add_evaluate_asr(evaluate)
 
     _add_pseudotext(commands)
     export = commands.add_parser("export", help="units for other programs")
@@ -114,14 +104,6 @@ def _add_pseudotext(commands: Commands) -> None:
         verb = verbs.add_parser(name, help=f"{text}, standard input to standard output")
         verb.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
         verb.set_defaults(run=run_pseudotext, verb=name)
-
-
-def _add_evaluate_asr(evaluate: Commands) -> None:
-    asr = evaluate.add_parser("asr", help="character and word error rate of a recogniser")
-    asr.add_argument("model", type=Path, metavar="ASR.safetensors")
-    asr.add_argument("--manifest", type=Path, required=True)
-    asr.add_argument("--split", default="dev")
-    asr.set_defaults(run=run_evaluate_asr)
 
 
 def run_fit(options: argparse.Namespace) -> int:
@@ -215,33 +197,6 @@ def run_convert(options: argparse.Namespace) -> int:
         print(f"{options.format} does not hold {lost}", file=sys.stderr)
     print(f"{options.out}: {report.transcripts} transcripts", file=sys.stderr)
     return 1 if report.refused else 0
-
-
-def run_evaluate(options: argparse.Namespace) -> int:
-    """Measure units bundles side by side."""
-    from speechunits import pipeline
-    from speechunits.quality import measure_units
-    from speechunits.report.tables import quality_markdown
-    from speechunits.run import write_json
-
-    corpus = pipeline.corpus_of(options.manifest, options.phones)
-    quality = measure_units({str(path): path for path in options.bundles}, corpus, options.split)
-    if options.out is not None:
-        write_json(options.out, quality)
-    print(quality_markdown(quality))
-    return 0
-
-
-def run_evaluate_asr(options: argparse.Namespace) -> int:
-    """Measure a recogniser."""
-    from speechunits.evaluation.recognition import evaluate_recognizer
-    from speechunits.pipeline import corpus_of
-
-    rates = evaluate_recognizer(options.model, corpus_of(options.manifest).split(options.split))
-    print(f"{options.split}, {rates.recordings} recordings: CER {100 * rates.cer:.2f} %, WER {100 * rates.wer:.2f} %")
-    if rates.all_blank:
-        print("all-blank: nothing at all was recognised; fine-tune longer, or on more labels", file=sys.stderr)
-    return 0
 
 
 def run_pseudotext_fit(options: argparse.Namespace) -> int:

@@ -1,0 +1,141 @@
+"""Commands that measure what is in layers: ``evaluate abx`` and ``evaluate probe``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from speechunits.evaluation.sources import Source
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+SOURCE_HELP = "`mfcc`, `logmel`, run folder, encoder.safetensors, units.safetensors, Hugging Face folder or hub name"
+DISTANCES = ("angular", "cosine", "euclidean", "kl", "edit")
+"""``edit``, of units, and those of ``evaluation.abx.dtw``, which is too heavy for a parser."""
+
+
+def add(kinds: Commands) -> None:
+    """Add both measures to the group ``evaluate``."""
+    abx = kinds.add_parser("abx", help="ABX error of layers, or of units, within and across speakers")
+    _add_common(abx)
+    where = abx.add_mutually_exclusive_group(required=True)
+    where.add_argument("--items", type=Path, help="ZeroSpeech item file")
+    where.add_argument("--phones", type=Path, help="phone alignment, made into items")
+    abx.add_argument("--span", choices=("triphone", "phoneme"), default="triphone", help="items made from --phones")
+    abx.add_argument(
+        "--context", choices=("within", "any"), help="compare within equal neighbours (default for triphones), or any"
+    )
+    abx.add_argument("--speaker", choices=("within", "across", "both"), default="both")
+    abx.add_argument(
+        "--distance", choices=DISTANCES, default="angular",
+        help="of frames, averaged over the warped path (kl: of their softmax); `edit`: of the merged units of bundles",
+    )  # fmt: skip
+    abx.add_argument("--max-group", type=int, metavar="N", help="items of a phone and speaker, drawn (default: all)")
+    abx.add_argument("--max-other-speakers", type=int, default=5, metavar="N", help="speakers of X (default 5; 0: all)")
+    abx.add_argument("--seed", type=int, default=0)
+    abx.add_argument(
+        "--drop-last-frame",
+        action="store_true",
+        help="as tools with the Libri-light off-by-one do, to compare with them",
+    )
+    abx.add_argument("--save-items", type=Path, metavar="OUT.item", help="write the items made from --phones")
+    abx.set_defaults(run=run_abx)
+
+    probe = kinds.add_parser("probe", help="linear probes for phone, speaker and word on every layer")
+    _add_common(probe)
+    probe.add_argument("--fit-split", help="split the probes are fitted on (default: --split, divided by recording)")
+    probe.add_argument("--phones", type=Path, help="phone alignment: id, start, end, phone")
+    probe.add_argument("--words", type=Path, help="word alignment: id, start, end, phone (the word)")
+    probe.add_argument("--label", action="append", choices=("phone", "speaker", "word"), help="default: all three")
+    probe.add_argument("--seeds", type=int, default=3, help="divisions and draws of examples (default 3)")
+    probe.add_argument("--examples", type=int, default=10_000, help="most of each side (default 10000)")
+    probe.set_defaults(run=run_probe)
+
+
+def _add_common(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCE_HELP)
+    verb.add_argument("--manifest", type=Path, required=True)
+    verb.add_argument("--split", default="dev")
+    verb.add_argument("--layer", type=int, action="append", metavar="N", help="layers (default: all of an encoder, "
+                      "the one of a units bundle)")  # fmt: skip
+    verb.add_argument("--untrained", action="store_true", help="also each encoder's architecture with random weights")
+    verb.add_argument("-o", "--out", type=Path, metavar="RESULTS.json", help="also writes RESULTS.md")
+
+
+def _sources(options: argparse.Namespace, names: list[str]) -> list[Source]:
+    from speechunits.encoder.foreign import is_foreign
+    from speechunits.evaluation.sources import PLAIN, open_sources
+    from speechunits.pipeline import encoder_path
+
+    paths = [name if name in PLAIN or is_foreign(Path(name)) else str(encoder_path(Path(name))) for name in names]
+    return open_sources(paths, layers=options.layer, untrained=options.untrained)
+
+
+def _write(options: argparse.Namespace, measured: dict[str, Any], table: str) -> None:
+    from speechunits.run import write_json, write_text
+
+    if options.out is not None:
+        write_json(options.out, measured)
+        write_text(options.out.with_suffix(".md"), table)
+    print(table)
+
+
+def _refused(name: str, reason: str) -> None:
+    print(f"{name}: {reason}", file=sys.stderr)
+
+
+def run_abx(options: argparse.Namespace) -> int:
+    """Measure ABX."""
+    from speechunits.evaluation.abx.items import items_from_phones, read_items, write_items
+    from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
+    from speechunits.pipeline import corpus_of
+    from speechunits.report.layers import abx_markdown
+
+    corpus = corpus_of(options.manifest, options.phones)
+    recordings = corpus.split(options.split)
+    if options.items is not None:
+        items = read_items(options.items)
+    else:
+        items = items_from_phones(recordings, corpus.phones, options.span)
+    if options.save_items is not None:
+        write_items(options.save_items, items)
+    settings = AbxSettings(
+        span=options.span if options.items is None else "given",
+        speakers=("within", "across") if options.speaker == "both" else (options.speaker,),
+        context=options.context or ("any" if options.span == "phoneme" else "within"),
+        distance="angular" if options.distance == "edit" else options.distance,
+        max_group=options.max_group, max_other_speakers=options.max_other_speakers or None, seed=options.seed,
+        drop_last_frame=options.drop_last_frame,
+    )  # fmt: skip
+    edit = options.distance == "edit"
+    sources = [] if edit else _sources(options, options.sources)
+    bundles = {name: Path(name) for name in options.sources} if edit else {}
+    measured = measure_abx(sources, bundles, items, recordings, settings, _refused)
+    _write(options, measured, abx_markdown(measured))
+    return 0
+
+
+def run_probe(options: argparse.Namespace) -> int:
+    """Fit and score probes."""
+    from speechunits.audio.phones import read_phones
+    from speechunits.evaluation.probe.measure import ProbeSettings, measure_probes
+    from speechunits.evaluation.sources import PLAIN
+    from speechunits.pipeline import corpus_of
+    from speechunits.report.layers import probe_markdown
+
+    corpus = corpus_of(options.manifest, options.phones)
+    settings = ProbeSettings(
+        labels=tuple(options.label or ("phone", "speaker", "word")), seeds=tuple(range(options.seeds)),
+        fit_examples=options.examples, test_examples=options.examples,
+    )  # fmt: skip
+    # What costs nothing stands beside every encoder.
+    names = [*PLAIN, *(name for name in options.sources if name not in PLAIN)]
+    measured = measure_probes(
+        _sources(options, names), corpus.split(options.fit_split or options.split), corpus.split(options.split),
+        corpus.phones, read_phones(options.words) if options.words else {}, settings, _refused,
+    )  # fmt: skip
+    _write(options, measured, probe_markdown(measured))
+    return 0

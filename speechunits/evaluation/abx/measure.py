@@ -1,0 +1,134 @@
+"""ABX of features and of units over a corpus: every source, layer and mode, with all that a score depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from scipy.special import softmax
+
+from speechunits import __version__
+from speechunits.audio.manifest import Recording
+from speechunits.errors import UsageError
+from speechunits.evaluation.abx.dtw import Distance, FrameTokens, IntArray, Tokens, UnitTokens
+from speechunits.evaluation.abx.items import Item, Span, check_items, item_frames, subsample
+from speechunits.evaluation.abx.score import Context, Speaker, abx_score
+from speechunits.evaluation.sources import Source, columns, features_of, stacked
+from speechunits.run import commit, content_key
+from speechunits.units.extract import OnFault
+from speechunits.units.sequence import merged
+from speechunits.units.units import Units
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbxSettings:
+    """All that a score depends on besides features and items; stored with it."""
+
+    span: Span | Literal["given"] = "triphone"
+    """What items made from phones cover; ``given`` by an item file."""
+    speakers: tuple[Speaker, ...] = ("within", "across")
+    context: Context = "within"
+    distance: Distance = "angular"
+    """Of features (``kl``: of their softmax); units are compared by edit distance."""
+    max_group: int | None = None
+    """Most items of a phone and speaker (within context: and context); None: all."""
+    max_other_speakers: int | None = 5
+    """Across speakers: most speakers of X for each context, speaker and phone A."""
+    seed: int = 0
+    drop_last_frame: bool = False
+    """Leave out the last frame of every item, as tools with the Libri-light off-by-one do."""
+
+
+def measure_abx(
+    sources: Sequence[Source],
+    bundles: Mapping[str, Path],
+    items: Sequence[Item],
+    recordings: Sequence[Recording],
+    settings: AbxSettings,
+    on_fault: OnFault | None = None,
+) -> dict[str, Any]:
+    """Score sources by the distance of their frames, and unit bundles by the edit distance of their merged units.
+
+    Returns
+    -------
+    ``settings``, ``version``, ``commit``, ``items`` (numbers of them, and a key of their content) and ``scores``: a row
+    for each source, layer and speaker mode.
+
+    Raises
+    ------
+    UsageError
+        If items and recordings do not fit each other, or hold no triple.
+    InputRefused
+        If a recording cannot be read and there is no ``on_fault``.
+    """
+    known = {recording.id: recording for recording in recordings}
+    fitting = check_items(items, known)
+    kept = subsample(fitting, settings.max_group, settings.seed, by_context=settings.context == "within")
+    heard = [known[name] for name in dict.fromkeys(item.recording for item in kept)]
+    rows: list[dict[str, Any]] = []
+    framed = 0
+    for source in sources:
+        features = features_of(source, heard, on_fault)
+        order = list(features)
+        starts = dict(zip(order, np.cumsum([0, *(len(features[name]) for name in order)]), strict=False))
+        chosen, spans = _spans(kept, {name: len(features[name]) for name in order}, settings)
+        framed = len(chosen)
+        first = np.array([starts[item.recording] for item in chosen]) + spans[:, 0]
+        for label, part in columns(source):
+            frames = stacked(features, order, part)
+            if settings.distance == "kl":
+                frames = softmax(frames, axis=1)
+            tokens = FrameTokens(frames, first, spans[:, 1] - spans[:, 0], settings.distance)
+            named = {"source": source.name, "layer": label, "distance": settings.distance, "sha256": source.sha256}
+            rows += _scores(tokens, chosen, settings, named)
+    for name, path in bundles.items():
+        units = {recording.id: ids for recording, ids in Units.load(path).recordings(heard)}
+        chosen, spans = _spans(kept, {key: len(ids) for key, ids in units.items()}, settings)
+        framed = len(chosen)
+        sequences = [merged(units[item.recording][a:b]) for item, (a, b) in zip(chosen, spans, strict=True)]
+        rows += _scores(UnitTokens(sequences), chosen, settings, {"source": name, "layer": "", "distance": "edit"})
+    return {
+        "version": __version__,
+        "commit": commit(),
+        "settings": dataclasses.asdict(settings),
+        "items": {
+            "given": len(items), "in_split": len(fitting), "subsampled": len(kept), "with_frames": framed,
+            "recordings": len(heard), "key": content_key([list(item) for item in kept]),
+        },
+        "scores": rows,
+    }  # fmt: skip
+
+
+def _scores(
+    tokens: Tokens, items: Sequence[Item], settings: AbxSettings, named: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            **named,
+            "speaker": speaker,
+            **dataclasses.asdict(
+                abx_score(tokens, items, speaker=speaker, context=settings.context, seed=settings.seed,
+                          max_other_speakers=settings.max_other_speakers)
+            ),
+        }
+        for speaker in settings.speakers
+    ]  # fmt: skip
+
+
+def _spans(items: Sequence[Item], totals: Mapping[str, int], settings: AbxSettings) -> tuple[list[Item], IntArray]:
+    """Return the items that have frames, and the first frame and the one after the last of each."""
+    chosen, spans = [], []
+    for item in items:
+        first, after = item_frames(item, totals.get(item.recording, 0), drop_last=settings.drop_last_frame)
+        if after > first:
+            chosen.append(item)
+            spans.append((first, after))
+    if not chosen:
+        raise UsageError(
+            f"none of {len(items)} items holds a frame (one begins every 20 ms); are the times in seconds?"
+        )
+    return chosen, np.array(spans, np.int64)

@@ -1,0 +1,191 @@
+"""The ABX error of tokens: cells of (context, speakers, A, B), averaged as ZeroSpeech does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from speechunits.errors import UsageError
+from speechunits.evaluation.abx.dtw import FloatArray, IntArray, Tokens, compiled
+from speechunits.evaluation.abx.items import Item
+
+Speaker = Literal["within", "across"]
+"""Is X spoken by the speaker of A and B, or by another one?"""
+Context = Literal["within", "any"]
+"""Are A, B and X compared between the same neighbours only, or wherever they stand?"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AbxScore:
+    """An ABX error: the share of triples in which X is nearer to B; .5 is chance."""
+
+    error: float
+    """Mean over ordered pairs of phones, of the mean over speakers, of the mean over contexts (and speakers of X)."""
+    error_symmetric: float
+    """The same with the two orders of a pair averaged first: differs where one of them has no triple."""
+    pairs: int
+    """Ordered pairs of phones."""
+    cells: int
+    """Combinations of context, speakers and ordered pair."""
+    triples: int
+
+
+def abx_score(
+    tokens: Tokens,
+    items: Sequence[Item],
+    *,
+    speaker: Speaker,
+    context: Context,
+    max_other_speakers: int | None = None,
+    seed: int = 0,
+) -> AbxScore:
+    """Score tokens, one an item.
+
+    Parameters
+    ----------
+    max_other_speakers
+        Across speakers: at most so many speakers of X for each context, speaker and phone A, drawn with ``seed``; None
+        takes all.
+
+    Raises
+    ------
+    UsageError
+        If the items hold no triple.
+    """
+    groups = _groups(items, context)
+    generator = np.random.default_rng(seed)
+    names = sorted({item.phone for item in items})
+    rows: list[tuple[int, int, int]] = []
+    """Speaker, A, B of each cell."""
+    errors: list[float] = []
+    triples = 0
+    speaker_ids = {name: place for place, name in enumerate(sorted({item.speaker for item in items}))}
+    phone_ids = {name: place for place, name in enumerate(names)}
+    for group in groups:
+        sides = {name: _Side(places, [phone_ids[items[place].phone] for place in places])
+                 for name, places in sorted(group.items())}  # fmt: skip
+        for name, side, other, allowed in _boards(sides, speaker, max_other_speakers, generator):
+            found, counts = _cells(tokens, side, other, allowed)
+            defined = np.argwhere(counts > 0)
+            for row, column in defined:
+                rows.append((speaker_ids[name], int(other.phones[row]), int(side.phones[column])))
+                errors.append(float(found[row, column]))
+            triples += int(counts.sum())
+    if not rows:
+        raise UsageError(
+            f"ABX {speaker} speaker, {context} context, needs triples: two tokens of A and one of B in one context by "
+            f"{'one speaker' if speaker == 'within' else 'two speakers'}, but {len(items)} items hold none; take "
+            "more recordings, phonemes instead of triphones, or any context"
+        )
+    return _averaged(np.array(rows), np.array(errors), len(names), triples)
+
+
+def _averaged(rows: IntArray, errors: NDArray[np.float64], phones: int, triples: int) -> AbxScore:
+    """Average over contexts and speakers of X, then over speakers, then over pairs."""
+    by_speaker, cell = np.unique(rows, axis=0, return_inverse=True)
+    means = np.bincount(cell.ravel(), weights=errors) / np.bincount(cell.ravel())
+    table, count = np.zeros((phones, phones)), np.zeros((phones, phones))
+    np.add.at(table, (by_speaker[:, 1], by_speaker[:, 2]), means)
+    np.add.at(count, (by_speaker[:, 1], by_speaker[:, 2]), 1)
+    defined = count > 0
+    pairs = np.divide(table, count, out=np.zeros_like(table), where=defined)
+    either = np.triu(defined | defined.T)
+    both = ((pairs + pairs.T) / np.maximum(1, defined.astype(int) + defined.T))[either]
+    return AbxScore(
+        error=float(pairs[defined].mean()),
+        error_symmetric=float(both.mean()),
+        pairs=int(defined.sum()),
+        cells=len(errors),
+        triples=triples,
+    )
+
+
+def _groups(items: Sequence[Item], context: Context) -> list[dict[str, list[int]]]:
+    """Return the items of each context, by speaker."""
+    groups: dict[tuple[str, str], dict[str, list[int]]] = {}
+    for place, item in enumerate(items):
+        key = (item.previous, item.following) if context == "within" else ("", "")
+        groups.setdefault(key, {}).setdefault(item.speaker, []).append(place)
+    return [group for _, group in sorted(groups.items())]
+
+
+class _Side:
+    """Tokens of one speaker in one context, in the order of their phones."""
+
+    def __init__(self, places: Sequence[int], phones: Sequence[int]) -> None:
+        order = np.argsort(phones, kind="stable")
+        self.tokens: IntArray = np.array(places, np.int64)[order]
+        self.phones, starts = np.unique(np.array(phones)[order], return_index=True)
+        self.edges: IntArray = np.append(starts, len(order)).astype(np.int64)
+
+
+def _boards(
+    sides: dict[str, _Side], speaker: Speaker, most: int | None, generator: np.random.Generator
+) -> Iterator[tuple[str, _Side, _Side, NDArray[np.bool_]]]:
+    """Yield the speaker of A and B, its tokens, the tokens X is taken from, and which of X's phones may be A."""
+    for name, side in sides.items():
+        if len(side.phones) < 2:
+            continue
+        if speaker == "within":
+            yield name, side, side, np.ones(len(side.phones), bool)
+            continue
+        allowed = {other: np.zeros(len(sides[other].phones), bool) for other in sides if other != name}
+        for phone in side.phones:
+            holders = [other for other in allowed if phone in sides[other].phones]
+            if most is not None and len(holders) > most:
+                holders = [holders[place] for place in sorted(generator.permutation(len(holders))[:most])]
+            for other in holders:
+                allowed[other] |= sides[other].phones == phone
+        for other, mask in allowed.items():
+            if mask.any():
+                yield name, side, sides[other], mask
+
+
+def _cells(
+    tokens: Tokens, side: _Side, other: _Side, allowed: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], IntArray]:
+    """Return error and number of triples for each phone of X (and A) and each phone of B; 0 triples: undefined."""
+    shape = (len(other.phones), len(side.phones))
+    errors, counts = np.zeros(shape), np.zeros(shape, np.int64)
+    place = np.minimum(np.searchsorted(side.phones, other.phones), len(side.phones) - 1)
+    match = np.where((side.phones[place] == other.phones) & allowed, place, -1)
+    same = other is side
+    if same and np.diff(side.edges).max() < 2:
+        return errors, counts
+    distances = tokens.between(other.tokens, other.tokens if same else side.tokens)
+    compiled(count_errors)(distances, other.edges, side.edges, match, int(same), errors, counts)
+    return errors, counts
+
+
+def count_errors(
+    distances: FloatArray, row_edges: IntArray, column_edges: IntArray, match: IntArray, same: int,
+    errors: NDArray[np.float64], counts: IntArray,
+) -> None:  # fmt: skip
+    """Fill errors and numbers of triples from ``(X, A and B)`` distances, tokens of a phone side by side.
+
+    Equal distances count half.
+    """
+    for p in range(len(match)):
+        a = match[p]
+        if a < 0:
+            continue
+        for b in range(len(column_edges) - 1):
+            if b == a:
+                continue
+            halves, pairs = 0, 0
+            for x in range(row_edges[p], row_edges[p + 1]):
+                for y in range(column_edges[a], column_edges[a + 1]):
+                    if same and x == y:
+                        continue
+                    pairs += 1
+                    near = distances[x, y]
+                    for z in range(column_edges[b], column_edges[b + 1]):
+                        far = distances[x, z]
+                        halves += (near > far) + (near >= far)
+            counts[p, b] = pairs * (column_edges[b + 1] - column_edges[b])
+            if counts[p, b]:
+                errors[p, b] = halves / (2 * counts[p, b])

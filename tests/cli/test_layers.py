@@ -1,0 +1,92 @@
+"""``evaluate abx`` and ``evaluate probe`` over the tiny corpus, and what they say of faulty input."""
+
+import json
+
+import pytest
+
+from speechunits.cli import main
+
+
+@pytest.fixture(scope="module")
+def corpus(tiny_corpus):
+    return ["--manifest", str(tiny_corpus / "manifest.tsv"), "--split", "train"]
+
+
+def phones(tiny_corpus):
+    return ["--phones", str(tiny_corpus / "phones.tsv")]
+
+
+def test_abx_of_layers_and_units(tiny_corpus, tiny_runs, corpus, tmp_path, capsys):
+    common = [*corpus, *phones(tiny_corpus), "--span", "phoneme", "--max-group", "4"]
+    run, out = str(tiny_runs / "tiny"), tmp_path / "abx.json"
+    assert main(["evaluate", "abx", "mfcc", run, "--untrained", *common, "-o", str(out)]) == 0
+    measured = json.loads(out.read_text())
+    assert [(row["layer"], row["speaker"]) for row in measured["scores"]] == [
+        (layer, speaker) for layer in ("", "0", "1", "2", "0", "1", "2") for speaker in ("within", "across")
+    ]
+    assert all(0 < row["error"] < 0.6 for row in measured["scores"])
+    assert measured["settings"]["max_group"] == 4
+    assert measured["settings"]["seed"] == 0
+    assert measured["version"]
+    assert out.with_suffix(".md").read_text() in capsys.readouterr().out
+
+    units = str(tiny_runs / "tiny" / "units.safetensors")
+    assert main(["evaluate", "abx", units, "--distance", "edit", "--speaker", "within", *common]) == 0
+    assert "| edit |" in capsys.readouterr().out
+
+
+def test_items_written_from_phones_score_the_same(tiny_corpus, corpus, tmp_path):
+    items, first, second = (tmp_path / name for name in ("x.item", "a.json", "b.json"))
+    made = ["--span", "phoneme", "--save-items", str(items), "-o", str(first)]
+    assert main(["evaluate", "abx", "mfcc", *corpus, *phones(tiny_corpus), *made]) == 0
+    given = ["--items", str(items), "--context", "any", "-o", str(second)]
+    assert main(["evaluate", "abx", "mfcc", *corpus, *given]) == 0
+    scores = [json.loads(path.read_text())["scores"] for path in (first, second)]
+    assert scores[0] == scores[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "at least one item"),
+        ("#file\nnobody 0 1 a k t ana\n", "is a recording of the split"),
+        ("#file\n{id} 0 9999 a k t ana\n", "lie beyond the end"),
+        ("#file\n{id} 0.1 0.2 a k t ana\n", "needs triples"),
+    ],
+)
+def test_item_files_that_do_not_fit_are_2(tiny_corpus, corpus, tmp_path, capsys, text, message):
+    rows = [line.split("\t") for line in (tiny_corpus / "manifest.tsv").read_text().splitlines()]
+    name = next(row[rows[0].index("id")] for row in rows if row[rows[0].index("split")] == "train")
+    path = tmp_path / "x.item"
+    path.write_text(text.format(id=name))
+    assert main(["evaluate", "abx", "mfcc", *corpus, "--items", str(path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_probes_of_phone_and_speaker_and_a_reason_for_words(tiny_corpus, tiny_runs, corpus, tmp_path, capsys):
+    out = tmp_path / "probe.json"
+    command = ["evaluate", "probe", str(tiny_runs / "tiny"), *corpus, *phones(tiny_corpus), "--untrained"]
+    command += ["--layer", "1", "--seeds", "2", "--examples", "600", "-o", str(out)]
+    assert main(command) == 0
+    measured = json.loads(out.read_text())
+    assert "no word alignment" in measured["labels"]["word"]["skipped"]
+    phone = measured["labels"]["phone"]
+    names = [row["source"].split("/")[-1].split()[0] for row in phone["rows"]]
+    assert names[:2] == ["mfcc", "logmel"]
+    assert names[-1] == "supervised"
+    assert sum("untrained" in row["source"] for row in phone["rows"]) == 1
+    accuracy = {name: row["accuracy"] for name, row in zip(names, phone["rows"], strict=True)}
+    assert accuracy["mfcc"] > phone["majority"] > phone["chance"]
+    assert accuracy["supervised"] > phone["majority"]
+    assert all(len(row["accuracies"]) == 2 for row in phone["rows"])
+    assert measured["labels"]["speaker"]["majority"] < 1
+    shown = capsys.readouterr().out
+    assert "majority class" in shown
+    again = tmp_path / "again.json"
+    assert main([*command[:-1], str(again)]) == 0
+    assert json.loads(again.read_text()) == measured
+
+
+def test_nothing_to_probe_is_2(tiny_corpus, corpus, capsys):
+    assert main(["evaluate", "probe", "mfcc", *corpus, "--label", "phone", "--label", "word"]) == 2
+    assert "no phone alignment" in capsys.readouterr().err
