@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.errors import UsageError
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -21,12 +23,12 @@ def add(commands: Commands) -> None:
 
 
 def _add_units(kinds: Commands) -> None:
-    units = kinds.add_parser("units", help="PNMI, purity, information and predictability, bundles side by side")
-    units.add_argument("bundles", nargs="+", type=Path, metavar="UNITS.safetensors")
+    units = kinds.add_parser("units", help="PNMI, purity, information, boundaries, rates; bundles side by side")
+    units.add_argument("bundles", nargs="+", metavar="[NAME=]UNITS.safetensors", help="NAME stands in the table")
     units.add_argument("--manifest", type=Path, required=True)
     units.add_argument("--phones", type=Path, required=True, help="phone alignment: id, start, end, phone")
     units.add_argument("--split", default="dev")
-    units.add_argument("-o", "--out", type=Path, metavar="RESULTS.json")
+    units.add_argument("-o", "--out", type=Path, metavar="DIR", help="units.json, units.md, a heat map a bundle")
     units.set_defaults(run=run_units)
 
 
@@ -39,17 +41,16 @@ def _add_asr(kinds: Commands) -> None:
 
 
 def run_units(options: argparse.Namespace) -> int:
-    """Measure units bundles side by side."""
-    from speechunits import pipeline
-    from speechunits.quality import measure_units
-    from speechunits.report.tables import quality_markdown
-    from speechunits.run import write_json
+    """Measure units bundles side by side, beside MFCC units of the same K."""
+    from speechunits.pipeline import corpus_of
+    from speechunits.quality import evaluate_units
 
-    corpus = pipeline.corpus_of(options.manifest, options.phones)
-    quality = measure_units({str(path): path for path in options.bundles}, corpus, options.split)
-    if options.out is not None:
-        write_json(options.out, quality)
-    print(quality_markdown(quality))
+    named = [text.rpartition("=") for text in options.bundles]
+    bundles = {name or path: Path(path) for name, _, path in named}
+    if len(bundles) < len(named):
+        raise UsageError("bundles must have different names, but two have the same; write NAME=UNITS.safetensors")
+    corpus = corpus_of(options.manifest, options.phones)
+    print(evaluate_units(bundles, corpus, options.split, options.out))
     return 0
 
 

@@ -115,10 +115,17 @@ def test_from_labels_to_a_recogniser(prepared, tiny_corpus, capsys):
 def test_units_are_measured_side_by_side(prepared, tiny_corpus, tmp_path, capsys):
     run = prepared.parent / "runs" / "tiny"
     bundles = [str(run / name) for name in ("units.safetensors", "mfcc.safetensors")]
-    out = tmp_path / "quality.json"
+    out = tmp_path / "quality"
     arguments = ["--manifest", str(tiny_corpus / "manifest.tsv"), "--phones", str(tiny_corpus / "phones.tsv")]
-    assert main(["evaluate", "units", *bundles, *arguments, "-o", str(out)]) == 0
+    assert main(["evaluate", "units", bundles[0], f"baseline={bundles[1]}", *arguments, "-o", str(out)]) == 0
     table = capsys.readouterr().out
-    assert all(bundle in table for bundle in bundles)
-    assert sorted(json.loads(out.read_text())) == sorted(bundles)
+    assert table.startswith(f"| figure | {bundles[0]} | baseline |")
+    assert (out / "units.md").read_text() == table.rstrip("\n") + "\n"
+    measures = json.loads((out / "units.json").read_text())["measures"]
+    assert sorted(measures) == sorted([bundles[0], "baseline"])
+    assert [(out / f"phones-{index}.png").stat().st_size > 1000 for index in range(2)] == [True, True]
+    # Without a bundle of MFCC, one of the same size is fitted and stands beside.
+    assert main(["evaluate", "units", bundles[0], *arguments, "-o", str(tmp_path / "alone")]) == 0
+    assert f"| MFCC, K = {measures['baseline']['clusters']} |" in capsys.readouterr().out
+    assert main(["evaluate", "units", *bundles, bundles[0], *arguments]) == 2
     assert main(["evaluate", "units", *bundles, *arguments, "--split", "none"]) == 2
