@@ -165,8 +165,9 @@ def phone_boundaries(
     for row in recordings:
         phones = corpus.phones[row.id]
         first_s, last_s = phones[0].start_s, phones[-1].end_s
-        runs = [(run.start_s, run.end_s) for run in intervals(ids[row.id], row.duration_s)]
-        found = inner_boundaries(runs, first_s, last_s)
+        # Where a recording begins and ends nothing changes.
+        changes = [(run.start_s, run.start_s) for run in intervals(ids[row.id], row.duration_s)[1:]]
+        found = inner_boundaries(changes, first_s, last_s)
         if not silence:
             pauses = [phone for phone in phones if phone.label == SILENCE]
             # A change near the edge of a pause may mark the edge: only what is too far inside to be a hit is left out.
