@@ -93,9 +93,10 @@ def _baselines(bundles: Mapping[str, Path], corpus: Corpus, folder: Path) -> dic
     found = {}
     for clusters in sorted(sizes - there):
         path = folder / f"mfcc-{clusters}.safetensors"
-        if not path.exists():
+        made_by = {"manifest_sha256": file_hash(corpus.manifest)}
+        if not path.exists() or read_bundle(path, "units")[1]["provenance"] != made_by:
             config = UnitsConfig(source="mfcc", clusters=clusters)
-            fit_units(None, _predictor_recordings(corpus), config, path=path)
+            fit_units(None, _predictor_recordings(corpus), config, path=path, provenance=made_by)
         found[f"MFCC, K = {clusters}"] = path
     return found
 

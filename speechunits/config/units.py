@@ -41,10 +41,10 @@ class UnitsConfig:
     residual_clusters: int = field(default=0, metadata=LATER)
     """Entries of a second codebook, fitted on what the first leaves over: K times as many units; 0: none."""
 
-    criterion: str = field(default="view_information", metadata=LATER)
+    criterion: str = field(default="combined", metadata=LATER)
     """What ``layer: auto`` maximises on held-out speech, without labels: ``view_information`` (bits that units of
-    altered speech tell about those of the original), ``run_predictability``, ``predictability``, ``stability``,
-    ``view_abx``, ``speaker`` or ``combined``."""
+    altered speech tell about those of the original), ``run_predictability`` (bits that past runs tell), ``combined``
+    (the mean of these two, standardised over layers), ``predictability``, ``stability``, ``view_abx``, ``speaker``."""
 
     def __post_init__(self) -> None:
         for name in ("stream_passes", "residual_clusters"):

@@ -32,7 +32,7 @@ SAMPLE_FRAMES = 50_000
 """Frames k-means is fitted on, a quarter of what the final units get: layers are only compared."""
 _SAMPLE_VALUES = 1 << 27
 """Numbers of the sample over all layers together (half a gigabyte)."""
-TRAIN_FRAMES = 150_000
+TRAIN_FRAMES = 90_000
 """Frames the predictor is fitted on."""
 _ABX_FRAMES = 2_000
 _ALTERATIONS = ViewsConfig(speed=0.0, dropped_s=0.0, dropped_hz=0.0)

@@ -42,7 +42,7 @@ def select_layer(
 ) -> LayerChoice:
     """Fit ``config.clusters`` units on every layer at once and take the best layer by ``config.criterion``.
 
-    Streamed in bounded memory, and over less than an hour and a half of train, in a seeded order. Of equally good
+    Streamed in bounded memory, and over less than an hour of train, in a seeded order. Of equally good
     layers the first is taken.
 
     Raises

@@ -1,4 +1,4 @@
-"""What pseudo-text is like on one split: predictability, Zipf's law, word candidates, agreement with phones and words."""
+"""What pseudo-text is like on one split: predictability, Zipf, word candidates, agreement with phones and words."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pseudotext_statistics(
     bundle: Path, corpus: Corpus, split: str, *, words: Mapping[str, Sequence[Phone]] | None = None, steps: int = 400,
     seed: int = 0,
 ) -> PseudotextStatistics:  # fmt: skip
-    """Describe the pseudo-text of a split; language models are fitted on a part of train. ``steps`` 0: no recurrent one.
+    """Describe the pseudo-text of a split; language models are fitted on a part of train; ``steps`` 0: n-gram only.
 
     Raises
     ------
