@@ -34,7 +34,7 @@ INSTALLED := $(VENV)/.installed
 # Tests multiply tiny matrices: a second thread gains nothing there, and waits wherever a core is busy.
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary objectives bench gpu-check clean
+.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary objectives evaluate bench gpu-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -83,6 +83,9 @@ objectives: $(INSTALLED)  ## every learner at one budget: table, figure (RECIPES
 	@$(if $(CORPUS),,$(SPEECHUNITS) run $(firstword $(RECIPES)) $(OVERRIDES) --only data)
 	@$(SPEECHUNITS) compare $(RECIPES) $(if $(CORPUS),corpus.manifest=$(CORPUS) corpus.phones=$(or $(wildcard $(dir $(CORPUS))phones.tsv),null)) pretrain.budget.hours=$(BUDGET) \
 	  pretrain.encoder.size=$(ENCODER) $(OVERRIDES) --seeds $(SEEDS) $(if $(MINUTES),--minutes $(MINUTES)) --out $(OUT)
+
+evaluate: $(INSTALLED)  ## units of MFCC, untrained, codebook and k-means side by side, both corpora (what a run holds)
+	@$(VENV)/bin/python -m benchmarks.evaluate
 
 test: $(INSTALLED)  ## linters, types and the fast tests (< 6 minutes)
 	@$(VENV)/bin/ruff check .
