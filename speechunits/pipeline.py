@@ -1,6 +1,6 @@
 """The stages in order, one function each: read this first.
 
-    data → pretrain → units → pseudotext → transcribe → finetune → reduction → summary
+    data → pretrain → units → pseudotext → transcribe → finetune → reduction → report → summary
 
 Each reads what the stages before left in the run folder, and keeps what it finds done by the same settings.
 """
@@ -219,6 +219,17 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     print(text)
 
 
+def report(experiment: Experiment) -> None:
+    """Write ``report.html``: the run as one page to mail, as far as its stages have come."""
+    from speechunits.report.page.write import write_page  # noqa: PLC0415
+
+    corpus = experiment.recipe.corpus
+    page = write_page(
+        experiment.folder.path, experiment.folder / "report.html", manifest=corpus.manifest, phones=corpus.phones
+    )
+    print(f"{page.path}: {page.bytes / 1e6:.1f} MB, {page.recordings} recordings to hear", file=sys.stderr)
+
+
 def summary(experiment: Experiment) -> None:
     """Show what a newcomer wants to see: a sentence and its units, their quality, the error rates, the factor."""
     from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
@@ -252,7 +263,7 @@ def encoder_path(source: Path) -> Path:
 
 STAGES = {
     "data": data, "pretrain": pretrain, "units": units, "pseudotext": pseudotext, "transcribe": transcribe,
-    "finetune": finetune, "reduction": reduction, "summary": summary,
+    "finetune": finetune, "reduction": reduction, "report": report, "summary": summary,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-STAGES = ("data", "pretrain", "units", "pseudotext", "transcribe", "finetune", "reduction", "summary")
+STAGES = ("data", "pretrain", "units", "pseudotext", "transcribe", "finetune", "reduction", "report", "summary")
 
 
 def add(commands: Commands) -> None:
