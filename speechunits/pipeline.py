@@ -206,6 +206,17 @@ def reduction(experiment: Experiment) -> None:
     show_reduction(experiment.results, recipe, experiment.folder.path)
 
 
+def saved_results(recipe: RecipeConfig) -> Path:
+    """Return the published ``results.json`` of a recipe, else that of its run. Raises UsageError without any."""
+    places = [Path("results") / recipe.name / "results.json", recipe.runs / recipe.name / "results.json"]
+    for place in places:
+        if place.exists():
+            print(f"from {place}", file=sys.stderr)
+            return place
+    raise UsageError(f"{places[0]} and {places[1]} must hold saved results, but are not there; name the file "
+                     "after --from-saved, or run the sweep: `speechunits reduction RECIPE.yaml`")  # fmt: skip
+
+
 def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     """Compute the table from ``results.json`` alone; write and print it, and draw the curve."""
     from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415

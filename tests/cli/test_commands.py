@@ -14,7 +14,7 @@ from tests.spine import write_recipe
 COMMANDS = (
     ["synth"], ["manifest"], ["run"], ["pretrain"], ["units", "fit"], ["transcribe"], ["evaluate", "units"],
     ["evaluate", "asr"], ["pseudotext", "fit"], ["pseudotext", "encode"], ["pseudotext", "decode"], ["finetune"],
-    ["recognize"], ["reduction"], ["info"], ["convert"], ["doctor"],
+    ["recognize"], ["reduction"], ["report"], ["info"], ["convert"], ["doctor"],
 )  # fmt: skip
 
 
@@ -44,7 +44,7 @@ def test_every_command_explains_itself(command, capsys):
     [
         [], ["sing"], ["units"], ["transcribe", "a.wav"], ["transcribe", "a.wav", "--model", "m", "--format", "midi"],
         ["run", "r.yaml", "--only", "everything"], ["finetune", "r.yaml", "--minutes", "few"], ["synth"],
-        ["reduction", "r.yaml", "--unknown"],
+        ["reduction", "r.yaml", "--unknown"], ["report", "runs/x"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_2(arguments, capsys):

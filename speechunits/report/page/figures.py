@@ -48,7 +48,7 @@ def learning_figure(passes: Sequence[tuple[str, Metrics]]) -> str | None:
             axes.legend(frameon=False, fontsize=8)
         plain_axes(axes)
     bits.set_ylim(bottom=min(0, bits.get_ylim()[0]))
-    return inline_svg(figure, "learning", "Loss on held-out speech beside chance, and their difference, while training.")
+    return inline_svg(figure, "learning", "Loss on held-out speech beside chance, and their difference.")
 
 
 def _line(axes: Any, rows: Metrics, key: str, label: str, **style: Any) -> None:
@@ -91,7 +91,10 @@ def heat_map(study: Study) -> str | None:
 
 def duration_figure(study: Study) -> str | None:
     """Return histograms of the durations of units and of phones; None without units."""
-    groups = [("runs of one unit", study.unit_durations_s(), _COLORS[0]), ("phones", study.phone_durations_s(), _COLORS[1])]
+    groups = [
+        ("runs of one unit", study.unit_durations_s(), _COLORS[0]),
+        ("phones", study.phone_durations_s(), _COLORS[1]),
+    ]
     if not groups[0][1]:
         return None
     figure = make_figure(7.6, 2.8)

@@ -102,7 +102,7 @@ def choose(recordings: Sequence[Recording], hypotheses: Mapping[str, str], count
 def listening_rows(
     recordings: Iterable[Recording], study: Study, hypotheses: Sequence[tuple[str, Mapping[str, str]]]
 ) -> list[Row]:
-    """Return a row a recording until the size budget is spent; recordings that cannot be read go to ``study.refused``."""
+    """Return a row a recording until the size budget is spent; what cannot be read goes to ``study.refused``."""
     rows: list[Row] = []
     spent = 0
     for recording in recordings:

@@ -12,6 +12,8 @@ from speechunits.frames import SAMPLE_RATE_HZ
 
 _RANGE_DB = 65.0
 """Below the loudest point by this much is white."""
+_QUIETEST_DB = -50.0
+"""Of the loudest point: digital silence is white, too."""
 _WINDOW, _STEP = 256, 80
 """16 ms and 5 ms: short enough to see bursts, long enough to see the formants."""
 
@@ -40,7 +42,7 @@ def spectrogram_address(samples: Samples) -> str:
     padded = np.pad(raised, (0, max(0, _WINDOW - len(raised))))
     power = transform.spectrogram(padded, p0=0, p1=max(1, round(len(samples) / _STEP)))
     level = 10 * np.log10(power + 1e-12)
-    darkness = np.clip((level - level.max()) / _RANGE_DB + 1, 0, 1)
+    darkness = np.clip((level - max(level.max(), _QUIETEST_DB)) / _RANGE_DB + 1, 0, 1)
     file = io.BytesIO()
     Image.fromarray((255 * (1 - darkness[::-1])).astype(np.uint8)).save(file, "JPEG", quality=72)
     return _address("image/jpeg", file.getvalue())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,17 +98,14 @@ def read_run(
         raise UsageError(f"{path} must be a run folder, but {state}; name a folder that `speechunits run` has written")
     run = RunFiles(path=path)
     run.recipe = run.attempt("the recipe", _again("data"), lambda: _recipe(path / "recipe.yaml")) or {}
-    run.results = run.attempt(
-        "error rates and the reduction factor", _again("reduction"), lambda: _mapping(path / "results.json")
-    )
+    run.results = run.attempt("error rates and the reduction factor", _again("reduction"), lambda: _results(run))
     run.passes = run.attempt("learning curves", _again("pretrain"), lambda: _passes(path / "pretrain")) or []
-    quality = run.attempt(
-        "agreement of units and phones", f"{_again('units')}; phones must be known", lambda: _mapping(path / "units.json")
-    )
+    remedy = f"{_again('units')}; phones must be known"
+    quality = run.attempt("agreement of units and phones", remedy, lambda: _mapping(path / "units.json"))
     run.quality = (quality or {}).get("measures", quality or {})
     listed = sorted({file for pattern in EVALUATIONS for file in path.glob(pattern)})
     for file in [*listed, *also]:
-        content = run.attempt(f"the measurements of {file.name}", "measure again", lambda file=file: read_json(file))
+        content = run.attempt(f"the measurements of {file.name}", "measure again", partial(read_json, file))
         run.evaluations += [(file.stem, content)] if content is not None else []
     if not run.evaluations:
         run.absent.append(Absent(what="ABX and probes", why=f"no {' or '.join(EVALUATIONS)} here: not measured"))
@@ -132,6 +130,16 @@ def _mapping(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path.name} must hold an object, but holds a {type(found).__name__} instead")
     return found
+
+
+def _results(run: RunFiles) -> dict[str, Any]:
+    """Return ``results.json``, or of a sweep that is not finished the scores so far."""
+    file, cells = run.path / "results.json", sorted((run.path / "cells").glob("*.json"))
+    if file.exists() or not cells:
+        return _mapping(file)
+    scores = [score for cell in cells for score in _mapping(cell)["scores"]]
+    run.absent.append(Absent(what="the whole sweep", why=f"{len(cells)} trainings so far; {_again('reduction')}"))
+    return {"scores": scores}
 
 
 def _recipe(path: Path) -> dict[str, Any]:
@@ -176,7 +184,7 @@ def _corpus(run: RunFiles, manifest: Path | None, phones: Path | None) -> Corpus
     place = manifest or _first([tree.get("manifest"), run.path / "corpus" / "manifest.tsv"])
     spoken = phones or _first([tree.get("phones"), place.parent / "phones.tsv" if place else None])
     if place is None:
-        raise UsageError(f"the manifest {tree.get('manifest')} is not there; give --manifest MANIFEST.tsv")
+        raise UsageError(f"the manifest ({tree.get('manifest', 'not named')}) is not there; give --manifest MANIFEST.tsv")
     return load_corpus(
         CorpusConfig(manifest=place, phones=spoken, dev=run.split, strip_marks=bool(tree.get("strip_marks", False)))
     )

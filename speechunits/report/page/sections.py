@@ -50,11 +50,15 @@ def factor_parts(run: RunFiles) -> dict[str, Any]:
         return [(lm, reduction(scores, run.reduction, split=run.split, lm=lm, smoke=smoke))
                 for lm in sorted({score.lm for score in scores})]  # fmt: skip
 
-    for lm, table in (run.attempt("the reduction factor", "remake results.json", compute) or []) if run.results else []:
+    computed = run.attempt("the reduction factor", "remake results.json", compute) if run.results else None
+    for lm, table in computed or []:
+        reasons = [f"{cell.label} min: {cell.reason}" for cell in table.cells
+                   if cell.reason and cell is not table.headline]  # fmt: skip
+        sentence = f"{table.statement[:1].upper()}{table.statement[1:]}."
         header, rows = reduction_rows(table)
-        reasons = [f"{cell.label} min: {cell.reason}" for cell in table.cells if cell.reason and cell is not table.headline]
-        sentence = table.statement[:1].upper() + table.statement[1:] + "."
-        tables.append({"lm": lm, "header": header, "rows": rows, "notes": [*table.notes, *reasons], "statement": sentence})
+        tables.append(
+            {"lm": lm, "header": header, "rows": rows, "notes": [*table.notes, *reasons], "statement": sentence}
+        )
         if not lm:
             statement, figure = sentence, reduction_figure(table)
     if not statement:
@@ -88,14 +92,14 @@ def unit_parts(run: RunFiles, study: Study) -> dict[str, Any]:
     """Return the heat map, durations, the units, the most confused ones with examples, and the commonest errors."""
     rows = study.rows() if study.phones and study.units else []
     confused = sorted(rows, key=lambda row: (-row.confusion_bits, row.unit))[:CONFUSED_UNITS]
-    clips = (run.attempt("examples of units", "check the recordings", lambda: unit_clips(confused, study)) or []) if rows else []
+    clips = run.attempt("examples of units", "check the recordings", lambda: unit_clips(confused, study))
     if study.units and not rows:
         run.absent.append(Absent(what="units against phones", why="no phone alignment; give --phones PHONES.tsv"))
     return {
         "heat_map": heat_map(study) if rows else None,
         "duration_figure": duration_figure(study) if study.units else None,
         "duration_text": _durations(study),
-        "unit_rows": rows, "confused": clips, "total_confusion": sum(row.confusion_bits for row in rows),
+        "unit_rows": rows, "confused": clips or [], "total_confusion": sum(row.confusion_bits for row in rows),
         "letters": _letters(run),
     }  # fmt: skip
 

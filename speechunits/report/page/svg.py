@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 INK = "#010203"
 """Stands for the page's text colour, which a dark page changes; no other colour of a figure may be this one."""
@@ -50,13 +50,13 @@ def inline_svg(figure: Any, name: str, label: str) -> str:
     drawn = io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(drawn.getvalue())  # noqa: S314 - written by matplotlib a line above
+    root = ET.fromstring(drawn.getvalue())  # noqa: S314 - written by matplotlib a line above
     _clean(root, name)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label, "class": "plot"}
-    return ElementTree.tostring(root, encoding="unicode")
+    return ET.tostring(root, encoding="unicode")
 
 
-def _clean(element: ElementTree.Element, name: str) -> None:
+def _clean(element: ET.Element, name: str) -> None:
     element.tag = element.tag.rpartition("}")[2]
     element.attrib = {key.rpartition("}")[2]: _value(key, text, name) for key, text in element.attrib.items()}
     for child in list(element):

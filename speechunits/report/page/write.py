@@ -14,7 +14,7 @@ from speechunits import __version__
 from speechunits.errors import UsageError
 from speechunits.report.page.listening import PIXELS_A_SECOND, Row, choose, listening_rows
 from speechunits.report.page.run_files import Absent, RunFiles, read_run
-from speechunits.report.page.sections import facts, factor_parts, learning_parts, measurement_parts, unit_parts
+from speechunits.report.page.sections import factor_parts, facts, learning_parts, measurement_parts, unit_parts
 from speechunits.report.page.study import Study, spread, study_units
 from speechunits.run import write_text
 
@@ -116,9 +116,7 @@ def _study(run: RunFiles, minutes: float) -> Study:
         done = run.attempt("units", "fit them again", lambda: study_units(bundle, held, phones))
         if done is not None:
             return done
-    return Study(
-        clusters=0, recordings=held, phones={row.id: phones[row.id] for row in held if row.id in phones}
-    )
+    return Study(clusters=0, recordings=held, phones={row.id: phones[row.id] for row in held if row.id in phones})
 
 
 def _listened(run: RunFiles, study: Study, count: int) -> list[Row]:
