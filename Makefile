@@ -34,7 +34,7 @@ INSTALLED := $(VENV)/.installed
 # Tests multiply tiny matrices: a second thread gains nothing there, and waits wherever a core is busy.
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary objectives evaluate bench gpu-check clean
+.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction report summary objectives evaluate bench gpu-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ $(INSTALLED): pyproject.toml
 	@echo 'Installing into $(VENV) (torch is large: some minutes the first time)…'
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) \
-	  --editable '.[units,train,synthetic,dev]'
+	  --editable '.[units,train,synthetic,report,dev]'
 	@touch $@
 
 demo: $(INSTALLED)  ## synth → pretrain → units → pseudo-text → recogniser → reduction factor (SIZE=smoke: minutes)
@@ -75,6 +75,9 @@ finetune: $(INSTALLED)  ## fine-tune one recogniser at the headline budget and w
 
 reduction: $(INSTALLED)  ## the sweep over label budgets, its curve, and the reduction factor
 	@$(SPEECHUNITS) reduction $(STAGE)
+
+report: $(INSTALLED)  ## the run as one HTML file: curves, factor, heat map, recordings to hear
+	@$(SPEECHUNITS) run $(STAGE) --only report
 
 summary: $(INSTALLED)  ## show the results of a finished run again
 	@$(SPEECHUNITS) run $(STAGE) --only summary

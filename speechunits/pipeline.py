@@ -1,6 +1,6 @@
 """The stages in order, one function each: read this first.
 
-    data → pretrain → units → pseudotext → transcribe → finetune → reduction → summary
+    data → pretrain → units → pseudotext → transcribe → finetune → reduction → report → summary
 
 Each reads what the stages before left in the run folder, and keeps what it finds done by the same settings.
 """
@@ -217,6 +217,17 @@ def reduction(experiment: Experiment) -> None:
     show_reduction(experiment.results, recipe, experiment.folder.path)
 
 
+def saved_results(recipe: RecipeConfig) -> Path:
+    """Return the published ``results.json`` of a recipe, else that of its run. Raises UsageError without any."""
+    places = [Path("results") / recipe.name / "results.json", recipe.runs / recipe.name / "results.json"]
+    for place in places:
+        if place.exists():
+            print(f"from {place}", file=sys.stderr)
+            return place
+    raise UsageError(f"{places[0]} and {places[1]} must hold saved results, but are not there; name the file "
+                     "after --from-saved, or run the sweep: `speechunits reduction RECIPE.yaml`")  # fmt: skip
+
+
 def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     """Compute the table from ``results.json`` alone; write and print it, and draw the curve."""
     from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
@@ -228,6 +239,17 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     write_text(out / "reduction.md", text)
     plot_reduction(table, out / "reduction.png")
     print(text)
+
+
+def report(experiment: Experiment) -> None:
+    """Write ``report.html``: the run as one page to mail, as far as its stages have come."""
+    from speechunits.report.page.write import write_page  # noqa: PLC0415
+
+    corpus = experiment.recipe.corpus
+    page = write_page(
+        experiment.folder.path, experiment.folder / "report.html", manifest=corpus.manifest, phones=corpus.phones
+    )
+    print(f"{page.path}: {page.bytes / 1e6:.1f} MB, {page.recordings} recordings to hear", file=sys.stderr)
 
 
 def summary(experiment: Experiment) -> None:
@@ -263,7 +285,7 @@ def encoder_path(source: Path) -> Path:
 
 STAGES = {
     "data": data, "pretrain": pretrain, "units": units, "pseudotext": pseudotext, "transcribe": transcribe,
-    "finetune": finetune, "reduction": reduction, "summary": summary,
+    "finetune": finetune, "reduction": reduction, "report": report, "summary": summary,
 }  # fmt: skip
 
 

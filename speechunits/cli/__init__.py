@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from speechunits import __version__
-from speechunits.cli import corpus, evaluation, machine, picture, recognition, training, units
+from speechunits.cli import corpus, evaluation, machine, picture, recognition, report, training, units
 from speechunits.errors import SpeechUnitsError
 
 _DESCRIPTION = """Unlabelled speech into pseudo-text units, minutes of labels into a recogniser.
@@ -28,7 +28,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"speechunits {__version__}")
     commands = parser.add_subparsers(title="stages", metavar="STAGE", required=True)
-    for stage in (corpus, training, units, evaluation, recognition, picture, machine):
+    for stage in (corpus, training, units, evaluation, recognition, report, picture, machine):
         stage.add(commands)
     return parser
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-STAGES = ("data", "pretrain", "units", "pseudotext", "transcribe", "finetune", "reduction", "summary")
+STAGES = ("data", "pretrain", "units", "pseudotext", "transcribe", "finetune", "reduction", "report", "summary")
 
 
 def add(commands: Commands) -> None:
@@ -31,7 +31,8 @@ def add(commands: Commands) -> None:
 
     reduction = _add_recipe(commands, "reduction", "how many times fewer labels the pretraining saved")
     reduction.add_argument(
-        "--from-saved", type=Path, metavar="RESULTS.json", help="recompute the table from results.json"
+        "--from-saved", type=Path, nargs="?", const=Path(), metavar="RESULTS.json",
+        help="recompute the table from saved results alone (default: results/NAME/results.json, else the run's)",
     )
     reduction.set_defaults(run=run_reduction)
 
@@ -87,7 +88,8 @@ def run_reduction(options: argparse.Namespace) -> int:
     if options.from_saved is None:
         pipeline.run(recipe, ("reduction",))
     else:
-        pipeline.show_reduction(options.from_saved, recipe, options.from_saved.parent)
+        saved = pipeline.saved_results(recipe) if options.from_saved == Path() else options.from_saved
+        pipeline.show_reduction(saved, recipe, saved.parent)
     return 0
 
 

@@ -31,6 +31,15 @@ def plot_reduction(table: ReductionTable, path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
+    draw_reduction(axes, table)
+    axes.set_title(_wrapped(table.statement), fontsize=9.5, loc="left")
+    with atomic_path(path) as temporary:
+        # Without the date and version that matplotlib adds, the same results give the same bytes.
+        figure.savefig(temporary, metadata={"Software": None})
+
+
+def draw_reduction(axes: Any, table: ReductionTable, *, ink: str = "black") -> None:
+    """Draw the curve on matplotlib axes; ``ink`` is the colour of words and arrows."""
     for side, (color, marker) in _STYLE.items():
         points = [point for point in table.points if point.side == side]
         if not points:
@@ -43,12 +52,9 @@ def plot_reduction(table: ReductionTable, path: Path) -> None:
         for point in points:
             axes.scatter([point.minutes] * len(point.cers), [100 * cer for cer in point.cers],
                          color=color, marker=marker, s=14, alpha=0.45, linewidths=0)  # fmt: skip
-    _draw_baseline(axes, table)
-    _draw_factor(axes, table)
+    _draw_baseline(axes, table, ink)
+    _draw_factor(axes, table, ink)
     _label(axes, table)
-    with atomic_path(path) as temporary:
-        # Without the date and version that matplotlib adds, the same results give the same bytes.
-        figure.savefig(temporary, metadata={"Software": None})
 
 
 def _curve(table: ReductionTable) -> tuple[list[float], list[float]]:
@@ -60,14 +66,14 @@ def _curve(table: ReductionTable) -> tuple[list[float], list[float]]:
     return [minutes[label] for label in labels], [100 * rate for rate in fit.tolist()]
 
 
-def _draw_baseline(axes: Any, table: ReductionTable) -> None:
+def _draw_baseline(axes: Any, table: ReductionTable, ink: str) -> None:
     if table.baseline.chosen:
         minutes, rates = _curve(table)
-        axes.plot(minutes, rates, color="black", linewidth=7, alpha=0.12, solid_capstyle="round",
+        axes.plot(minutes, rates, color=ink, linewidth=7, alpha=0.12, solid_capstyle="round",
                   label="baseline: the better one, isotonic", zorder=1)  # fmt: skip
 
 
-def _draw_factor(axes: Any, table: ReductionTable) -> None:
+def _draw_factor(axes: Any, table: ReductionTable, ink: str) -> None:
     """Draw a level arrow from the headline cell to where the baseline is as good (or to its end)."""
     cell = table.headline
     if cell is None or not cell.seeds or not table.baseline.chosen:
@@ -76,9 +82,10 @@ def _draw_factor(axes: Any, table: ReductionTable) -> None:
     level = 100 * float(np.mean([seed.cer for seed in cell.seeds]))
     end = start * float(np.exp(np.mean([np.log(seed.factor) for seed in cell.seeds])))
     axes.annotate("", xy=(end, level), xytext=(start, level),
-                  arrowprops={"arrowstyle": "->", "color": "black", "linewidth": 1.6, "shrinkA": 5, "shrinkB": 0},
+                  arrowprops={"arrowstyle": "->", "color": ink, "linewidth": 1.6, "shrinkA": 5, "shrinkB": 0},
                   zorder=4)  # fmt: skip
-    axes.annotate(f"{cell} times fewer labels", xy=(start, level), xytext=(9, 5), textcoords="offset points", zorder=5)
+    axes.annotate(f"{cell} times fewer labels", xy=(start, level), xytext=(9, 5), textcoords="offset points", color=ink,
+                  zorder=5)  # fmt: skip
 
 
 def _label(axes: Any, table: ReductionTable) -> None:
@@ -94,7 +101,6 @@ def _label(axes: Any, table: ReductionTable) -> None:
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.set_title(_wrapped(table.statement), fontsize=9.5, loc="left")
     axes.legend(frameon=False, fontsize=8.5, loc="lower left")  # "best" warns on slow machines
 
 

@@ -15,7 +15,7 @@ COMMANDS = (
     ["synth"], ["manifest"], ["run"], ["pretrain"], ["units", "fit"], ["transcribe"], ["evaluate", "units"],
     ["evaluate", "asr"], ["evaluate", "layers"], ["evaluate", "abx"], ["evaluate", "probe"], ["pseudotext", "stats"],
     ["pseudotext", "fit"], ["pseudotext", "encode"], ["pseudotext", "decode"], ["finetune"],
-    ["recognize"], ["reduction"], ["compare"], ["info"], ["convert"], ["doctor"],
+    ["recognize"], ["reduction"], ["report"], ["compare"], ["info"], ["convert"], ["doctor"],
 )  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_every_command_explains_itself(command, capsys):
     [
         [], ["sing"], ["units"], ["transcribe", "a.wav"], ["transcribe", "a.wav", "--model", "m", "--format", "midi"],
         ["run", "r.yaml", "--only", "everything"], ["finetune", "r.yaml", "--minutes", "few"], ["synth"],
-        ["reduction", "r.yaml", "--unknown"],
+        ["reduction", "r.yaml", "--unknown"], ["report", "runs/x"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_2(arguments, capsys):

@@ -21,17 +21,21 @@ QUALITY = {
 }  # fmt: skip
 
 
-def table(curves=None, *, smoke=False, seeds=3):
+def sweep(curves=None, *, seeds=3, reported="dev"):
+    """Return the scores of a made-up sweep."""
     generator = np.random.default_rng(0)
     lengths = generator.integers(20, 60, 60)
-    scores = [
+    return [
         Score(side=side, minutes=minutes, seed=seed, minutes_actual=minutes, split=split,
               hashes=tuple(map(str, range(60))), errors=tuple(map(int, generator.binomial(lengths, rate))),
               lengths=tuple(map(int, lengths)))
         for side, curve in (curves or CURVES).items() for minutes, rate in curve.items()
-        for seed in range(seeds) for split in ("dev", "tune")
+        for seed in range(seeds) for split in (reported, "tune")
     ]  # fmt: skip
-    return reduction(scores, ReductionConfig(bootstrap=50), smoke=smoke)
+
+
+def table(curves=None, *, smoke=False, seeds=3):
+    return reduction(sweep(curves, seeds=seeds), ReductionConfig(bootstrap=50), smoke=smoke)
 
 
 def sentence():

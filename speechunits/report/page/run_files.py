@@ -1,0 +1,194 @@
+"""What a run folder holds, read as far as it is there; what is absent is named with the command that makes it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from speechunits.audio.corpus import Corpus, load_corpus
+from speechunits.config import CorpusConfig, ReductionConfig, build_config
+from speechunits.errors import SpeechUnitsError, UsageError
+from speechunits.run import read_json
+
+EVALUATIONS = ("evaluation/*.json", "abx*.json", "probe*.json")
+"""Files of a run folder that hold further measurements (ABX, probes): JSON, measures by name."""
+_SIGNS = ("recipe.yaml", "results.json", "units.safetensors", "pretrain", "cells")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Absent:
+    """A part of the page that cannot be shown."""
+
+    what: str
+    why: str
+    """With the remedy."""
+
+
+@dataclass(kw_only=True)
+class RunFiles:
+    """The parts of a run that were found."""
+
+    path: Path
+    recipe: dict[str, Any] = field(default_factory=dict)
+    """``recipe.yaml``: the configuration under ``config``, and what made the run."""
+    results: dict[str, Any] | None = None
+    """``results.json`` of the sweep."""
+    passes: list[tuple[str, list[dict[str, Any]]]] = field(default_factory=list)
+    """Name and ``metrics.jsonl`` of each pretraining pass, in order."""
+    quality: dict[str, Any] = field(default_factory=dict)
+    """Measures of units bundles by name."""
+    evaluations: list[tuple[str, Any]] = field(default_factory=list)
+    """Name and content of further measurements."""
+    hypotheses: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    """Title and hypotheses by recording id, the pretrained side first."""
+    corpus: Corpus | None = None
+    units: Path | None = None
+    absent: list[Absent] = field(default_factory=list)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The recipe."""
+        found = self.recipe.get("config")
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def split(self) -> str:
+        """The split that is reported."""
+        return str(self.config.get("corpus", {}).get("dev", "dev"))
+
+    @property
+    def reduction(self) -> ReductionConfig:
+        """What the factor's mathematics need of the recipe; later versions may know other settings of trainings."""
+        tree = self.config.get("reduction", {})
+        known = ("minutes", "baseline_minutes", "all_labels", "headline_minutes", "seeds", "bootstrap")
+        return build_config(ReductionConfig, {name: tree[name] for name in known if name in tree})
+
+    def attempt(self, what: str, remedy: str, read: Callable[[], T]) -> T | None:
+        """Return what ``read`` returns; None, and a note of what is absent, where it cannot."""
+        try:
+            return read()
+        except FileNotFoundError:
+            self.absent.append(Absent(what=what, why=remedy))
+        except SpeechUnitsError as error:
+            self.absent.append(Absent(what=what, why=str(error)))
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            self.absent.append(Absent(what=what, why=f"its file cannot be read ({error}); {remedy}"))
+        return None
+
+
+def read_run(
+    path: Path, *, manifest: Path | None = None, phones: Path | None = None, also: Sequence[Path] = ()
+) -> RunFiles:
+    """Read a run folder. ``manifest`` and ``phones`` replace the recipe's, ``also`` are more measurements.
+
+    Raises
+    ------
+    UsageError
+        If ``path`` is no run folder.
+    """
+    if not any((path / name).exists() for name in _SIGNS):
+        state = "holds none of " + ", ".join(_SIGNS) if path.is_dir() else "is not there"
+        raise UsageError(f"{path} must be a run folder, but {state}; name a folder that `speechunits run` has written")
+    run = RunFiles(path=path)
+    run.recipe = run.attempt("the recipe", _again("data"), lambda: _recipe(path / "recipe.yaml")) or {}
+    run.results = run.attempt("error rates and the reduction factor", _again("reduction"), lambda: _results(run))
+    run.passes = run.attempt("learning curves", _again("pretrain"), lambda: _passes(path / "pretrain")) or []
+    remedy = f"{_again('units')}; phones must be known"
+    quality = run.attempt("agreement of units and phones", remedy, lambda: _mapping(path / "units.json"))
+    run.quality = (quality or {}).get("measures", quality or {})
+    listed = sorted({file for pattern in EVALUATIONS for file in path.glob(pattern)})
+    for file in [*listed, *also]:
+        content = run.attempt(f"the measurements of {file.name}", "measure again", partial(read_json, file))
+        run.evaluations += [(file.stem, content)] if content is not None else []
+    if not run.evaluations:
+        run.absent.append(Absent(what="ABX and probes", why=f"no {' or '.join(EVALUATIONS)} here: not measured"))
+    run.hypotheses = run.attempt("hypotheses", _again("reduction"), lambda: _hypotheses(run)) or []
+    run.units = run.attempt("units", _again("units"), lambda: _existing(path / "units.safetensors"))
+    run.corpus = run.attempt("recordings", "give --manifest", lambda: _corpus(run, manifest, phones))
+    return run
+
+
+def _again(stage: str) -> str:
+    return f"run `speechunits run RECIPE.yaml --only {stage}` first"
+
+
+def _existing(path: Path) -> Path:
+    if not path.exists():
+        raise FileNotFoundError(path)
+    return path
+
+
+def _mapping(path: Path) -> dict[str, Any]:
+    found = read_json(path)
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} must hold an object, but holds a {type(found).__name__} instead")
+    return found
+
+
+def _results(run: RunFiles) -> dict[str, Any]:
+    """Return ``results.json``, or of a sweep that is not finished the scores so far."""
+    file, cells = run.path / "results.json", sorted((run.path / "cells").glob("*.json"))
+    if file.exists() or not cells:
+        return _mapping(file)
+    scores = [score for cell in cells for score in _mapping(cell)["scores"]]
+    run.absent.append(Absent(what="the whole sweep", why=f"{len(cells)} trainings so far; {_again('reduction')}"))
+    return {"scores": scores}
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} must hold a mapping, but holds a {type(found).__name__} instead")
+    return found
+
+
+def _passes(folder: Path) -> list[tuple[str, list[dict[str, Any]]]]:
+    earlier = sorted(folder.glob("pass*/metrics.jsonl"), key=lambda path: (len(path.parent.name), path.parent.name))
+    files = [*earlier, _existing(folder / "metrics.jsonl")]
+    return [(f"pass {number}" if earlier else "", _lines(path)) for number, path in enumerate(files, start=1)]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue  # the last line of a run that is still being written
+    return [row for row in rows if isinstance(row, dict)]
+
+
+def _hypotheses(run: RunFiles) -> list[tuple[str, dict[str, str]]]:
+    """Return the first seed's hypotheses at the headline budget: the pretrained side, then the baselines."""
+    budget = f"{run.reduction.headline_minutes:g}"
+    found = []
+    for side, title in (("pretrained", "pretrained"), ("untrained", "same encoder, untrained"),
+                        ("logmel", "small log-mel network")):  # fmt: skip
+        file = run.path / "cells" / f"{side}-{budget}-0" / f"{run.split}.json"
+        if file.exists():
+            found.append((f"{title}, {budget} min of labels", {key: str(text) for key, text in _mapping(file).items()}))
+    if not found:
+        raise FileNotFoundError
+    return found
+
+
+def _corpus(run: RunFiles, manifest: Path | None, phones: Path | None) -> Corpus:
+    tree = run.config.get("corpus", {})
+    place = manifest or _first([tree.get("manifest"), run.path / "corpus" / "manifest.tsv"])
+    spoken = phones or _first([tree.get("phones"), place.parent / "phones.tsv" if place else None])
+    if place is None:
+        raise UsageError(f"the manifest ({tree.get('manifest', 'not named')}) is not there; give --manifest MANIFEST.tsv")
+    return load_corpus(
+        CorpusConfig(manifest=place, phones=spoken, dev=run.split, strip_marks=bool(tree.get("strip_marks", False)))
+    )
+
+
+def _first(places: Iterable[str | Path | None]) -> Path | None:
+    return next((Path(place) for place in places if place is not None and Path(place).exists()), None)

@@ -1,0 +1,147 @@
+"""The page in headless Chromium: nothing on the console, sound plays, sorting and search work. Debian's browser."""
+
+import json
+import shutil
+import time
+
+import pytest
+
+from tests.report.page.example import ROWS, make_page
+
+pytestmark = pytest.mark.slow
+FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update",
+         "--autoplay-policy=no-user-gesture-required")  # fmt: skip
+PATIENCE_S = 600
+"""A busy machine loads a page in minutes."""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    program, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    assert program and driver, "the browser is missing; as root: apt-get install -y chromium chromium-driver"
+    page, _ = make_page(tmp_path_factory.mktemp("page"))
+    options = webdriver.ChromeOptions()
+    options.binary_location = program
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    window = webdriver.Chrome(options=options, service=Service(driver))
+    try:
+        window.command_executor.client_config.timeout = PATIENCE_S
+        window.set_page_load_timeout(PATIENCE_S)
+        window.set_script_timeout(PATIENCE_S)
+        window.get(page.path.as_uri())
+        yield window
+    finally:
+        window.quit()
+
+
+def until(window, script):
+    """Wait until a script returns what is true."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if found := window.execute_script(script):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"never true: {script}")
+
+
+def column(window, table, index):
+    script = ("return [...document.querySelectorAll(`${arguments[0]} tbody tr:first-child`)]"
+              ".map(row => Number(row.cells[arguments[1]].dataset.sort))")  # fmt: skip
+    return window.execute_script(script, table, index)
+
+
+def test_tables_are_sorted_by_keyboard(browser):
+    head = "#recordings thead th:nth-child(3)"
+    for key, direction in (("Enter", "ascending"), (" ", "descending")):
+        browser.execute_script(f"document.querySelector('{head} button').focus()")
+        for kind in ("keyDown", "keyUp"):
+            browser.execute_cdp_cmd("Input.dispatchKeyEvent", {
+                "type": kind, "key": key, "code": "Space" if key == " " else key, "text": "\r" if key == "Enter" else key,
+                "windowsVirtualKeyCode": 32 if key == " " else 13})  # fmt: skip
+        until(browser, f"return document.querySelector('{head}').ariaSort === '{direction}'")
+        rates = column(browser, "#recordings", 2)
+        assert len(rates) == ROWS
+        assert rates == sorted(rates, reverse=direction == "descending")
+    # Spectrograms went with their recordings.
+    assert browser.execute_script(
+        "return [...document.querySelectorAll('#recordings tbody')].every(body => body.rows.length === 2 && "
+        "body.querySelector('audio').getAttribute('aria-label') === body.querySelector('th').dataset.sort)"
+    )
+
+
+def test_search_hides_and_counts(browser):
+    def found(words):
+        browser.execute_script(
+            "const field = document.getElementById('search'); field.value = arguments[0];"
+            "field.dispatchEvent(new Event('input'))", words,
+        )  # fmt: skip
+        shown = browser.execute_script(
+            "return [...document.querySelectorAll('#recordings tbody')].filter(body => body.offsetHeight > 0)"
+            ".map(body => body.dataset.search)"
+        )
+        assert browser.execute_script("return document.getElementById('search-count').textContent") == (
+            f"{len(shown)} of {ROWS} recordings"
+        )
+        return shown
+
+    odd = found("ODD text")
+    assert 0 < len(odd) < ROWS
+    assert all("text odd" in text for text in odd)
+    assert found("nobody says this") == []
+    assert len(found("")) == ROWS
+
+
+def test_sound_plays_whole_in_part_and_one_at_a_time(browser):
+    browser.execute_script(
+        "window.heard = []; document.addEventListener('play', event => heard.push(event.target.id), true);"
+        "document.getElementById('r1').play()"
+    )
+    until(browser, "return document.getElementById('r1').currentTime > 0.05")
+    assert browser.execute_script("return document.getElementById('r1').duration") == pytest.approx(1.4, abs=0.3)
+    browser.execute_script("document.querySelector('.clips button').click()")
+    until(browser, "return heard.some(id => id.startsWith('clip'))")
+    until(browser, "return document.getElementById('r1').paused")
+    # A unit on its own: begins where it begins, and stops soon after its end.
+    part = browser.execute_script(
+        "const part = document.querySelector('svg[data-audio=r2] .unit:nth-of-type(9)') "
+        "|| document.querySelector('svg[data-audio=r2] .unit');"
+        "part.dispatchEvent(new MouseEvent('click', {bubbles: true}));"
+        "return [Number(part.dataset.start), Number(part.dataset.end)]"
+    )
+    until(browser, "return heard.includes('r2') && document.getElementById('r2').paused")
+    assert browser.execute_script("return document.getElementById('r2').currentTime") >= part[0]
+
+
+def test_the_numbers_can_be_saved(browser):
+    address = browser.execute_script("return document.getElementById('numbers').href")
+    assert address.startswith("blob:")
+    text = browser.execute_async_script(
+        "const done = arguments[0]; done(document.getElementById('data').textContent)"
+    )  # fmt: skip
+    assert len(json.loads(text)["recordings"]) == ROWS
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (1200, "dark"), (400, "light")])
+def test_every_screen_holds_the_page(browser, width, scheme):
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {
+        "media": "screen", "features": [{"name": "prefers-color-scheme", "value": scheme}]})  # fmt: skip
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", {
+        "width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False})  # fmt: skip
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+    ground, ink = browser.execute_script(
+        "const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]"
+    )
+    dark = [sum(map(int, color.strip("rgb()").split(","))) < 380 for color in (ground, ink)]
+    assert dark == [scheme == "dark", scheme == "light"]
+
+
+def test_nothing_was_said_on_the_console(browser):
+    """The last test of the file: after everything was clicked."""
+    assert browser.get_log("browser") == []
+    assert browser.execute_script("return document.querySelectorAll('script').length") == 2
