@@ -39,6 +39,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    @property
+    def characters(self) -> frozenset[str]:
+        """Every character that can come out of tokens."""
+        return self._known
+
     def encode(self, text: str, unseen: Counter[str] | None = None) -> list[int]:
         """Return the tokens of a text; characters not seen in training are dropped, and counted in ``unseen``."""
         text = normalize(text)
