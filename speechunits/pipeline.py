@@ -20,6 +20,7 @@ from speechunits import sweep
 from speechunits.audio.corpus import Corpus, load_corpus
 from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
+from speechunits.compute import extra_hours
 from speechunits.config import CorpusConfig, PseudotextConfig, RecipeConfig, UnitsConfig, to_tree
 from speechunits.errors import UsageError
 from speechunits.estimate import estimated_minutes
@@ -29,6 +30,7 @@ from speechunits.pretraining import pretrain_passes
 from speechunits.progress import progress, seconds_text
 from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
+from speechunits.rescoring import add_language_rows
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
 from speechunits.units.fit import fit_units as fit_bundle
 from speechunits.units.units import Units
@@ -69,9 +71,11 @@ class Experiment:
     @cached_property
     def setting(self) -> sweep.Setting:
         """What the trainings behind the reduction factor share."""
+        config, encoder = self.recipe.reduction, self.need(self.encoder, "pretrain")
         return sweep.Setting(
-            corpus=self.corpus, config=self.recipe.reduction, encoder=self.need(self.encoder, "pretrain"),
-            folder=self.folder / "cells", dev=self.recipe.corpus.dev,
+            corpus=self.corpus, config=config, encoder=encoder, folder=self.folder / "cells",
+            dev=self.recipe.corpus.dev,
+            extra_hours=extra_hours(encoder, encoder.with_name("pretrain.json")) if config.equal_compute_seeds else {},
         )  # fmt: skip
 
 
@@ -193,16 +197,15 @@ def reduction(experiment: Experiment) -> None:
         left_s = (time.monotonic() - started) / (len(found) - kept) * (len(todo) - len(found))
         print(f"{sweep.summarised(cell, scores)}; {len(found)} of {len(todo)} trainings, "
               f"about {seconds_text(left_s)} left", file=sys.stderr, flush=True)  # fmt: skip
-    made_by = provenance(recipe, recipe.corpus.manifest)
-    trials = {"pretrained": 1, "untrained": 1, "logmel": 1}
-    write_json(
-        experiment.results,
-        {
-            "provenance": made_by,
-            "trials": trials,
-            "scores": scores_to_json([score for cell in todo for score in found[cell]]),
-        },
-    )
+    saved = {
+        "provenance": provenance(recipe, recipe.corpus.manifest),
+        "trials": {"pretrained": 1, "untrained": 1, "logmel": 1},
+        "scores": scores_to_json([score for cell in todo for score in found[cell]]),
+    }
+    write_json(experiment.results, saved)
+    if recipe.reduction.language.rows:
+        add_language_rows(saved, todo, experiment.setting, recipe.synth)
+        write_json(experiment.results, saved)
     show_reduction(experiment.results, recipe, experiment.folder.path)
 
 
@@ -213,7 +216,13 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
 
     scores = scores_from_json(read_json(results)["scores"])
     table = compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke)
-    text = reduction_markdown(table)
+    others = {
+        (lm, equal): compute(
+            scores, recipe.reduction, split=recipe.corpus.dev, lm=lm, compute=equal, smoke=recipe.smoke
+        )
+        for lm, equal in sorted({(score.lm, score.compute) for score in scores} - {("", "")})
+    }  # fmt: skip
+    text = reduction_markdown(table, others)
     write_text(out / "reduction.md", text)
     plot_reduction(table, out / "reduction.png")
     print(text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from speechunits.asr.alignment import best_path
 from speechunits.asr.arpa import read_arpa
-from speechunits.asr.beam import Search, prefix_search, stretches
+from speechunits.asr.beam import Candidate, Search, prefix_search, stretches
+from speechunits.asr.greedy import collapse
 from speechunits.asr.hypothesis import Labels, Posteriors, best_labels
 from speechunits.asr.language import LanguageScorer
 from speechunits.asr.tokens import Tokenizer
@@ -43,13 +45,19 @@ class Decoder:
         """
         if self.search is None or not len(log_posteriors):
             return best_labels(log_posteriors)
+        return np.concatenate([best_path(piece, best.tokens) for piece, best in self._stretches(log_posteriors)])
+
+    def tokens(self, log_posteriors: Posteriors) -> list[int]:
+        """Return the tokens that are written, without their times."""
+        if self.search is None:
+            return collapse(best_labels(log_posteriors).tolist())
+        return [token for _, best in self._stretches(log_posteriors) for token in best.tokens]
+
+    def _stretches(self, log_posteriors: Posteriors) -> Iterator[tuple[Posteriors, Candidate]]:
+        assert self.search is not None
         state = 0 if self.scorer is None else self.scorer.root
-        parts = []
         for first, stop in stretches(log_posteriors):
-            piece = log_posteriors[first:stop]
-            best = prefix_search(
-                piece, self.search, self.scorer, start=state, ends=stop == len(log_posteriors)
-            )[0]  # fmt: skip
+            piece, ends = log_posteriors[first:stop], stop == len(log_posteriors)
+            best = prefix_search(piece, self.search, self.scorer, start=state, ends=ends)[0]
             state = best.state if self.scorer is None else self.scorer.forget(best.state)
-            parts.append(best_path(piece, best.tokens))
-        return np.concatenate(parts)
+            yield piece, best

@@ -70,7 +70,7 @@ def test_words_are_told_from_characters(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("\\end\\\n", ""), r"line 17: the file ends here, but \\end\\ must follow; is it truncated\?"),
+        (("\\end\\\n", ""), r"line 18: the file ends here, but \\end\\ must follow; is it truncated\?"),
         (("\\data\\", "data"), r"the file ends here, but a line \\data\\ must follow"),
         (("-0.7 b -0.4", "-0.7 b -0.4 x"), r"line 11: must be a log10 probability, 1 symbols and perhaps"),
         (("-0.7 b", "minus b"), r"line 11: a log10 probability must be a number, but is 'minus' instead"),
