@@ -66,7 +66,7 @@ def add_language_rows(
 
 
 def rescore(todo: Sequence[Cell], setting: Setting, synth: SynthConfig | None = None) -> Iterator[Rescored]:
-    """Yield every row of every cell that kept its posteriors; those that did not are named.
+    """Yield every row of every cell, if all kept their posteriors; else say what is missing, and yield nothing.
 
     Raises
     ------
@@ -77,10 +77,12 @@ def rescore(todo: Sequence[Cell], setting: Setting, synth: SynthConfig | None = 
     kept = [cell for cell in todo if has_posteriors(cell, setting)]
     if language.rows and len(kept) < len(todo):
         print(
-            f"{len(todo) - len(kept)} of {len(todo)} trainings kept no posteriors (they are of an earlier version): no "
-            "row with a language model is whole without them; reduction.language.train_again=true trains them again",
+            f"{len(todo) - len(kept)} of {len(todo)} trainings kept no posteriors (they are of an earlier version), so "
+            "there are no rows with a language model: a curve with holes would be no curve. Training these again, to "
+            "the same weights: reduction.language.train_again=true",
             file=sys.stderr,
         )  # fmt: skip
+        return
     if "text" in language.rows:
         text_model(setting, synth)
     work = partial(_rescore_share, setting=setting)
