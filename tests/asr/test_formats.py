@@ -1,3 +1,4 @@
+import itertools
 import json
 import re
 
@@ -62,7 +63,7 @@ def test_a_textgrid_can_be_read_and_covers_the_recording(tmp_path):
     rows = found.tier("tokens")
     assert rows[0].start_s == 0
     assert rows[-1].end_s == pytest.approx(1.0)
-    assert all(left.end_s == right.start_s for left, right in zip(rows[:-1], rows[1:], strict=True))
+    assert all(left.end_s == right.start_s for left, right in itertools.pairwise(rows))
     path.write_text(format_named("textgrid").write(heard("", duration_s=2.0)))
     assert [row.text for row in read_textgrid(path).tier("words")] == [""]
     with pytest.raises(InputRefused, match="longer than 0 s"):
@@ -78,7 +79,7 @@ def test_subtitles_are_short_and_in_order():
     assert " ".join(" ".join(cue[3].split()) for cue in cues) == text
     assert all(len(cue[3]) <= 86 and cue[3].count("\n") <= 2 for cue in cues)
     assert cues[0][1] == "00:00:00,000"
-    assert all(left[2] <= right[1] for left, right in zip(cues[:-1], cues[1:], strict=True))
+    assert all(left[2] <= right[1] for left, right in itertools.pairwise(cues))
     assert format_named("srt").write(heard("")) == ""
     late = heard("ab", duration_s=4000)
     late = Hypothesis(**(vars(late) | {"words": (TimedWord(word="a", start_s=3661.5, end_s=3662.0, confidence=None),)}))
