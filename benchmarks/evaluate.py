@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from speechunits import pipeline
+from speechunits import fitting, pipeline
 from speechunits.config import RecipeConfig, UnitsConfig, load_config, to_tree
 from speechunits.encoder.encoder import Encoder, encoder_from_export
 from speechunits.errors import SpeechUnitsError
@@ -39,11 +39,11 @@ def bundles_of(recipe: RecipeConfig, folder: Path) -> dict[str, Path]:
     trained = experiment.units
     if not trained.exists():
         trained = folder / "units.safetensors"
-        pipeline.fit_units(experiment.encoder, experiment.corpus, recipe.units, trained)
+        fitting.fit_units(experiment.encoder, experiment.corpus, recipe.units, trained)
     layer = Units.load(trained).header["units"]["layer"]
     config = replace(recipe.units, source="kmeans", layer=layer)
     untrained = folder / "untrained-units.safetensors"
-    pipeline.fit_units(untrained_encoder(experiment.encoder, folder), experiment.corpus, config, untrained)
+    fitting.fit_units(untrained_encoder(experiment.encoder, folder), experiment.corpus, config, untrained)
     found["untrained, k-means"] = untrained
     codebook = codebook_units(recipe, folder, experiment)
     if codebook is not None:
@@ -70,7 +70,7 @@ def codebook_units(recipe: RecipeConfig, folder: Path, experiment: pipeline.Expe
         if path.exists() and "quantizer" in read_bundle(path, "encoder")[1]:
             out = folder / "codebook-units.safetensors"
             config = UnitsConfig(source="codebook", clusters=recipe.units.clusters or 100)
-            pipeline.fit_units(path, experiment.corpus, config, out)
+            fitting.fit_units(path, experiment.corpus, config, out)
             return out
     wanted = " or ".join(str(recipe.runs / pattern.format(name=recipe.name)) for pattern in CODEBOOKS)
     skip("wav2vec 2.0 codebook", f"no encoder with a codebook in {wanted}")

@@ -42,14 +42,16 @@ def load(bundle: str | Path) -> Units:
     return Units.load(Path(bundle))
 
 
-def load_recognizer(bundle: str | Path) -> SpeechRecognizer:
-    """Return the recogniser of a bundle: ``.recognize(path)``.
+def load_recognizer(bundle: str | Path, *, lm: str | Path | None = None) -> SpeechRecognizer:
+    """Return the recogniser of a bundle: ``.recognize(path)``; with ``lm``, an ARPA file, its texts are searched.
 
     Raises
     ------
     InputRefused
         If the file is missing, damaged, or no recogniser bundle.
+    UsageError
+        If the language model is over another alphabet.
     """
     from speechunits.asr.decode import SpeechRecognizer  # noqa: PLC0415
 
-    return SpeechRecognizer.load(Path(bundle))
+    return SpeechRecognizer.load(Path(bundle), lm=None if lm is None else Path(lm))

@@ -20,17 +20,19 @@ from speechunits import sweep
 from speechunits.audio.corpus import Corpus, load_corpus
 from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
-from speechunits.config import CorpusConfig, PseudotextConfig, RecipeConfig, UnitsConfig, to_tree
+from speechunits.compute import extra_hours
+from speechunits.config import CorpusConfig, RecipeConfig
 from speechunits.errors import UsageError
 from speechunits.estimate import estimated_minutes
 from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json
+from speechunits.fitting import fit_pseudotext, fit_units
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.pretraining import pretrain_passes
 from speechunits.progress import progress, seconds_text
 from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
+from speechunits.rescoring import add_language_rows
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
-from speechunits.units.fit import fit_units as fit_bundle
 from speechunits.units.units import Units
 
 _AT_ONCE_S = 5.0
@@ -69,11 +71,13 @@ class Experiment:
     @cached_property
     def setting(self) -> sweep.Setting:
         """What the trainings behind the reduction factor share."""
-        reduction = self.recipe.reduction
-        encoder = self.need(self.encoder, "pretrain") if reduction.encoder is None else self._given(reduction.encoder)
+        config = self.recipe.reduction
+        encoder = self.need(self.encoder, "pretrain") if config.encoder is None else self._given(config.encoder)
+        more = extra_hours(encoder, encoder.with_name("pretrain.json")) if config.equal_compute_seeds else {}
         return sweep.Setting(
-            corpus=self.corpus, config=reduction, encoder=encoder, folder=self.folder / "cells",
-            dev=self.recipe.corpus.dev, units=self.need(self.units, "units") if reduction.read_units else None,
+            corpus=self.corpus, config=config, encoder=encoder, folder=self.folder / "cells",
+            dev=self.recipe.corpus.dev, units=self.need(self.units, "units") if config.read_units else None,
+            extra_hours=more,
         )  # fmt: skip
 
     def _given(self, source: Path) -> Path:
@@ -119,49 +123,10 @@ def units(experiment: Experiment) -> None:
         print(quality_markdown(saved["measures"]))
 
 
-def fit_units(source: Path | None, corpus: Corpus, config: UnitsConfig, out: Path) -> None:
-    """Fit a units bundle on the train split; ``layer: auto`` takes the best by its criterion."""
-    from speechunits.evaluation.select import select_layer  # noqa: PLC0415 - only where units are fitted
-    from speechunits.units.bundle import read_bundle  # noqa: PLC0415
-
-    train = corpus.split("train")
-    made_by = {**provenance(config, corpus.manifest), "source_sha256": file_hash(source) if source else None}
-    parts = [made_by["config"], made_by["manifest_sha256"], made_by["source_sha256"]]
-    # The default criterion may change: what was chosen by another is chosen again.
-    made_by["key"] = content_key(*parts, *([config.criterion] if config.layer == "auto" else []))
-    if out.exists() and read_bundle(out, "units")[1]["provenance"].get("key") == made_by["key"]:
-        print(f"{out} is there already, made by the same settings", file=sys.stderr)
-        return
-    if config.source == "kmeans" and config.layer == "auto" and source is not None:
-        choice = select_layer(source, train, corpus.split("tune"), config)
-        made_by["layer_choice"] = choice.to_tree()
-        print(f"layer {choice.layer}: the best by {choice.criterion} on held-out speech", file=sys.stderr)
-        config = replace(config, layer=choice.layer)
-    fit_bundle(source, train, config, path=out, provenance=made_by)
-
-
 def pseudotext(experiment: Experiment) -> None:
     """Fit the sentencepiece model over units and store it in the bundle."""
     bundle = experiment.need(experiment.units, "units")
     fit_pseudotext(bundle, experiment.corpus, experiment.recipe.pseudotext, bundle)
-
-
-def fit_pseudotext(bundle: Path, corpus: Corpus, config: PseudotextConfig, out: Path) -> None:
-    """Fit a sentencepiece model on the merged units of train; write the bundle with it to ``out``."""
-    from speechunits.units.pseudotext import Pseudotext  # noqa: PLC0415
-    from speechunits.units.sequence import merged  # noqa: PLC0415
-
-    inventory = Units.load(bundle)
-    if out == bundle and inventory.has_pseudotext and inventory.header.get("pseudotext_config") == to_tree(config):
-        return
-    sequences = [merged(found) for _, found in inventory.recordings(corpus.split("train"))]
-    model = Pseudotext.fit(sequences, inventory.clusters, pieces=config.pieces, model=config.model)
-    before = sum(map(len, sequences))
-    after = sum(len(model.encode(sequence.tolist())) for sequence in sequences)
-    print(f"pseudo-text: {len(model)} pieces, {before / max(after, 1):.2f} units a piece", file=sys.stderr)
-    inventory = inventory.with_pseudotext(model)
-    inventory.header["pseudotext_config"] = to_tree(config)
-    inventory.save(out)
 
 
 def transcribe(experiment: Experiment) -> None:
@@ -204,16 +169,15 @@ def reduction(experiment: Experiment) -> None:
         left_s = (time.monotonic() - started) / (len(found) - kept) * (len(todo) - len(found))
         print(f"{sweep.summarised(cell, scores)}; {len(found)} of {len(todo)} trainings, "
               f"about {seconds_text(left_s)} left", file=sys.stderr, flush=True)  # fmt: skip
-    made_by = provenance(recipe, recipe.corpus.manifest)
-    trials = dict.fromkeys(dict.fromkeys(cell.side for cell in todo), 1)
-    write_json(
-        experiment.results,
-        {
-            "provenance": made_by,
-            "trials": trials,
-            "scores": scores_to_json([score for cell in todo for score in found[cell]]),
-        },
-    )
+    saved = {
+        "provenance": provenance(recipe, recipe.corpus.manifest),
+        "trials": dict.fromkeys(dict.fromkeys(cell.side for cell in todo), 1),
+        "scores": scores_to_json([score for cell in todo for score in found[cell]]),
+    }
+    write_json(experiment.results, saved)
+    if recipe.reduction.language.rows:
+        add_language_rows(saved, todo, experiment.setting, recipe.synth)
+        write_json(experiment.results, saved)
     show_reduction(experiment.results, recipe, experiment.folder.path)
 
 
@@ -235,7 +199,13 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
 
     scores = scores_from_json(read_json(results)["scores"])
     table = compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke)
-    text = reduction_markdown(table)
+    others = {
+        (lm, equal): compute(
+            scores, recipe.reduction, split=recipe.corpus.dev, lm=lm, compute=equal, smoke=recipe.smoke
+        )
+        for lm, equal in sorted({(score.lm, score.compute) for score in scores} - {("", "")})
+    }  # fmt: skip
+    text = reduction_markdown(table, others)
     write_text(out / "reduction.md", text)
     plot_reduction(table, out / "reduction.png")
     print(text)

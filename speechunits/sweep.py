@@ -5,18 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from speechunits.asr.decode import transcribe_recordings
+from speechunits.asr.decode import greedy_texts, recording_posteriors
 from speechunits.asr.hypothesis import Precision
+from speechunits.asr.posteriors import SavedPosteriors, save_posteriors
 from speechunits.asr.recognizer import Recognizer, build_recognizer
 from speechunits.asr.tokens import build_tokenizer, usable
 from speechunits.audio.corpus import Corpus, with_phones_as_text
@@ -27,7 +28,14 @@ from speechunits.encoder.encoder import encoder_from_export
 from speechunits.engine.train import Labels, train
 from speechunits.errors import UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
-from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json, utterance_hash
+from speechunits.evaluation.score import (
+    BASELINES,
+    Score,
+    Side,
+    scores_from_json,
+    scores_to_json,
+    utterance_hash,
+)
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
@@ -43,11 +51,14 @@ class Cell:
     minutes: float | None
     """Label budget; None for all labels."""
     seed: int
+    compute: Literal["", "equal"] = ""
+    """``equal``: with pretraining's FLOPs on top."""
 
     @property
     def name(self) -> str:
         """Name of the cell's files."""
-        return f"{self.side}-{'all' if self.minutes is None else f'{self.minutes:g}'}-{self.seed}"
+        budget = "all" if self.minutes is None else f"{self.minutes:g}"
+        return f"{self.side}-{budget}-{self.seed}{self.compute and '-' + self.compute}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +73,8 @@ class Setting:
     dev: str = "dev"
     units: Path | None = None
     """``units.safetensors``, where recognisers that read units are asked for."""
+    extra_hours: Mapping[Side, float] = field(default_factory=dict)
+    """Audio-hours on top for baselines of equal compute."""
 
     def __post_init__(self) -> None:
         if self.config.finetune.tokens == "phones":
@@ -85,12 +98,19 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
     }
     if config.read_units:
         budgets["units"] = budgets["pretrained"]
-    return [
+    found = [
         Cell(side=side, minutes=minutes, seed=seed)
-        for seed in range(config.seeds)
+        for seed in range(max(config.seeds, config.headline_seeds))
         for side, held in budgets.items()
         for minutes in sorted(held, key=lambda budget: (budget != config.headline_minutes, budget is None, budget))
         if not (side == "untrained" and seed and (minutes or train_minutes) > LONG_MINUTES)
+        and not (side not in BASELINES and seed >= config.seeds and minutes != config.headline_minutes)
+    ]
+    # The dearest come last.
+    return found + [
+        replace(cell, compute="equal")
+        for cell in found
+        if cell.side in BASELINES and cell.seed < config.equal_compute_seeds
     ]
 
 
@@ -133,10 +153,12 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     saved = setting.folder / f"{cell.name}.json"
     if saved.exists() and (keep is None or _is_of(keep, key)):
         found = read_json(saved)
-        if found["key"] == key:
+        language = setting.config.language
+        again = language.rows and language.train_again and not has_posteriors(cell, setting)
+        if found["key"] == key and not again:
             return scores_from_json(found["scores"])
     recognizer, outcome = _train(cell, config, labelled, setting)
-    scores = [_score(cell, recognizer, held, split, labelled, setting.folder) for split, held in scored.items()]
+    scores = [_score(cell, recognizer, split, labelled, setting, key) for split in scored]
     if keep is not None:
         tensors, header = recognizer.export()
         made_by = {**provenance(config, setting.corpus.manifest), "key": key}
@@ -158,7 +180,10 @@ def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
     if cell.side == "untrained":
         # The baseline is the pretrained side's own architecture: only the weights differ.
         encoder = _encoder_config(setting.encoder)
-    return replace(base, side=cell.side, seed=cell.seed, encoder=encoder)
+    budget = base.budget
+    if cell.compute:
+        budget = replace(budget, hours=budget.hours + setting.extra_hours[cell.side])
+    return replace(base, side=cell.side, seed=cell.seed, encoder=encoder, budget=budget)
 
 
 def _deciding(config: FinetuneConfig) -> dict[str, Any]:
@@ -217,23 +242,48 @@ def _train(
 
 
 def _score(
-    cell: Cell, recognizer: Recognizer, recordings: list[Recording], split: str, labelled: list[Recording], folder: Path
+    cell: Cell, recognizer: Recognizer, split: str, labelled: list[Recording], setting: Setting, key: str
 ) -> Score:
     precision: Precision = "bf16" if cpu_computes_bf16() else "fp32"
-    hypotheses = transcribe_recordings(recognizer, recordings, precision=precision)
-    edits = word_edits if recognizer.tokenizer.spaced else character_edits
+    recordings = setting.corpus.split(split)
+    posteriors = recording_posteriors(recognizer, recordings, precision=precision)
+    hypotheses = greedy_texts(recognizer, posteriors)
+    ids = [recording.id for recording in recordings]
+    write_json(setting.folder / cell.name / f"{split}.json", dict(zip(ids, hypotheses, strict=True)))
+    heard = dict(zip(ids, posteriors, strict=True))
+    save_posteriors(
+        posteriors_path(cell, split, setting),
+        SavedPosteriors(key=key, tokenizer=recognizer.tokenizer, heard=heard),
+    )  # fmt: skip
+    return score_of(cell, split, recordings, hypotheses, labelled, spaced=recognizer.tokenizer.spaced)
+
+
+def score_of(
+    cell: Cell, split: str, recordings: Sequence[Recording], hypotheses: Sequence[str], labelled: Sequence[Recording],
+    *, lm: str = "", spaced: bool,
+) -> Score:  # fmt: skip
+    """Return the score of a cell's hypotheses on a split, over phones where ``spaced``, else over code points."""
+    edits = word_edits if spaced else character_edits
     counted = [
         edits(recording.text or "", hypothesis) for recording, hypothesis in zip(recordings, hypotheses, strict=True)
     ]
-    lines = {recording.id: hypothesis for recording, hypothesis in zip(recordings, hypotheses, strict=True)}
-    write_json(folder / cell.name / f"{split}.json", lines)
     return Score(
-        side=cell.side, minutes=cell.minutes, seed=cell.seed, split=split,
+        side=cell.side, minutes=cell.minutes, seed=cell.seed, split=split, lm=lm, compute=cell.compute,
         minutes_actual=sum(recording.duration_s for recording in labelled) / 60,
         hashes=tuple(utterance_hash(recording.id, "speechunits") for recording in recordings),
         errors=tuple(errors for errors, _ in counted), lengths=tuple(length for _, length in counted),
         all_blank=not any(hypotheses),
     )  # fmt: skip
+
+
+def posteriors_path(cell: Cell, split: str, setting: Setting) -> Path:
+    """Return where a cell keeps its posteriors on a split; they never leave the run folder."""
+    return setting.folder / cell.name / f"{split}.posteriors.safetensors"
+
+
+def has_posteriors(cell: Cell, setting: Setting) -> bool:
+    """Tell whether a cell kept its posteriors: those of earlier versions did not."""
+    return all(posteriors_path(cell, split, setting).exists() for split in (setting.dev, "tune"))
 
 
 def summarised(cell: Cell, scores: Sequence[Score]) -> str:

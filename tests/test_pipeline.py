@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import yaml
 
-from speechunits import pipeline, sweep
+from speechunits import fitting, pipeline, sweep
 from speechunits.audio.corpus import load_corpus
 from speechunits.audio.importing import ImportOptions, make_manifest
 from speechunits.audio.manifest import read_manifest
@@ -137,13 +137,13 @@ def test_units_are_kept_for_equal_settings_and_made_anew_for_others(recipe, caps
 def test_the_layer_is_chosen_on_held_out_speech(recipe, tmp_path, capsys):
     experiment = pipeline.Experiment(recipe)
     config = UnitsConfig(clusters=8, sample_frames=2000, iterations=3)
-    pipeline.fit_units(experiment.encoder, experiment.corpus, config, tmp_path / "auto.safetensors")
+    fitting.fit_units(experiment.encoder, experiment.corpus, config, tmp_path / "auto.safetensors")
     header = read_bundle(tmp_path / "auto.safetensors", "units")[1]
     choice = header["provenance"]["layer_choice"]
     assert len(choice["bits_a_frame"]) == 3
     assert header["units"]["layer"] == choice["layer"] == int(np.argmax(choice["bits_a_frame"]))
     assert f"layer {choice['layer']}: its units are the most predictable" in capsys.readouterr().err
-    pipeline.fit_units(experiment.encoder, experiment.corpus, config, tmp_path / "auto.safetensors")
+    fitting.fit_units(experiment.encoder, experiment.corpus, config, tmp_path / "auto.safetensors")
     assert "is there already" in capsys.readouterr().err
 
 

@@ -31,6 +31,14 @@ class LogMelNetwork(nn.Module):
         self.second_norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(ConvolutionBlock(dim, kernel, dropout) for _ in range(blocks))
 
+    def flops(self, frames: int) -> float:
+        """Return the FLOPs of a forward pass over a row of ``frames`` frames: 2 a weight of a matrix and frame.
+
+        The first convolution runs at 100 Hz, all else at 50 Hz.
+        """
+        weights = sum(parameter.numel() for parameter in self.parameters() if parameter.dim() > 1)
+        return 2.0 * frames * (weights + self.first.weight.numel())
+
     def forward(
         self, waveforms: Tensor, lengths: Tensor, *, augment: AugmentConfig | None = None, seed: int = 0
     ) -> tuple[Tensor, Tensor]:

@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import TextIO
 
 import numpy as np
 
-from speechunits.asr.hypothesis import Hypothesis, Precision, frame_labels, make_hypothesis
+from speechunits.asr.beam import Search
+from speechunits.asr.decoder import Decoder
+from speechunits.asr.formats import format_named
+from speechunits.asr.greedy import collapse
+from speechunits.asr.hypothesis import (
+    Hypothesis,
+    Posteriors,
+    Precision,
+    best_labels,
+    frame_posteriors,
+    make_hypothesis,
+)
 from speechunits.asr.recognizer import Recognizer, recognizer_from_bundle
 from speechunits.audio.load import Samples, load_waveform, resample
 from speechunits.audio.manifest import Recording
@@ -20,8 +32,6 @@ from speechunits.units.extract import OnFault
 from speechunits.units.inputs import Input
 from speechunits.units.writing import TranscribeReport, Written, write_each
 
-Format = Literal["text", "jsonl"]
-SUFFIX = {"text": ".txt", "jsonl": ".jsonl"}
 _RECORD = "recognize.json"
 """Beside the texts: what made them, so that another model's are never taken for done."""
 _SHORT = f"shorter than one frame ({RECEPTIVE_FIELD / SAMPLE_RATE_HZ * 1000:g} ms): it has no text"
@@ -33,16 +43,30 @@ _LOADED_S = 600.0
 class SpeechRecognizer:
     """A recogniser's bundle, ready to use: ``SpeechRecognizer.load(path).recognize(recording)``."""
 
-    def __init__(self, recognizer: Recognizer, *, precision: Precision = "fp32") -> None:
+    def __init__(
+        self, recognizer: Recognizer, *, precision: Precision = "fp32", decoder: Decoder | None = None
+    ) -> None:
         self.recognizer = recognizer
         self.precision = precision
+        self.decoder = decoder or Decoder()
 
     @classmethod
-    def load(cls, path: Path, *, precision: Precision = "fp32") -> SpeechRecognizer:
-        """Read a bundle. Raises InputRefused if it is missing, damaged, or no recogniser."""
+    def load(
+        cls, path: Path, *, precision: Precision = "fp32", lm: Path | None = None, search: Search | None = None
+    ) -> SpeechRecognizer:
+        """Read a bundle, and with it an ARPA language model; ``search`` without one searches prefixes all the same.
+
+        Raises
+        ------
+        InputRefused
+            If a file is missing or damaged, or the bundle is no recogniser.
+        UsageError
+            If the language model is over another alphabet.
+        """
         tensors, header = read_bundle(path, kind="recognizer")
         with refused_header(str(path)):
-            return cls(recognizer_from_bundle(tensors, header), precision=precision)
+            recognizer = recognizer_from_bundle(tensors, header)
+        return cls(recognizer, precision=precision, decoder=Decoder.load(recognizer.tokenizer, lm, search))
 
     def recognize(self, path: str | Path, *, start_s: float | None = None, end_s: float | None = None) -> Hypothesis:
         """Recognise a recording, or a segment of it. Raises InputRefused if it cannot be read."""
@@ -53,21 +77,34 @@ class SpeechRecognizer:
         """Recognise ``(T,)`` mono samples of rate ``rate_hz``."""
         samples = resample(np.asarray(waveform, dtype=np.float32), rate_hz)
         # Two of the longest windows at a time: a long file must not take the memory of all its windows at once.
-        labels = frame_labels(self.recognizer, [samples], batch_s=40.0, precision=self.precision)[0]
-        return make_hypothesis(self.recognizer, name, len(samples), labels)
+        heard = frame_posteriors(self.recognizer, [samples], batch_s=40.0, precision=self.precision)[0]
+        return make_hypothesis(self.recognizer, name, len(samples), self.decoder.labels(heard), heard)
 
 
 def transcribe_recordings(
     recognizer: Recognizer, recordings: Sequence[Recording], *, batch_s: float = 160.0, precision: Precision = "fp32"
 ) -> list[str]:
-    """Recognise whole recordings in batches of at most ``batch_s`` padded seconds; texts come in their order.
+    """Recognise whole recordings greedily in batches of at most ``batch_s`` padded seconds; texts in their order.
 
     Raises
     ------
     InputRefused
         If a recording cannot be read.
     """
-    found: dict[int, str] = {}
+    heard = recording_posteriors(recognizer, recordings, batch_s=batch_s, precision=precision)
+    return greedy_texts(recognizer, heard)
+
+
+def greedy_texts(recognizer: Recognizer, posteriors: Sequence[Posteriors]) -> list[str]:
+    """Return the greedy text of each of ``(S, V)`` ln posteriors."""
+    return [recognizer.tokenizer.decode(collapse(best_labels(heard).tolist())) for heard in posteriors]
+
+
+def recording_posteriors(
+    recognizer: Recognizer, recordings: Sequence[Recording], *, batch_s: float = 160.0, precision: Precision = "fp32"
+) -> list[Posteriors]:
+    """Return the ``(S, V)`` ln posteriors of whole recordings, in their order. Raises InputRefused like above."""
+    found: dict[int, Posteriors] = {}
     # Neighbours in length share a padded length, so that batches are full.
     order = sorted(range(len(recordings)), key=lambda index: recordings[index].duration_s)
     for group in _groups(order, recordings):
@@ -75,9 +112,8 @@ def transcribe_recordings(
             load_waveform(recordings[index].audio, start_s=recordings[index].start_s, end_s=recordings[index].end_s)
             for index in group
         ]
-        labels = frame_labels(recognizer, waveforms, batch_s=batch_s, precision=precision)
-        for index, waveform, path in zip(group, waveforms, labels, strict=True):
-            found[index] = make_hypothesis(recognizer, recordings[index].id, len(waveform), path).text
+        heard = frame_posteriors(recognizer, waveforms, batch_s=batch_s, precision=precision)
+        found.update(zip(group, heard, strict=True))
     return [found[index] for index in range(len(recordings))]
 
 
@@ -85,7 +121,9 @@ def recognize(
     inputs: Sequence[Path],
     model: SpeechRecognizer | Path,
     *,
-    form: Format = "text",
+    form: str = "text",
+    lm: Path | None = None,
+    search: Search | None = None,
     out: Path | None = None,
     overwrite: bool = False,
     on_fault: OnFault | None = None,
@@ -95,33 +133,41 @@ def recognize(
 
     Parameters
     ----------
+    form
+        One of ``speechunits.asr.formats.FORMATS``.
+    lm, search
+        ARPA language model, and how to search; without either, greedy. Not with a recogniser that is loaded already.
     out
         Folder for one file a recording, written atomically; those already there are skipped unless ``overwrite``.
-        Without it, one line a recording goes to ``stream`` (standard output): ``name<TAB>text``, or JSON.
+        Without it, one line a recording goes to ``stream`` (standard output): ``name<TAB>text``, JSON or CTM.
     on_fault
         Called with name and reason at each refusal and warning; by default they are printed to standard error.
 
     Raises
     ------
     UsageError
-        If the format is unknown, a manifest has faults, or ``out`` holds another model's texts.
+        If the format is unknown, a manifest has faults, the language model is over another alphabet, or ``out`` holds
+        another model's texts.
     InputRefused
-        If the bundle cannot be used.
+        If the bundle or the language model cannot be used.
     """
-    if form not in SUFFIX:
-        raise UsageError(f"the format must be one of {', '.join(SUFFIX)}, but is {form!r} instead")
-    recognizer = SpeechRecognizer.load(model) if isinstance(model, Path) else model
+    chosen = format_named(form)
+    if out is None and chosen.alone:
+        raise UsageError(f"a {form} file holds one recording; name a folder for them with -o")
+    recognizer = SpeechRecognizer.load(model, lm=lm, search=search) if isinstance(model, Path) else model
     if out is not None and isinstance(model, Path):
-        _claim(out, content_key(file_hash(model), form), overwrite=overwrite)
+        # What was made without any of these options keeps its key.
+        options = [] if lm is None and search is None else [lm and file_hash(lm), search and asdict(search)]
+        _claim(out, content_key(file_hash(model), form, *options), overwrite=overwrite)
 
     def compute(item: Input) -> Written:
         waveform = load_waveform(item.audio, start_s=item.start_s, end_s=item.end_s)
         heard = recognizer.recognize_waveform(waveform, name=item.name)
         short = _SHORT if len(waveform) < RECEPTIVE_FIELD else _BLANK
-        return Written(heard.text if form == "text" else heard.to_json(), short if heard.all_blank else None)
+        return Written(chosen.write(heard), short if heard.all_blank else None)
 
     return write_each(
-        inputs, compute, suffix=SUFFIX[form], named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
+        inputs, compute, suffix=chosen.suffix, named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
         stream=stream,
     )  # fmt: skip
 
@@ -130,7 +176,9 @@ def _claim(out: Path, key: str, *, overwrite: bool) -> None:
     """Record in ``out`` which model and format its texts are of; refuse those of others."""
     record = out / _RECORD
     if record.exists() and not overwrite and read_json(record).get("key") != key:
-        raise UsageError(f"{out} holds texts of another model or format; add --overwrite, or name another folder")
+        raise UsageError(
+            f"{out} holds texts of another model, format or option; add --overwrite, or name another folder"
+        )
     write_json(record, {"key": key})
 
 

@@ -16,21 +16,14 @@ from torch import Tensor
 
 from speechunits.asr.greedy import collapse, spikes
 from speechunits.asr.recognizer import Recognizer
+from speechunits.asr.words import TimedToken, TimedWord, timed_words
 from speechunits.audio.load import Samples
 from speechunits.frames import SAMPLE_RATE_HZ, Window, canonical_windows, frame_count, frame_edges_s
 from speechunits.objectives.ctc import BLANK
 
 Precision = Literal["fp32", "bf16"]
 Labels = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TimedToken:
-    """A token and when its frames were."""
-
-    token: str
-    start_s: float
-    end_s: float
+Posteriors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,28 +34,43 @@ class Hypothesis:
     duration_s: float
     text: str
     tokens: tuple[TimedToken, ...]
+    words: tuple[TimedWord, ...]
+    confidence: float | None
+    """Mean of its tokens'; None where there are none, or where no posteriors were given."""
     all_blank: bool
     """No frame was anything but blank: the recogniser has learnt too little, or there is nothing to hear."""
 
     def to_json(self) -> str:
-        """Return one line of JSON: id, duration_s, text, tokens with their times, all_blank."""
+        """Return one line of JSON: id, duration_s, text, tokens and words with times and confidence, all_blank."""
         return json.dumps(dataclasses.asdict(self), ensure_ascii=False)
 
 
-def make_hypothesis(recognizer: Recognizer, name: str, samples: int, labels: Labels) -> Hypothesis:
-    """Return the greedy hypothesis of a path of ``(S,)`` frame labels of a recording of ``samples`` samples."""
+def make_hypothesis(
+    recognizer: Recognizer, name: str, samples: int, labels: Labels, log_posteriors: Posteriors | None = None
+) -> Hypothesis:
+    """Return the hypothesis that a path of ``(S,)`` frame labels of a recording of ``samples`` samples spells.
+
+    With ``(S, V)`` ``log_posteriors`` a token's confidence is the mean posterior of its symbol over its frames.
+    """
     tokenizer = recognizer.tokenizer
     duration_s = samples / SAMPLE_RATE_HZ
     path = labels.tolist()
     tokens = []
     for spike in spikes(path):
         start_s, end_s = frame_edges_s(spike.first, spike.last, total=len(path), duration_s=duration_s)
-        tokens.append(TimedToken(token=tokenizer.symbols[spike.token], start_s=start_s, end_s=end_s))
+        sure = None
+        if log_posteriors is not None:
+            sure = float(np.exp(log_posteriors[spike.first : spike.last + 1, spike.token]).mean())
+        symbol = tokenizer.symbols[spike.token]
+        tokens.append(TimedToken(token=symbol, start_s=start_s, end_s=end_s, confidence=sure))
+    known = [token.confidence for token in tokens if token.confidence is not None]
     return Hypothesis(
         id=name,
         duration_s=duration_s,
         text=tokenizer.decode(collapse(path)),
         tokens=tuple(tokens),
+        words=tuple(timed_words(tokens, marked=tokenizer.model is not None)),
+        confidence=sum(known) / len(known) if known else None,
         all_blank=bool((labels == BLANK).all()),
     )
 
@@ -70,12 +78,28 @@ def make_hypothesis(recognizer: Recognizer, name: str, samples: int, labels: Lab
 def frame_labels(
     recognizer: Recognizer, waveforms: Sequence[Samples], *, batch_s: float = 160.0, precision: Precision = "fp32"
 ) -> list[Labels]:
-    """Return the best symbol of each frame, ``(S,)`` for every ``(T,)`` waveform at 16 kHz.
+    """Return the best symbol of each frame, ``(S,)`` for every ``(T,)`` waveform at 16 kHz."""
+    return [
+        best_labels(found) for found in frame_posteriors(recognizer, waveforms, batch_s=batch_s, precision=precision)
+    ]
 
-    A batch holds windows of one padded length, at most ``batch_s`` seconds of them. The recogniser is left in the mode
-    it was found in.
+
+def best_labels(log_posteriors: Posteriors) -> Labels:
+    """Return the ``(S,)`` path of the best symbol of each frame."""
+    labels: Labels = log_posteriors.argmax(axis=-1)
+    return labels
+
+
+def frame_posteriors(
+    recognizer: Recognizer, waveforms: Sequence[Samples], *, batch_s: float = 160.0, precision: Precision = "fp32"
+) -> list[Posteriors]:
+    """Return the ln posteriors of all symbols, ``(S, V)`` for every ``(T,)`` waveform at 16 kHz.
+
+    A batch holds windows of one padded length, at most ``batch_s`` seconds of them; a long recording's frames come from
+    the windows that own them. The recogniser is left in the mode it was found in.
     """
-    labels = [np.zeros(frame_count(len(waveform)), dtype=np.int64) for waveform in waveforms]
+    size = len(recognizer.tokenizer)
+    found = [np.zeros((frame_count(len(waveform)), size), dtype=np.float32) for waveform in waveforms]
     windows = sorted(
         ((index, window) for index, waveform in enumerate(waveforms) for window in canonical_windows(len(waveform))),
         key=_padded,
@@ -88,17 +112,17 @@ def frame_labels(
             rows = max(1, int(batch_s * SAMPLE_RATE_HZ / padded))
             for first in range(0, len(same), rows):
                 batch = same[first : first + rows]
-                best = _best(recognizer, [waveforms[i][w.start : w.stop] for i, w in batch], padded, precision)
-                for row, (index, window) in zip(best, batch, strict=True):
+                heard = _heard(recognizer, [waveforms[i][w.start : w.stop] for i, w in batch], padded, precision)
+                for row, (index, window) in zip(heard, batch, strict=True):
                     owned = row[window.skip : window.skip + window.count]
-                    labels[index][window.first : window.first + window.count] = owned
+                    found[index][window.first : window.first + window.count] = owned
     finally:
         recognizer.train(training)
-    return labels
+    return found
 
 
 @torch.inference_mode()
-def _best(recognizer: Recognizer, pieces: Sequence[Samples], padded: int, precision: Precision) -> Labels:
+def _heard(recognizer: Recognizer, pieces: Sequence[Samples], padded: int, precision: Precision) -> Posteriors:
     device = next(recognizer.parameters()).device
     waveforms = torch.zeros(len(pieces), padded)
     for row, piece in enumerate(pieces):
@@ -106,8 +130,8 @@ def _best(recognizer: Recognizer, pieces: Sequence[Samples], padded: int, precis
     lengths = torch.tensor([len(piece) for piece in pieces])
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
         logits: Tensor = recognizer.logits(waveforms.to(device), lengths.to(device))[0]
-    best: Labels = logits.float().argmax(dim=-1).cpu().numpy()
-    return best
+    heard: Posteriors = logits.float().log_softmax(dim=-1).cpu().numpy()
+    return heard
 
 
 def _padded(item: tuple[int, Window]) -> int:

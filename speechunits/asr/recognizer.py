@@ -20,6 +20,7 @@ from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, FinetuneConfig, build_config, to_tree
 from speechunits.encoder.encoder import Encoder, load_exported
 from speechunits.encoder.flops import BACKWARD
+from speechunits.errors import InputRefused
 from speechunits.learners.learner import Learner
 from speechunits.objectives.ctc import ctc
 from speechunits.objectives.loss import Loss
@@ -175,9 +176,15 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
     Raises
     ------
     InputRefused
-        If a tensor is missing, unknown or of the wrong shape.
+        If a tensor is missing, unknown or of the wrong shape, or the tokeniser is another one's.
     """
     tokenizer = Tokenizer.restore(tensors, header["tokenizer"])
+    outputs = len(tensors["head.weight"])
+    if outputs != len(tokenizer):
+        raise InputRefused(
+            f"the recogniser's head must have one output a symbol, but has {outputs}, and its tokeniser "
+            f"{len(tokenizer)} symbols: they are of different trainings; make the bundle again with `speechunits finetune`"
+        )
     config = FinetuneConfig(side=header["side"])
     encoder = inventory = None
     if config.side == "units":

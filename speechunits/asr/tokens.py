@@ -41,6 +41,11 @@ class Tokenizer:
     def __len__(self) -> int:
         return len(self.symbols)
 
+    @property
+    def characters(self) -> frozenset[str]:
+        """Every character that can come out of tokens."""
+        return self._known
+
     def encode(self, text: str, unseen: Counter[str] | None = None) -> list[int]:
         """Return the tokens of a text; what was not seen in training is dropped, and counted in ``unseen``."""
         counted = self.counted(text)

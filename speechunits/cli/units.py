@@ -120,7 +120,7 @@ def run_fit(options: argparse.Namespace) -> int:
     """Fit units."""
     import tempfile
 
-    from speechunits import pipeline
+    from speechunits import fitting, pipeline
     from speechunits.config import UnitsConfig, build_config
     from speechunits.encoder.foreign import is_foreign
     from speechunits.units.bundle import import_encoder
@@ -140,7 +140,7 @@ def run_fit(options: argparse.Namespace) -> int:
             source = import_encoder(options.source_model, Path(folder), allow_pickle=options.allow_pickle)
         else:
             source = pipeline.encoder_path(options.source_model)
-        pipeline.fit_units(source, corpus, config, options.out)
+        fitting.fit_units(source, corpus, config, options.out)
     return 0
 
 
@@ -211,11 +211,11 @@ def run_convert(options: argparse.Namespace) -> int:
 
 def run_pseudotext_fit(options: argparse.Namespace) -> int:
     """Fit a sentencepiece model over units."""
-    from speechunits import pipeline
+    from speechunits import fitting, pipeline
     from speechunits.config import PseudotextConfig
 
     config = PseudotextConfig(pieces=options.pieces, model=options.type)
-    pipeline.fit_pseudotext(options.model, pipeline.corpus_of(options.manifest), config, options.out or options.model)
+    fitting.fit_pseudotext(options.model, pipeline.corpus_of(options.manifest), config, options.out or options.model)
     return 0
 
 

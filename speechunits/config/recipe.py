@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from speechunits.config.finetune import FinetuneConfig
 from speechunits.config.pretrain import PretrainConfig
@@ -39,6 +40,33 @@ class SynthConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LanguageConfig:
+    """The rows of a sweep that are decoded with an n-gram model over characters."""
+
+    rows: tuple[Literal["own", "text"], ...] = ()
+    """``own``: of that budget's transcripts; ``text``: of a declared set of texts, the same for all sides."""
+    text: str = "train"
+    """The declared set: ``train`` (train − tune), ``synthetic`` (sentences in no split), or a file, a line a text."""
+    sentences: int = 50_000
+    """Synthetic ones."""
+    order: int = 6
+    weights: tuple[float, ...] = (0.2, 0.5, 1.0)
+    """Of the model; with every bonus tried on ``tune``, for every training of every side."""
+    bonuses: tuple[float, ...] = (0.0, 1.0, 2.0)
+    """Nats for each symbol written."""
+    width: int = 16
+    """Prefixes kept a frame."""
+    train_again: bool = False
+    """Cells that kept no posteriors (they are of an earlier version) are trained again, to the same weights."""
+
+    def __post_init__(self) -> None:
+        if self.rows and not (self.weights and self.bonuses):
+            raise ValueError("weights and bonuses must name at least one value each to try, but one of them is empty")
+        if self.width < 1 or any(weight < 0 for weight in self.weights):
+            raise ValueError(f"width must be at least 1 and weights at least 0, but are {self.width}, {self.weights}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReductionConfig:
     """The label budgets of a sweep and how its runs are trained (docs/protocol.md)."""
 
@@ -50,6 +78,10 @@ class ReductionConfig:
     """Both sides also train on all of train − tune."""
     headline_minutes: float = 1
     seeds: int = 3
+    headline_seeds: int = 0
+    """Seeds of the headline cell where they are more: both baselines are trained with them too."""
+    equal_compute_seeds: int = 0
+    """Seeds of the equal-compute row: baselines that also get pretraining's FLOPs. Costs as much as it says."""
     jobs: int = 1
     """Trainings at a time, each with its share of the cores: small batches gain more from this than from threads."""
     finetune: FinetuneConfig = field(default_factory=FinetuneConfig)
@@ -63,10 +95,20 @@ class ReductionConfig:
     encoder: Path | None = None
     """An encoder in place of the recipe's own pretraining: a bundle, a run folder, or a foreign checkpoint (a folder of
     Hugging Face or a name on its hub, fairseq2)."""
+    language: LanguageConfig = field(default_factory=LanguageConfig)
     bootstrap: int = 1000
     """Resamples of utterances behind the interval."""
 
     def __post_init__(self) -> None:
+        if self.headline_minutes not in self.minutes:
+            raise ValueError(
+                f"headline_minutes must be one of minutes, {list(self.minutes)}, but is {self.headline_minutes:g}"
+            )
+        if not self.baseline_minutes and not self.all_labels:
+            raise ValueError("baseline_minutes must name at least one budget, but is empty; no factor without them")
+        for name, budgets in (("minutes", self.minutes), ("baseline_minutes", self.baseline_minutes)):
+            if any(budget <= 0 for budget in budgets) or len(set(budgets)) < len(budgets):
+                raise ValueError(f"{name} must be above 0 and differ, but are {list(budgets)}")
         if self.jobs < 1:
             raise ValueError(f"jobs must be at least 1, but is {self.jobs} instead")
         sides = ("finetune", "untrained", "logmel", *(["units"] if self.read_units else []))

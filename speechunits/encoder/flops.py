@@ -6,6 +6,7 @@ Products with weights cost 2 FLOPs a weight and frame forward and twice that bac
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from speechunits.config import EncoderConfig
@@ -49,3 +50,8 @@ def surrounding_flops(config: EncoderConfig, frames: int) -> int:
     positioned = frames + 1 - config.position_kernel % 2
     positions = config.position_kernel * dim * (dim // config.position_groups) * positioned
     return 2 * (taps + channels * dim * frames + positions)
+
+
+def encoder_flops(config: EncoderConfig, frames: int) -> float:
+    """Return the FLOPs of one forward pass of a whole encoder over one row of ``frames`` frames."""
+    return float(transformer_flops(config, torch.tensor([frames]))) + surrounding_flops(config, frames)

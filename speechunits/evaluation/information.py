@@ -34,7 +34,7 @@ def mutual_information_bits(joint: IntArray) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class _Order:
+class NgramOrder:
     """The n-grams of one length: their counts, and what their contexts sum to."""
 
     contexts: IntArray
@@ -50,7 +50,7 @@ class _Order:
     discount: float
 
 
-def _find(sorted_keys: IntArray, keys: IntArray) -> IntArray:
+def matching(sorted_keys: IntArray, keys: IntArray) -> IntArray:
     """Return the index of each key, -1 where it is absent."""
     places = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
     return np.where(sorted_keys[places] == keys, places, -1)
@@ -76,7 +76,7 @@ class KneserNey:
     def __init__(self, sequences: Sequence[IntArray], clusters: int, order: int = 5) -> None:
         self.clusters = clusters
         self.order = order
-        self._orders: list[_Order] = []
+        self.levels: list[NgramOrder] = []
         symbols, places = self._pad(sequences)
         if len(places) == 0:
             raise ValueError("a Kneser–Ney model must be fitted on at least one unit, but got none instead")
@@ -101,7 +101,7 @@ class KneserNey:
                 neighbours = np.bincount(grams[level][firsts[level + 1]], minlength=len(counts))
                 starts = symbols[places[firsts[level]] - level] == clusters
                 counts = np.where(starts, counts, neighbours)
-            self._orders.append(_order(contexts[level], keys[level], counts.astype(np.float64), clusters))
+            self.levels.append(_order(contexts[level], keys[level], counts.astype(np.float64), clusters))
 
     def _pad(self, sequences: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
         """Return the symbols with start symbols before each sequence, and the places of the real ones."""
@@ -119,12 +119,12 @@ class KneserNey:
         if len(places) == 0:
             return probability
         context = np.zeros(len(places), np.int64)
-        for length, level in enumerate(self._orders, start=1):
+        for length, level in enumerate(self.levels, start=1):
             if length > 1:
                 unseen = context < 0
                 keys = context * (self.clusters + 1) + symbols[places - length + 1]
-                context = np.where(unseen, -1, _find(level.contexts, keys))
-            gram = np.where(context < 0, -1, _find(level.ngrams, context * self.clusters + symbols[places]))
+                context = np.where(unseen, -1, matching(level.contexts, keys))
+            gram = np.where(context < 0, -1, matching(level.ngrams, context * self.clusters + symbols[places]))
             count = np.where(gram < 0, 0.0, level.counts[gram])
             kept = np.maximum(count - level.discount, 0) / level.totals[context]
             weight = level.discount * level.types[context] / level.totals[context]
@@ -133,11 +133,11 @@ class KneserNey:
         return probability
 
 
-def _order(contexts: IntArray, keys: IntArray, counts: FloatArray, clusters: int) -> _Order:
+def _order(contexts: IntArray, keys: IntArray, counts: FloatArray, clusters: int) -> NgramOrder:
     owner = keys // clusters
     once, twice = np.count_nonzero(counts == 1), np.count_nonzero(counts == 2)
     discount = once / (once + 2 * twice) if once and twice else _DEFAULT_DISCOUNT
-    return _Order(
+    return NgramOrder(
         contexts=contexts,
         ngrams=keys,
         counts=counts,

@@ -90,12 +90,14 @@ def reduction(
     *,
     split: str = "dev",
     lm: str = "",
+    compute: Literal["", "equal"] = "",
     smoke: bool = False,
     seed: int = 0,
 ) -> ReductionTable:
     """Return the reduction table of a sweep's scores on ``split`` and on ``tune`` (which chooses between baselines).
 
-    Only scores decoded with ``lm`` count. ``seed`` seeds the resamples of utterances.
+    Only scores decoded with ``lm`` count, and of the baselines those of ``compute``. ``seed`` seeds the resamples of
+    utterances.
 
     Raises
     ------
@@ -103,6 +105,7 @@ def reduction(
         If scores of one split are not about the same utterances, or a run is there twice.
     """
     scores = [score for score in scores if score.lm == lm]
+    scores = [score for score in scores if score.compute == ("" if score.side == "pretrained" else compute)]
     reported = Measurements([score for score in scores if score.split == split])
     tune = Measurements([score for score in scores if score.split == "tune"])
     baseline = choose_baseline(reported, tune)

@@ -34,6 +34,8 @@ class Score:
     """Language model of the decoding; empty: none."""
     all_blank: bool = False
     """No frame of the split was anything but blank."""
+    compute: Literal["", "equal"] = ""
+    """``equal``: a baseline that was also given pretraining's FLOPs."""
 
     def __post_init__(self) -> None:
         if not len(self.hashes) == len(self.errors) == len(self.lengths):

@@ -62,8 +62,11 @@ def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
     return ("labels", *(f"CER %, {SIDES[side]}" for side in sides), "times fewer labels (95 %)"), rows
 
 
-def reduction_markdown(table: ReductionTable) -> str:
-    """Return the table, its legend, and the result in one sentence."""
+def reduction_markdown(table: ReductionTable, others: Mapping[tuple[str, str], ReductionTable] | None = None) -> str:
+    """Return the table, its legend, and the result in one sentence.
+
+    ``others`` are the tables of language models and of equal compute, by ``(lm, compute)``: a row of the headline each.
+    """
     header, rows = reduction_rows(table)
     lines = [markdown(header, rows), ""]
     if any("*" in cell for row in rows for cell in row):
@@ -71,8 +74,35 @@ def reduction_markdown(table: ReductionTable) -> str:
     lines.append("CER: mean over seeds, lowest and highest in brackets. No language model.")
     lines += [f"Note: {note}." for note in table.notes]
     lines += [f"{cell.label} min: {cell.reason}." for cell in table.cells if cell.reason and cell is not table.headline]
+    if others:
+        lines += ["", markdown(*headline_rows({("", ""): table, **others}))]
+        lines.append("The headline's budget under other conditions; weight and bonus of a model are chosen on `tune`.")
     lines += ["", f"**Result: {table.statement}.**", ""]
     return "\n".join(lines)
+
+
+def headline_rows(tables: Mapping[tuple[str, str], ReductionTable]) -> tuple[Row, list[Row]]:
+    """Return header and a row for each condition ``(lm, compute)``: CER at the headline budget, and the factor."""
+    names = {
+        "": "no language model",
+        "own": "n-gram on the budget's own transcripts",
+        "text": "n-gram on declared text",
+    }
+    rows: list[Row] = []
+    for (lm, compute), table in tables.items():
+        cell = table.headline
+        points = {(point.side, point.label): point for point in table.points}
+        chosen = dict(table.baseline.chosen)
+        label = cell.label if cell is not None else ""
+        rows.append(
+            (
+                names.get(lm, lm) + (", baselines with pretraining's FLOPs" if compute else ""),
+                _cer(points.get(("pretrained", label))),
+                _cer(points.get((chosen[label], label))) if label in chosen else "–",
+                "–" if cell is None else str(cell) if not cell.reason else f"{cell} ({cell.reason})",
+            )
+        )
+    return ("at the headline budget", "CER %, pretrained", "CER %, baseline", "times fewer labels (95 %)"), rows
 
 
 def quality_rows(quality: Mapping[str, Mapping[str, Any]]) -> list[Row]:

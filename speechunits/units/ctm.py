@@ -22,7 +22,7 @@ def to_ctm(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseu
     Times are exact, so that a reader finds every frame again. Spaces in names are written ``%20``, since they part
     the columns. A recording of no units is a comment.
     """
-    name = _escaped(transcript.id)
+    name = escaped(transcript.id)
     spans = unit_spans(transcript, frames=frames)
     if pseudotext is not None:
         spans = piece_spans(spans, pseudotext)
@@ -68,7 +68,8 @@ def from_ctm(text: str) -> Iterator[UnitTranscript]:
         yield from_spans(_unescaped(name), rows, durations[name])
 
 
-def _escaped(name: str) -> str:
+def escaped(name: str) -> str:
+    """Return a name without the spaces that part columns and the semicolon that begins a comment."""
     shown = re.sub(r"[\s%]", lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), name)
     return f"%3B{shown[1:]}" if shown.startswith(";") else shown
 

@@ -36,13 +36,12 @@ def to_textgrid(
         if candidates:
             named = [span if span.label in candidates else span._replace(label="") for span in pieces]
             tiers.append((CANDIDATES_TIER, named))
-    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0",
-             f"xmax = {seconds_text(transcript.duration_s)}", "tiers? <exists>", f"size = {len(tiers)}",
-             "item []:"]  # fmt: skip
-    for number, (name, rows) in enumerate(tiers, start=1):
-        whole = [Span(0.0, transcript.duration_s, "", None)]
-        lines += _tier(number, name, rows or whole, transcript.duration_s)
-    return "\n".join(lines) + "\n"
+    whole = [Span(0.0, transcript.duration_s, "", None)]
+    written = [
+        tier_lines(number, name, rows or whole, transcript.duration_s)
+        for number, (name, rows) in enumerate(tiers, start=1)
+    ]
+    return with_tiers(written, transcript.duration_s)
 
 
 def from_textgrid(path: Path) -> UnitTranscript:
@@ -58,10 +57,19 @@ def from_textgrid(path: Path) -> UnitTranscript:
     return from_spans(path.stem, spans, found.duration_s or 0.0)
 
 
-def _tier(number: int, name: str, rows: Sequence[Span], duration_s: float) -> list[str]:
+def with_tiers(tiers: Sequence[Sequence[str]], duration_s: float) -> str:
+    """Return a TextGrid of tiers from :func:`tier_lines`."""
+    lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0",
+             f"xmax = {seconds_text(duration_s)}", "tiers? <exists>", f"size = {len(tiers)}", "item []:"]  # fmt: skip
+    return "\n".join([*lines, *(line for tier in tiers for line in tier)]) + "\n"
+
+
+def tier_lines(number: int, name: str, rows: Sequence[Span], duration_s: float) -> list[str]:
+    """Return the lines of an interval tier; ``rows`` must meet and cover the recording."""
     lines = [f"    item [{number}]:", '        class = "IntervalTier"', f'        name = "{name}"', "        xmin = 0",
              f"        xmax = {seconds_text(duration_s)}", f"        intervals: size = {len(rows)}"]  # fmt: skip
     for index, span in enumerate(rows, start=1):
+        label = span.label.replace('"', '""')
         lines += [f"        intervals [{index}]:", f"            xmin = {seconds_text(span.start_s)}",
-                  f"            xmax = {seconds_text(span.end_s)}", f'            text = "{span.label}"']  # fmt: skip
+                  f"            xmax = {seconds_text(span.end_s)}", f'            text = "{label}"']  # fmt: skip
     return lines

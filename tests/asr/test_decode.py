@@ -7,10 +7,13 @@ import pytest
 import soundfile
 import torch
 
+from speechunits.asr.arpa import write_arpa
+from speechunits.asr.beam import Search
 from speechunits.asr.decode import SpeechRecognizer, recognize, transcribe_recordings
 from speechunits.asr.hypothesis import frame_labels, make_hypothesis
 from speechunits.audio.manifest import Recording, write_manifest
 from speechunits.errors import InputRefused, UsageError
+from speechunits.evaluation.language import estimate_ngrams
 from speechunits.evaluation.recognition import evaluate_recognizer
 from speechunits.frames import canonical_windows, frame_count
 from speechunits.units.bundle import write_bundle
@@ -144,7 +147,61 @@ def test_jsonl_folder_and_skipping(bundle, waveforms, tmp_path):
     with pytest.raises(UsageError, match="another model"):
         recognize([audio], bundle, form="text", out=out)
     with pytest.raises(UsageError, match="format must be one of"):
+        recognize([audio], bundle, form="eaf")
+    with pytest.raises(UsageError, match="a srt file holds one recording; name a folder"):
         recognize([audio], bundle, form="srt")
+
+
+@pytest.fixture
+def lm(tmp_path):
+    path = tmp_path / "lm.arpa"
+    write_arpa(path, estimate_ngrams(["abcabc", "cabcab", "aabbcc"], order=3))
+    return path
+
+
+def test_confidence_is_the_mean_posterior_of_the_path(chatty):
+    posteriors = np.log(np.array([[0.1, 0.7, 0.1, 0.1], [0.1, 0.9, 0, 0], [0.9, 0.1, 0, 0], [0.3, 0.1, 0.6, 0]]) + 1e-9)
+    heard = make_hypothesis(chatty, "x", 1680, np.array([1, 1, 0, 2]), posteriors.astype(np.float32))
+    assert [token.confidence for token in heard.tokens] == pytest.approx([0.8, 0.6], rel=1e-5)
+    assert heard.words[0].confidence == pytest.approx(0.7, rel=1e-5)
+    assert heard.confidence == pytest.approx(0.7, rel=1e-5)
+    assert make_hypothesis(chatty, "x", 400, np.array([0]), posteriors[:1]).confidence is None
+
+
+def test_a_language_model_changes_the_text_and_a_long_file_goes_through_it(bundle, lm, chatty, waveforms):
+    long = np.concatenate([waveforms[0]] * 6)
+    greedy = SpeechRecognizer.load(bundle).recognize_waveform(long)
+    searched = SpeechRecognizer.load(bundle, lm=lm, search=Search(width=4, weight=2.0)).recognize_waveform(long)
+    assert searched.text != greedy.text
+    starts = [token.start_s for token in searched.tokens]
+    assert starts == sorted(starts)
+    assert searched.tokens[-1].end_s <= searched.duration_s == len(long) / 16000
+    assert all(0 <= token.confidence <= 1 for token in searched.tokens)
+
+
+@pytest.mark.parametrize("form", ["text", "jsonl", "ctm", "textgrid", "srt"])
+def test_every_format_is_written(form, bundle, lm, waveforms, tmp_path):
+    audio = write(tmp_path / "a.wav", waveforms[0])
+    report = recognize([audio], bundle, form=form, lm=lm, out=tmp_path / "out")
+    assert report.done == ["a"]
+    suffix = {"text": "txt", "textgrid": "TextGrid"}.get(form, form)
+    assert (tmp_path / "out" / f"a.{suffix}").stat().st_size > 0
+    with pytest.raises(UsageError, match="another model, format or option"):
+        recognize([audio], bundle, form=form, out=tmp_path / "out")
+
+
+def test_a_language_model_over_another_alphabet_is_refused(bundle, tmp_path, waveforms):
+    write_arpa(tmp_path / "other.arpa", estimate_ngrams(["да нет"], order=2))
+    with pytest.raises(UsageError, match="lacks 'a', 'b', 'c'; only the model has the space, 'а', 'д'"):
+        recognize([write(tmp_path / "a.wav", waveforms[0])], bundle, lm=tmp_path / "other.arpa")
+
+
+def test_a_bundle_whose_head_is_of_another_tokeniser_is_refused(chatty, tmp_path):
+    tensors, header = chatty.export()
+    header = {**header, "tokenizer": {"symbols": ["", *"abcd"]}}
+    write_bundle(tmp_path / "other.safetensors", tensors, header)
+    with pytest.raises(InputRefused, match="has 4, and its tokeniser 5 symbols"):
+        SpeechRecognizer.load(tmp_path / "other.safetensors")
 
 
 def test_manifest_segments(bundle, chatty, waveforms, tmp_path, capsys):

@@ -212,7 +212,7 @@ def simulated(generator, *, utterances=80, seed_spread=0.06):
 
 def test_interval_covers_the_true_factor():
     generator = np.random.default_rng(1)
-    config = ReductionConfig(bootstrap=60, headline_minutes=3)
+    config = ReductionConfig(bootstrap=60, minutes=(3,), headline_minutes=3)
     inside = 0
     trials = 150
     for _ in range(trials):

@@ -48,7 +48,7 @@ def write_rows(path, header, rows):
 
 def make_run(folder):
     """Write a run that holds all that a page can show."""
-    from speechunits import pipeline
+    from speechunits import fitting, pipeline
     from speechunits.config import UnitsConfig
 
     run = folder / "<script>run"
@@ -58,7 +58,7 @@ def make_run(folder):
               "pretrain": {"learner": EVIL, "encoder": {"size": EVIL}, "budget": {"hours": 1}}}  # fmt: skip
     (run / "recipe.yaml").write_text(yaml.safe_dump({"version": EVIL, "commit": EVIL, "config": config}))
     with contextlib.redirect_stderr(io.StringIO()):
-        pipeline.fit_units(
+        fitting.fit_units(
             None, pipeline.corpus_of(run / "corpus" / "manifest.tsv"),
             UnitsConfig(source="mfcc", clusters=6, sample_frames=400, iterations=3), run / "units.safetensors",
         )  # fmt: skip

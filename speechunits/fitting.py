@@ -1,0 +1,52 @@
+"""Inventories fitted on the train split of a corpus: units, and the pseudo-text over them."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from speechunits.audio.corpus import Corpus
+from speechunits.config import PseudotextConfig, UnitsConfig, to_tree
+from speechunits.run import content_key, file_hash, provenance
+from speechunits.units.fit import fit_units as fit_bundle
+from speechunits.units.units import Units
+
+
+def fit_units(source: Path | None, corpus: Corpus, config: UnitsConfig, out: Path) -> None:
+    """Fit a units bundle on the train split; ``layer: auto`` takes the best by its criterion."""
+    from speechunits.evaluation.select import select_layer  # noqa: PLC0415 - only where units are fitted
+    from speechunits.units.bundle import read_bundle  # noqa: PLC0415
+
+    train = corpus.split("train")
+    made_by = {**provenance(config, corpus.manifest), "source_sha256": file_hash(source) if source else None}
+    parts = [made_by["config"], made_by["manifest_sha256"], made_by["source_sha256"]]
+    # The default criterion may change: what was chosen by another is chosen again.
+    made_by["key"] = content_key(*parts, *([config.criterion] if config.layer == "auto" else []))
+    if out.exists() and read_bundle(out, "units")[1]["provenance"].get("key") == made_by["key"]:
+        print(f"{out} is there already, made by the same settings", file=sys.stderr)
+        return
+    if config.source == "kmeans" and config.layer == "auto" and source is not None:
+        choice = select_layer(source, train, corpus.split("tune"), config)
+        made_by["layer_choice"] = choice.to_tree()
+        print(f"layer {choice.layer}: the best by {choice.criterion} on held-out speech", file=sys.stderr)
+        config = replace(config, layer=choice.layer)
+    fit_bundle(source, train, config, path=out, provenance=made_by)
+
+
+def fit_pseudotext(bundle: Path, corpus: Corpus, config: PseudotextConfig, out: Path) -> None:
+    """Fit a sentencepiece model on the merged units of train; write the bundle with it to ``out``."""
+    from speechunits.units.pseudotext import Pseudotext  # noqa: PLC0415
+    from speechunits.units.sequence import merged  # noqa: PLC0415
+
+    inventory = Units.load(bundle)
+    if out == bundle and inventory.has_pseudotext and inventory.header.get("pseudotext_config") == to_tree(config):
+        return
+    sequences = [merged(found) for _, found in inventory.recordings(corpus.split("train"))]
+    model = Pseudotext.fit(sequences, inventory.clusters, pieces=config.pieces, model=config.model)
+    before = sum(map(len, sequences))
+    after = sum(len(model.encode(sequence.tolist())) for sequence in sequences)
+    print(f"pseudo-text: {len(model)} pieces, {before / max(after, 1):.2f} units a piece", file=sys.stderr)
+    inventory = inventory.with_pseudotext(model)
+    inventory.header["pseudotext_config"] = to_tree(config)
+    inventory.save(out)
