@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
@@ -12,20 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from speechunits.asr.decode import greedy_texts, recording_posteriors
 from speechunits.asr.hypothesis import Precision
 from speechunits.asr.posteriors import SavedPosteriors, save_posteriors
-from speechunits.asr.recognizer import Recognizer, build_recognizer
-from speechunits.asr.tokens import build_tokenizer, usable
+from speechunits.asr.recognizer import Recognizer
 from speechunits.audio.corpus import Corpus, with_phones_as_text
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
-from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, to_tree
+from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, SelfTrainingConfig, to_tree
 from speechunits.encoder.encoder import encoder_from_export
-from speechunits.engine.train import Labels, train
 from speechunits.errors import UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
 from speechunits.evaluation.score import (
@@ -36,6 +31,7 @@ from speechunits.evaluation.score import (
     scores_to_json,
     utterance_hash,
 )
+from speechunits.finetuning import finetune
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
@@ -191,7 +187,7 @@ def _deciding(config: FinetuneConfig) -> dict[str, Any]:
     tree: dict[str, Any] = to_tree(config)
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
     # Settings that came later: at these values they change nothing, and cells trained before them keep their keys.
-    later = {"average": 0.0, "patience": 0, "unit_input": "units"}
+    later = {"average": 0.0, "patience": 0, "unit_input": "units", "self_training": to_tree(SelfTrainingConfig())}
     return {name: value for name, value in tree.items() if name not in later or value != later[name]}
 
 
@@ -215,30 +211,13 @@ def _encoder_config(path: Path) -> EncoderConfig:
 def _train(
     cell: Cell, config: FinetuneConfig, labelled: list[Recording], setting: Setting
 ) -> tuple[Recognizer, dict[str, Any]]:
-    tokenizer = build_tokenizer((recording.text or "" for recording in labelled), config.tokens, config.pieces)
-    fastest = max(config.augment.speed)
-    kept, left_out = usable(labelled, tokenizer, fastest=fastest, longest_s=config.batch.crop_s)
-    for recording, reason in left_out:
-        print(f"{cell.name}: {recording.id} is left out: {reason}", file=sys.stderr)
-    if not kept:
-        raise UsageError(f"{cell.name}: none of the {len(labelled)} labelled recordings can be trained on")
-    unseen: Counter[str] = Counter()
-    tune, _ = usable(setting.corpus.split("tune"), tokenizer, longest_s=config.batch.crop_s)
-    tokens = {recording.id: np.array(tokenizer.encode(recording.text or "", unseen)) for recording in [*kept, *tune]}
-    encoder = encoder_from_export(*read_bundle(setting.encoder, kind="encoder")) if cell.side == "pretrained" else None
-    inventory = _inventory(setting) if cell.side == "units" else None
-    recognizer = build_recognizer(config, tokenizer, encoder, inventory)
-    result = train(
-        recognizer, folder=setting.folder / cell.name, train=kept, held_out=tune, labels=Labels(tokens=tokens),
-        batch=config.batch, optimizer=config.optimizer, budget=config.budget, engine=config.engine, seed=config.seed,
-        label=cell.name, speed=config.augment.speed, checkpoints=False, patience=config.patience,
+    chosen = {recording.id for recording in labelled}
+    return finetune(
+        config, labelled, setting.corpus.split("tune"), folder=setting.folder / cell.name, name=cell.name,
+        encoder=setting.encoder if cell.side == "pretrained" else None,
+        inventory=_inventory(setting) if cell.side == "units" else None,
+        unlabelled=[recording for recording in setting.corpus.split("train") if recording.id not in chosen],
     )  # fmt: skip
-    recognizer.finish()
-    outcome = {
-        "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s, "left_out": len(left_out),
-        "unseen_characters": dict(unseen), "tokens": len(tokenizer), "trials": 1,
-    }  # fmt: skip
-    return recognizer.eval(), outcome
 
 
 def _score(

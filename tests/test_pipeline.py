@@ -12,7 +12,7 @@ import pytest
 import soundfile
 import yaml
 
-from speechunits import fitting, pipeline, sweep
+from speechunits import finetuning, fitting, pipeline, sweep
 from speechunits.audio.corpus import load_corpus
 from speechunits.audio.importing import ImportOptions, make_manifest
 from speechunits.audio.manifest import read_manifest
@@ -208,7 +208,7 @@ def test_every_stage_to_the_last_screen(recipe, monkeypatch, capsys):
     assert len(results["scores"]) == 2 * len(cells)
     assert results["provenance"]["manifest_sha256"] == file_hash(recipe.corpus.manifest)
     # Nothing is trained a second time, and the table is the same.
-    monkeypatch.setattr(sweep, "train", None)
+    monkeypatch.setattr(finetuning, "train", None)
     table = (folder / "reduction.md").read_text()
     pipeline.run(recipe, ("finetune", "reduction"))
     assert (folder / "reduction.md").read_text() == table

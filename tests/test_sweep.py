@@ -4,18 +4,20 @@ import json
 import shutil
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
-from speechunits import pipeline, sweep
+from speechunits import finetuning, pipeline, sweep
 from speechunits.audio.corpus import load_corpus
-from speechunits.config import FinetuneConfig, ReductionConfig
+from speechunits.config import FinetuneConfig, ReductionConfig, SelfTrainingConfig
 from speechunits.engine.train import TrainingResult
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import scores_from_json
 from speechunits.sweep import Cell, Setting, cells, run_cell, summarised
-from speechunits.units.bundle import read_bundle
+from speechunits.units.bundle import read_bundle, write_bundle
 from tests.spine import make_recipe
 
 SIDES = ("pretrained", "untrained", "logmel")
@@ -39,7 +41,7 @@ def trained(monkeypatch):
         calls.append({"recognizer": recognizer, **arguments})
         return TrainingResult(steps=1, total_steps=1, audio_hours=0.1, wall_s=1.0, history=arguments["folder"] / "m")
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(finetuning, "train", train)
     return calls
 
 
@@ -93,7 +95,7 @@ def test_a_result_is_made_anew_when_what_made_it_changes(setting, trained, tmp_p
     finetune = replace(setting.config.finetune, dropout=0.2)
     other = tmp_path / "other.safetensors"
     tensors, header = read_bundle(setting.encoder, "encoder")
-    sweep.write_bundle(other, {name: tensor + 1 for name, tensor in tensors.items()}, header)
+    write_bundle(other, {name: tensor + 1 for name, tensor in tensors.items()}, header)
     variants = [
         changed(setting, {labelled: {"text": "otra cosa"}}),
         changed(setting, {first_id(setting, "dev"): {"text": "otra cosa"}}),
@@ -213,7 +215,7 @@ def test_the_same_seed_gives_the_same_scores(setting, tmp_path):
 def test_a_killed_sweep_goes_on(tiny_corpus, tiny_runs, tmp_path, monkeypatch):
     shutil.copytree(tiny_runs, tmp_path / "runs")
     recipe = make_recipe(tiny_corpus, tmp_path / "runs")
-    real, counted = sweep.train, Counter()
+    real, counted = finetuning.train, Counter()
 
     def train(recognizer, **arguments):
         counted[arguments["label"]] += 1
@@ -221,7 +223,7 @@ def test_a_killed_sweep_goes_on(tiny_corpus, tiny_runs, tmp_path, monkeypatch):
             raise Interrupted("stopped by SIGTERM", 15)
         return real(recognizer, **arguments)
 
-    monkeypatch.setattr(sweep, "train", train)
+    monkeypatch.setattr(finetuning, "train", train)
     with pytest.raises(Interrupted) as stopped:
         pipeline.run(recipe, ("reduction",))
     assert stopped.value.exit_code == 143
@@ -290,3 +292,38 @@ def test_settings_that_came_later_change_the_key_only_where_they_are_used(settin
     run_cell(cell(), replace(setting, config=replace(setting.config, logmel=replace(base, average=0.2))))
     assert json.loads((setting.folder / "logmel-0.5-0.json").read_text())["key"] != key
     assert len(trained) == 2
+
+
+def test_a_recogniser_teaches_the_next_one_what_it_is_surest_of(setting, monkeypatch):
+    rounds = []
+
+    def train(recognizer, **arguments):
+        rounds.append([row.id for row in arguments["train"]])
+        torch.nn.init.normal_(recognizer.head.weight, std=0.5, generator=torch.Generator().manual_seed(0))
+        return TrainingResult(steps=1, total_steps=1, audio_hours=0.1, wall_s=1.0, history=arguments["folder"] / "m")
+
+    monkeypatch.setattr(finetuning, "train", train)
+    taught = replace(setting.config.logmel, self_training=SelfTrainingConfig(rounds=2, share=0.5))
+    setting = replace(setting, config=replace(setting.config, logmel=taught))
+    run_cell(cell(), setting)
+    rest = {row.id for row in setting.corpus.split("train")} - set(rounds[0])
+    assert len(rounds) == 3
+    for later in rounds[1:]:
+        assert later[: len(rounds[0])] == rounds[0]
+        assert 0 < len(later) - len(rounds[0]) <= round(0.5 * len(rest))
+        assert set(later[len(rounds[0]) :]) <= rest
+    outcome = json.loads((setting.folder / "logmel-0.5-0.json").read_text())["outcome"]
+    assert len(outcome["rounds"]) == 2
+
+
+def test_the_surest_share_comes_first(setting, monkeypatch):
+    rows = setting.corpus.split("dev")[:4]
+    sure = dict(zip([row.id for row in rows], [0.3, 0.9, 0.6, 0.9], strict=True))
+    texts = dict(zip(sure, ["a", "b", "c", " "], strict=True))
+    monkeypatch.setattr(finetuning, "recording_posteriors", lambda *_, **__: [np.zeros((3, 2), np.float32)] * 4)
+    monkeypatch.setattr(
+        finetuning, "make_hypothesis",
+        lambda _, name, *__: SimpleNamespace(confidence=sure[name], text=texts[name]),
+    )  # fmt: skip
+    chosen = finetuning.self_labelled(None, rows, 0.5)
+    assert [(row.id, row.text) for row in chosen] == [(rows[1].id, "b"), (rows[2].id, "c")]

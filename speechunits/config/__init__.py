@@ -1,7 +1,7 @@
 """Configuration: frozen dataclasses, one file a stage, and their loader."""
 
 from speechunits.config.encoder import EncoderConfig, MaskConfig, QuantizerConfig
-from speechunits.config.finetune import AugmentConfig, FinetuneConfig
+from speechunits.config.finetune import AugmentConfig, FinetuneConfig, SelfTrainingConfig
 from speechunits.config.learners import (
     CpcConfig,
     DirectMIConfig,
@@ -36,6 +36,7 @@ __all__ = [
     "QuantizerConfig",
     "RecipeConfig",
     "ReductionConfig",
+    "SelfTrainingConfig",
     "SimclrConfig",
     "SwavConfig",
     "SynthConfig",

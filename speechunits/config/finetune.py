@@ -24,6 +24,20 @@ class AugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SelfTrainingConfig:
+    """Recordings without labels, labelled by the recogniser itself (Kahn et al. 2020)."""
+
+    rounds: int = 0
+    """Trainings after the first, each from the start; every one costs the whole budget again."""
+    share: float = 0.5
+    """Of the unlabelled recordings in which it hears something, the surest share."""
+
+    def __post_init__(self) -> None:
+        if self.rounds < 0 or not 0 < self.share <= 1:
+            raise ValueError(f"rounds must be at least 0 and share in (0, 1], but are {self.rounds}, {self.share:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class FinetuneConfig:
     """One CTC fine-tuning."""
 
@@ -53,6 +67,7 @@ class FinetuneConfig:
     patience: int = 0
     """Held-out evaluations without a lower CER on ``tune`` after which training ends with the weights of the best; 0
     trains for the whole budget and reads nothing into ``tune``, which who has two minutes of labels does not have."""
+    self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -1,0 +1,114 @@
+"""One recogniser from labelled recordings, and from those it labels itself where that is asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from speechunits.asr.decode import recording_posteriors
+from speechunits.asr.hypothesis import Precision, best_labels, make_hypothesis
+from speechunits.asr.recognizer import Recognizer, build_recognizer
+from speechunits.asr.tokens import Tokenizer, build_tokenizer, usable
+from speechunits.audio.manifest import Recording
+from speechunits.config import FinetuneConfig
+from speechunits.encoder.encoder import encoder_from_export
+from speechunits.engine.train import Labels, train
+from speechunits.errors import UsageError
+from speechunits.frames import SAMPLE_RATE_HZ
+from speechunits.hardware import cpu_computes_bf16
+from speechunits.units.bundle import read_bundle
+from speechunits.units.units import Units
+
+
+def finetune(
+    config: FinetuneConfig,
+    labelled: Sequence[Recording],
+    tune: Sequence[Recording],
+    *,
+    folder: Path,
+    name: str,
+    encoder: Path | None = None,
+    inventory: Units | None = None,
+    unlabelled: Sequence[Recording] = (),
+) -> tuple[Recognizer, dict[str, Any]]:
+    """Train a recogniser; return it in evaluation mode, and what its training was like.
+
+    With ``config.self_training.rounds``, the recogniser labels ``unlabelled``, those it is surest of are added to the
+    labelled ones, and the next recogniser is trained from the start on both (Kahn et al. 2020; their texts never count
+    as labels). The tokens are those of ``labelled`` throughout.
+
+    Raises
+    ------
+    UsageError
+        If none of the labelled recordings can be trained on.
+    """
+    tokenizer = build_tokenizer((recording.text or "" for recording in labelled), config.tokens, config.pieces)
+    recognizer, outcome = _once(config, labelled, tune, tokenizer, folder, name, encoder, inventory)
+    for number in range(1, config.self_training.rounds + 1):
+        own = self_labelled(recognizer, unlabelled, config.self_training.share)
+        print(f"{name}: round {number} adds the {len(own)} of {len(unlabelled)} unlabelled recordings it is surest of",
+              file=sys.stderr)  # fmt: skip
+        recognizer, latest = _once(
+            config, [*labelled, *own], tune, tokenizer, folder, f"{name} (round {number})", encoder, inventory
+        )
+        rounds = [*outcome.get("rounds", []), {"self_labelled": len(own), "audio_hours": latest["audio_hours"]}]
+        outcome = {**latest, "rounds": rounds}
+    return recognizer, outcome
+
+
+def self_labelled(recognizer: Recognizer, recordings: Sequence[Recording], share: float) -> list[Recording]:
+    """Return the ``share`` of the recordings that the recogniser is surest of, with its greedy texts as theirs.
+
+    Sure is the mean over tokens of their mean posterior; what it hears nothing in is left out first.
+    """
+    precision: Precision = "bf16" if cpu_computes_bf16() else "fp32"
+    heard = recording_posteriors(recognizer, recordings, precision=precision)
+    found = []
+    for recording, posteriors in zip(recordings, heard, strict=True):
+        samples = round(recording.duration_s * SAMPLE_RATE_HZ)
+        labels = best_labels(posteriors)
+        hypothesis = make_hypothesis(recognizer, recording.id, samples, labels, posteriors)
+        if hypothesis.confidence is not None and hypothesis.text.strip():
+            found.append((hypothesis.confidence, replace(recording, text=hypothesis.text)))
+    found.sort(key=lambda item: (-item[0], item[1].id))
+    return [recording for _, recording in found[: round(share * len(found))]]
+
+
+def _once(
+    config: FinetuneConfig,
+    labelled: Sequence[Recording],
+    tune: Sequence[Recording],
+    tokenizer: Tokenizer,
+    folder: Path,
+    name: str,
+    encoder: Path | None,
+    inventory: Units | None,
+) -> tuple[Recognizer, dict[str, Any]]:
+    fastest = max(config.augment.speed)
+    kept, left_out = usable(labelled, tokenizer, fastest=fastest, longest_s=config.batch.crop_s)
+    for recording, reason in left_out:
+        print(f"{name}: {recording.id} is left out: {reason}", file=sys.stderr)
+    if not kept:
+        raise UsageError(f"{name}: none of the {len(labelled)} labelled recordings can be trained on")
+    unseen: Counter[str] = Counter()
+    held_out, _ = usable(tune, tokenizer, longest_s=config.batch.crop_s)
+    tokens = {item.id: np.array(tokenizer.encode(item.text or "", unseen)) for item in [*kept, *held_out]}
+    pretrained = encoder_from_export(*read_bundle(encoder, kind="encoder")) if encoder is not None else None
+    recognizer = build_recognizer(config, tokenizer, pretrained, inventory)
+    result = train(
+        recognizer, folder=folder, train=kept, held_out=held_out, labels=Labels(tokens=tokens), batch=config.batch,
+        optimizer=config.optimizer, budget=config.budget, engine=config.engine, seed=config.seed, label=name,
+        speed=config.augment.speed, checkpoints=False, patience=config.patience,
+    )  # fmt: skip
+    recognizer.finish()
+    outcome = {
+        "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s, "left_out": len(left_out),
+        "unseen_characters": dict(unseen), "tokens": len(tokenizer), "trials": 1, "stopped": result.stopped,
+    }  # fmt: skip
+    return recognizer.eval(), outcome
