@@ -133,16 +133,17 @@ def contenders(folder: Path, arguments: argparse.Namespace) -> list[Runner]:
     make_model(folder / "model", arguments.smoke)
     encoder = read_foreign(folder / "model").encoder
     layer = min(arguments.layer, encoder.num_layers)
-    inventories = {kind: our_units(encoder, layer, arguments.clusters, kind) for kind in ("fp32", "bf16")}
-    centroids = inventories["fp32"].tensors[CENTROIDS].numpy()
+    units = our_units(encoder, layer, arguments.clusters, "fp32")
+    halved = Units(units.tensors, {**units.header, "units": {**units.header["units"], "precision": "bf16"}})
+    centroids = units.tensors[CENTROIDS].numpy()
     graph = onnx_graph(folder / "model", layer, folder / "encoder.onnx")
     made: list[tuple[str, Callable[[], Work]]] = [
         ("HF + scikit-learn, fp32", lambda: plain_loop(folder / "model", layer, centroids, arguments.threads)),
         ("HF batched, bf16", lambda: batched(folder / "model", layer, centroids, arguments.threads)),
         ("ONNX Runtime, fp32", lambda: onnx_runtime(graph, centroids, arguments.threads)),
         ("OpenVINO", lambda: openvino(graph, centroids, arguments.threads)),
-        ("ours, fp32", lambda: ours(inventories["fp32"], arguments.threads)),
-        ("ours, bf16", lambda: ours(inventories["bf16"], arguments.threads)),
+        ("ours, fp32", lambda: ours(units, arguments.threads)),
+        ("ours, bf16", lambda: ours(halved, arguments.threads)),
     ]
     runners = []
     for name, make in made:

@@ -51,7 +51,7 @@ class IncrementalEncoder:
             raise UsageError("an encoder must be causal to hear a recording piece by piece, but is not")
         self._encoder = encoder
         front = encoder.frontend
-        self._front = _LogMel(front) if isinstance(front, LogMelFrontend) else _Waveform(front)
+        self._front: _LogMel | _Waveform = _LogMel(front) if isinstance(front, LogMelFrontend) else _Waveform(front)
         self._context = None if depth is None else _Context(encoder.context, depth)
         self._held = torch.zeros(1, 0)
         self._frames = 0

@@ -16,9 +16,9 @@ from speechunits.run import atomic_path
 from speechunits.units.transcript import Span
 
 _HOP, _FFT_SIZE, _RANGE_DB = 80, 512, 65.0
-_INCHES_A_SECOND, _HEIGHT_IN, _DPI = 4.2, 3.6, 160
-_LABEL_S = 0.035
-"""A box narrower than this has no room for its label."""
+_INCHES_A_SECOND, _HEIGHT_IN, _DPI = 4.2, 3.6, 120
+_LETTER_S = 0.014
+"""A box has room for a label of as many characters as are this wide, at the size they are written in."""
 _GOLDEN = 0.618034
 
 
@@ -43,11 +43,11 @@ def plot_sentence(
     FigureCanvasAgg(figure)
     spectrogram, spoken, found = figure.subplots(3, 1, sharex=True, height_ratios=(6, 1, 1))
     spectrogram.imshow(
-        decibels(waveform), origin="lower", aspect="auto", cmap="magma", vmin=-_RANGE_DB, vmax=0,
+        decibels(waveform), origin="lower", aspect="auto", cmap="gray_r", vmin=-_RANGE_DB, vmax=0,
         extent=(0, duration_s, 0, SAMPLE_RATE_HZ / 2000), interpolation="bilinear",
     )  # fmt: skip
     for phone in phones:
-        spectrogram.axvline(phone.start_s, color="white", linewidth=0.5, alpha=0.35)
+        spectrogram.axvline(phone.start_s, color="#0072B2", linewidth=0.6, alpha=0.6)
     spectrogram.set_ylabel("kHz")
     spectrogram.set_title(title, fontsize=10, loc="left")
     silent = [phone.label in ("SIL", "UNK") for phone in phones]
@@ -55,10 +55,10 @@ def plot_sentence(
         spoken,
         [(phone.start_s, phone.end_s, "" if mute else phone.label) for phone, mute in zip(phones, silent, strict=True)],
         ["#e8e8e8" if mute else "#ffffff" for mute in silent],
-        "phones", 11,
+        "phones", 10,
     )  # fmt: skip
     _draw_boxes(found, [(run.start_s, run.end_s, run.label) for run in units], [_color(run.label) for run in units],
-                "units", 7)  # fmt: skip
+                "units", 6)  # fmt: skip
     found.set_xlabel("seconds")
     found.set_xlim(0, duration_s)
     with atomic_path(path) as temporary:
@@ -80,7 +80,7 @@ def _draw_boxes(
 ) -> None:
     for (start_s, end_s, label), color in zip(boxes, colors, strict=True):
         axes.axvspan(start_s, end_s, facecolor=color, edgecolor="#666666", linewidth=0.5)
-        if label and end_s - start_s >= _LABEL_S:
+        if label and end_s - start_s >= _LETTER_S * len(label):
             axes.text((start_s + end_s) / 2, 0.48, label, ha="center", va="center", fontsize=size, clip_on=True)
     axes.set_ylim(0, 1)
     axes.set_yticks([])

@@ -48,7 +48,7 @@ def transcribe_stream(
     if chunk_ms < 1:
         raise UsageError(f"a chunk must be at least 1 ms, but is {chunk_ms} instead")
     live = LiveUnits(units)
-    writer = _Text(out, frames=frames) if form == "text" else _Ctm(out, frames=frames)
+    writer: _Text | _Ctm = _Text(out, frames=frames) if form == "text" else _Ctm(out, frames=frames)
     for samples in pcm_chunks(source, SAMPLE_RATE_HZ * chunk_ms // 1000):
         writer.add(live.push(samples))
         out.flush()
