@@ -124,7 +124,7 @@ def test_far_too_high_a_rate_or_temperature_is_named_a_collapse(variant):
     assert model.collapse(report) is not None
 
 
-# Not SimCLR: near the ends of a recording the convolution of positions tells frames apart, and both views have the same.
+# Not SimCLR: near the ends of a recording the positions tell frames apart, and both views have the same.
 @pytest.mark.parametrize("variant", [name for name in COLLAPSING if name != "simclr"])
 def test_one_tone_throughout_is_named_a_collapse(variant):
     """Frames that are all alike hold nothing to tell: no bound is above 0."""
