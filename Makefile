@@ -25,7 +25,7 @@ INSTALLED := $(VENV)/.installed
 # Tests multiply tiny matrices: a second thread gains nothing there, and waits wherever a core is busy.
 TEST_THREADS := OMP_NUM_THREADS=1
 
-.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary bench gpu-check clean
+.PHONY: help demo test test-slow check data pretrain units pseudotext transcribe finetune reduction summary evaluate bench gpu-check clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ reduction: $(INSTALLED)  ## the sweep over label budgets, its curve, and the red
 
 summary: $(INSTALLED)  ## show the results of a finished run again
 	@$(SPEECHUNITS) run $(STAGE) --only summary
+
+evaluate: $(INSTALLED)  ## units of MFCC, untrained, codebook and k-means side by side, both corpora (what a run holds)
+	@$(VENV)/bin/python -m benchmarks.evaluate
 
 test: $(INSTALLED)  ## linters, types and the fast tests (< 6 minutes)
 	@$(VENV)/bin/ruff check .

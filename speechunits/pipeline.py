@@ -111,20 +111,22 @@ def units(experiment: Experiment) -> None:
 
 
 def fit_units(source: Path | None, corpus: Corpus, config: UnitsConfig, out: Path) -> None:
-    """Fit a units bundle on the train split; ``layer: auto`` takes the layer of the most predictable units."""
+    """Fit a units bundle on the train split; ``layer: auto`` takes the best by its criterion."""
     from speechunits.evaluation.select import select_layer  # noqa: PLC0415 - only where units are fitted
     from speechunits.units.bundle import read_bundle  # noqa: PLC0415
 
     train = corpus.split("train")
     made_by = {**provenance(config, corpus.manifest), "source_sha256": file_hash(source) if source else None}
-    made_by["key"] = content_key(made_by["config"], made_by["manifest_sha256"], made_by["source_sha256"])
+    parts = [made_by["config"], made_by["manifest_sha256"], made_by["source_sha256"]]
+    # The default criterion may change: what was chosen by another is chosen again.
+    made_by["key"] = content_key(*parts, *([config.criterion] if config.layer == "auto" else []))
     if out.exists() and read_bundle(out, "units")[1]["provenance"].get("key") == made_by["key"]:
         print(f"{out} is there already, made by the same settings", file=sys.stderr)
         return
     if config.source == "kmeans" and config.layer == "auto" and source is not None:
         choice = select_layer(source, train, corpus.split("tune"), config)
         made_by["layer_choice"] = choice.to_tree()
-        print(f"layer {choice.layer}: its units are the most predictable on held-out speech", file=sys.stderr)
+        print(f"layer {choice.layer}: the best by {choice.criterion} on held-out speech", file=sys.stderr)
         config = replace(config, layer=choice.layer)
     fit_bundle(source, train, config, path=out, provenance=made_by)
 

@@ -1,5 +1,6 @@
 """Quality of units where the right answer is known: units that are the phones, and units that say nothing."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,6 +11,7 @@ from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import Phone
 from speechunits.frames import frame_center_s
+from speechunits.units.sequence import runs
 
 NAMES = ("SIL", "a", "b", "c", "d")
 FRAMES = 400
@@ -20,7 +22,7 @@ class FakeUnits:
 
     def __init__(self, units, clusters):
         self.clusters = clusters
-        self.header = {"units": {"layer": 3}}
+        self.header = {"units": {"layer": 3, "source": "kmeans"}}
         self._units = units
 
     def recordings(self, recordings, on_fault=None):
@@ -43,11 +45,12 @@ def known(tmp_path):
         for index in range(count):
             name = f"{split}{index}"
             truth[name] = spoken(rng)
-            rows.append(Recording(id=name, audio=tmp_path / f"{name}.wav", duration_s=FRAMES / 50, split=split))
+            rows.append(Recording(id=name, audio=tmp_path / f"{name}.wav", duration_s=FRAMES / 50, split=split,
+                                  speaker="ab"[index % 2]))  # fmt: skip
             if split == "dev" and index:
                 phones[name] = [
-                    Phone(frame_center_s(frame) - 0.01, frame_center_s(frame) + 0.01, NAMES[label])
-                    for frame, label in enumerate(truth[name].tolist())
+                    Phone(frame_center_s(run.first) - 0.01, frame_center_s(run.last) + 0.01, NAMES[run.unit])
+                    for run in runs(truth[name])
                 ]
     return Corpus(manifest=tmp_path / "m.tsv", recordings=tuple(rows), phones=phones), truth
 
@@ -72,6 +75,16 @@ def test_units_that_are_phones_are_perfect(monkeypatch, known):
     assert found["units_a_second"] == pytest.approx(changes / (FRAMES / 50))
     assert found["bitrate_log2k"] == pytest.approx(3 * found["units_a_second"])
     assert 0 < found["bitrate_entropy"] <= math.log2(5) * found["units_a_second"]
+    assert (found["dead"], found["source"]) == (3, "kmeans")
+    # A change of phone is a change of unit, to the frame; pauses are phones too, but changes inside them none.
+    assert found["boundaries"]["f1"] == found["boundaries_with_silence"]["r_value"] == 1.0
+    clean = found["without_silence"]
+    assert clean["information_corrected_bits"] == pytest.approx(
+        clean["information_bits"] - clean["pnmi_chance"] * clean["phone_entropy_bits"]
+    )
+    # Who speaks does not change what is said: nothing is told about it.
+    assert found["speaker"]["entropy_bits"] == pytest.approx(1.0)
+    assert abs(found["speaker"]["bits"]) < 0.01
     # Runs of two to six frames: the past tells most of a frame, and next to nothing of a run.
     assert found["predictable_bits_a_frame"] > 0.8 > found["predictable_bits_a_run"] + 0.3
 
@@ -88,6 +101,43 @@ def test_units_that_say_nothing_score_nothing(monkeypatch, known):
     assert found["constant"]["active"] == 1
     assert found["constant"]["perplexity"] == pytest.approx(1.0)
     assert found["constant"]["predictable_bits_a_frame"] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_units_that_are_the_speaker_are_told_from_those_that_are_the_phone(monkeypatch, known):
+    corpus, _ = known
+    voices = {row.id: np.full(FRAMES, "ab".index(row.speaker)) for row in corpus.recordings}
+    found = measure(monkeypatch, corpus, {"voices": FakeUnits(voices, 2)})["voices"]
+    assert found["speaker"]["plug_in_bits"] == pytest.approx(1.0)
+    assert found["without_silence"]["information_corrected_bits"] < 0.02
+    assert found["boundaries"]["found"] == found["boundaries"]["recall"] == 0
+    alone = dataclasses.replace(corpus, recordings=tuple(dataclasses.replace(row, speaker=row.id)
+                                                         for row in corpus.recordings))  # fmt: skip
+    assert measure(monkeypatch, alone, {"voices": FakeUnits(voices, 2)})["voices"]["speaker"] is None
+
+
+def test_changes_inside_pauses_are_counted_apart(monkeypatch, known):
+    corpus, truth = known
+    rng = np.random.default_rng(4)
+    restless = {name: np.where(row == 0, rng.integers(5, 8, FRAMES), row) for name, row in truth.items()}
+    found = measure(monkeypatch, corpus, {"restless": FakeUnits(restless, 8)})["restless"]
+    assert found["boundaries"]["recall"] == 1.0
+    assert found["boundaries"]["precision"] > found["boundaries_with_silence"]["precision"]
+
+
+def test_the_table_of_phones_and_units(monkeypatch, known):
+    corpus, truth = known
+    tables = {}
+    monkeypatch.setattr(quality.Units, "load", lambda path: FakeUnits(truth, 8))
+    quality.measure_units(
+        {"u": "u"}, corpus, "dev", lambda name, phones, counts: tables.update({name: (phones, counts)})
+    )
+    phones, counts = tables["u"]
+    assert sorted(phones) == sorted(NAMES)
+    assert counts.shape == (5, 8)
+    for phone, row in zip(phones, counts, strict=True):
+        assert row.argmax() == NAMES.index(phone)
+        assert row.sum() == row.max() == sum((truth[name] == NAMES.index(phone)).sum() for name in corpus.phones)
+    assert (np.diff(counts.sum(axis=1)) <= 0).all()
 
 
 def test_the_example_is_about_two_seconds_long_and_always_the_same(tiny_runs, tiny_corpus):

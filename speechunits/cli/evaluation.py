@@ -1,13 +1,15 @@
-"""Commands that measure: ``evaluate units``, ``evaluate asr``; each further kind of measure adds itself to ``add``."""
+"""Commands that measure: ``evaluate units``, ``layers``, ``asr``; each further kind adds itself to ``add``."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli import layers
+from speechunits.cli import discrimination
+from speechunits.errors import UsageError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -19,18 +21,30 @@ def add(commands: Commands) -> None:
         title="measures", metavar="MEASURE", required=True
     )
     _add_units(kinds)
+    _add_layers(kinds)
     _add_asr(kinds)
-    layers.add(kinds)
+    discrimination.add(kinds)
 
 
 def _add_units(kinds: Commands) -> None:
-    units = kinds.add_parser("units", help="PNMI, purity, information and predictability, bundles side by side")
-    units.add_argument("bundles", nargs="+", type=Path, metavar="UNITS.safetensors")
+    units = kinds.add_parser("units", help="PNMI, purity, information, boundaries, rates; bundles side by side")
+    units.add_argument("bundles", nargs="+", metavar="[NAME=]UNITS.safetensors", help="NAME stands in the table")
     units.add_argument("--manifest", type=Path, required=True)
     units.add_argument("--phones", type=Path, required=True, help="phone alignment: id, start, end, phone")
     units.add_argument("--split", default="dev")
-    units.add_argument("-o", "--out", type=Path, metavar="RESULTS.json")
+    units.add_argument("-o", "--out", type=Path, metavar="DIR", help="units.json, units.md, a heat map a bundle")
     units.set_defaults(run=run_units)
+
+
+def _add_layers(kinds: Commands) -> None:
+    layers = kinds.add_parser("layers", help="what choosing a layer without labels costs, criterion by criterion")
+    layers.add_argument("encoders", nargs="+", metavar="[NAME=]RUN|ENCODER.safetensors")
+    layers.add_argument("--corpus", nargs=3, action="append", required=True, metavar=("NAME", "MANIFEST", "PHONES"))
+    layers.add_argument("--clusters", nargs="+", type=int, default=[100], metavar="K")
+    layers.add_argument("--sample-frames", type=int, default=50_000, help="of train, for k-means and the predictor")
+    layers.add_argument("--split", default="dev", help="that judges")
+    layers.add_argument("-o", "--out", type=Path, required=True, metavar="RESULTS.json", help="kept after every row")
+    layers.set_defaults(run=run_layers)
 
 
 def _add_asr(kinds: Commands) -> None:
@@ -42,18 +56,41 @@ def _add_asr(kinds: Commands) -> None:
 
 
 def run_units(options: argparse.Namespace) -> int:
-    """Measure units bundles side by side."""
-    from speechunits import pipeline
-    from speechunits.quality import measure_units
-    from speechunits.report.tables import quality_markdown
-    from speechunits.run import write_json
+    """Measure units bundles side by side, beside MFCC units of the same K."""
+    from speechunits.pipeline import corpus_of
+    from speechunits.quality import evaluate_units
 
-    corpus = pipeline.corpus_of(options.manifest, options.phones)
-    quality = measure_units({str(path): path for path in options.bundles}, corpus, options.split)
-    if options.out is not None:
-        write_json(options.out, quality)
-    print(quality_markdown(quality))
+    bundles = _named(options.bundles)
+    corpus = corpus_of(options.manifest, options.phones)
+    print(evaluate_units(bundles, corpus, options.split, options.out))
     return 0
+
+
+def run_layers(options: argparse.Namespace) -> int:
+    """Measure every layer of encoders, and what each criterion's choice among them costs."""
+    from speechunits.evaluation.survey import survey
+    from speechunits.pipeline import corpus_of, encoder_path
+    from speechunits.report.regret import regret_markdown
+    from speechunits.run import write_text
+
+    encoders = {name: encoder_path(path) for name, path in _named(options.encoders).items()}
+    corpora = {name: corpus_of(Path(manifest), Path(phones)) for name, manifest, phones in options.corpus}
+    rows = survey(
+        encoders, corpora, options.clusters, options.out, split=options.split, sample_frames=options.sample_frames
+    )
+    text = regret_markdown(rows)
+    write_text(options.out.with_suffix(".md"), text)
+    print(text)
+    return 0
+
+
+def _named(words: Sequence[str]) -> dict[str, Path]:
+    """Return the paths of ``NAME=PATH`` words by name; a path without a name is its own."""
+    pairs = [word.rpartition("=") for word in words]
+    named = {name or path: Path(path) for name, _, path in pairs}
+    if len(named) < len(pairs):
+        raise UsageError("all must have different names, but two have the same; write NAME=PATH")
+    return named
 
 
 def run_asr(options: argparse.Namespace) -> int:

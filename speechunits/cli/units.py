@@ -66,7 +66,8 @@ def _add_fit(commands: Commands) -> None:
     fit.add_argument("--manifest", type=Path, required=True)
     fit.add_argument("--source", choices=("kmeans", "codebook"), default="kmeans")
     fit.add_argument("--clusters", type=int, default=100)
-    fit.add_argument("--layer", default="auto", help="a number, or `auto`: the most predictable units")
+    fit.add_argument("--layer", default="auto", help="a number, or `auto`: the best without labels")
+    fit.add_argument("--criterion", default="combined", help="by which `auto` chooses (docs/evaluation.md)")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--restarts", type=int, default=1, help="k-means runs, of which the best is kept")
     fit.add_argument("--seeding", choices=("sample", "k-means++"), default="sample", help="first centroids")
@@ -86,6 +87,15 @@ def _add_pseudotext(commands: Commands) -> None:
     fit.add_argument("--type", choices=("unigram", "bpe"), default="unigram")
     fit.add_argument("-o", "--out", type=Path, help="bundle to write (default: the same)")
     fit.set_defaults(run=run_pseudotext_fit)
+    stats = verbs.add_parser("stats", help="what the pseudo-text is like, and its word candidates with their places")
+    stats.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
+    stats.add_argument("--manifest", type=Path, required=True)
+    stats.add_argument("--split", default="dev")
+    stats.add_argument("--phones", type=Path, help="phone alignment, to score boundaries against")
+    stats.add_argument("--words", type=Path, help="word alignment, in the same columns (id, start, end, phone)")
+    stats.add_argument("--steps", type=int, default=400, help="of the recurrent language model; 0: n-gram only")
+    stats.add_argument("-o", "--out", type=Path, metavar="DIR", help="pseudotext.json, pseudotext.md, TextGrids")
+    stats.set_defaults(run=run_pseudotext_stats)
     for name, text in (
         ("encode", "lines of units into lines of pieces"),
         ("decode", "lines of pieces into lines of units"),
@@ -105,7 +115,7 @@ def run_fit(options: argparse.Namespace) -> int:
     from speechunits.units.bundle import import_encoder
 
     mfcc = str(options.source_model) == "mfcc"
-    same = ("clusters", "seed", "restarts", "seeding", "stream_passes", "residual_clusters")
+    same = ("criterion", "clusters", "seed", "restarts", "seeding", "stream_passes", "residual_clusters")
     tree = {key: getattr(options, key) for key in same} | {
         "source": "mfcc" if mfcc else options.source,
         "layer": int(options.layer) if options.layer.isdigit() else options.layer,
@@ -168,6 +178,31 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
 
     config = PseudotextConfig(pieces=options.pieces, model=options.type)
     pipeline.fit_pseudotext(options.model, pipeline.corpus_of(options.manifest), config, options.out or options.model)
+    return 0
+
+
+def run_pseudotext_stats(options: argparse.Namespace) -> int:
+    """Describe the pseudo-text of a split."""
+    from speechunits.audio.phones import read_phones
+    from speechunits.evaluation.statistics import pseudotext_statistics
+    from speechunits.pipeline import corpus_of
+    from speechunits.report.statistics import statistics_markdown
+    from speechunits.run import write_json, write_text
+    from speechunits.units.textgrid import to_textgrid
+    from speechunits.units.units import Units
+
+    words = read_phones(options.words) if options.words is not None else None
+    corpus = corpus_of(options.manifest, options.phones)
+    found = pseudotext_statistics(options.model, corpus, options.split, words=words, steps=options.steps)
+    text = statistics_markdown(found.figures)
+    if options.out is not None:
+        write_json(options.out / "pseudotext.json", found.figures)
+        write_text(options.out / "pseudotext.md", text)
+        model = Units.load(options.model).pseudotext
+        for row in found.transcripts:
+            grid = to_textgrid(row, pseudotext=model, candidates=found.words)
+            write_text(options.out / "textgrid" / f"{row.id}.TextGrid", grid)
+    print(text)
     return 0
 
 

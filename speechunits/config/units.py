@@ -17,7 +17,7 @@ class UnitsConfig:
     clusters: int = 100
     """K; 0 with ``source: codebook`` keeps the product codebook's pairs."""
     layer: int | str = "auto"
-    """0 is the convolutions' output, k the output after k blocks, ``auto`` the layer of the most predictable units."""
+    """0 is the convolutions' output, k the output after k blocks, ``auto`` the best by ``criterion``."""
     sample_frames: int = 200_000
     """Frames k-means is fitted on: a seeded uniform sample."""
     iterations: int = 25
@@ -40,6 +40,11 @@ class UnitsConfig:
     """Passes over every frame of the corpus, by mini-batches, after k-means on the sample; in bounded memory."""
     residual_clusters: int = field(default=0, metadata=LATER)
     """Entries of a second codebook, fitted on what the first leaves over: K times as many units; 0: none."""
+
+    criterion: str = field(default="combined", metadata=LATER)
+    """What ``layer: auto`` maximises on held-out speech, without labels: ``view_information`` (bits that units of
+    altered speech tell about those of the original), ``run_predictability`` (bits that past runs tell), ``combined``
+    (the mean of these two, standardised over layers), ``predictability``, ``stability``, ``view_abx``, ``speaker``."""
 
     def __post_init__(self) -> None:
         for name in ("stream_passes", "residual_clusters"):

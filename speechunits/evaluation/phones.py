@@ -120,6 +120,18 @@ def unit_quality(
     )
 
 
+def phone_table(recordings: Iterable[tuple[IntArray, Sequence[Phone]]], clusters: int) -> tuple[list[str], IntArray]:
+    """Return the phones, the most frequent first, and the ``(P, K)`` frames that each has with each unit."""
+    counts: dict[str, IntArray] = {}
+    for units, phones in recordings:
+        labels = np.array([label or "" for label in frame_phones(phones, len(units))])
+        for label in np.unique(labels[labels != ""]).tolist():
+            found = np.bincount(units[labels == label], minlength=clusters)
+            counts[label] = counts.get(label, np.zeros(clusters, np.int64)) + found
+    names = sorted(counts, key=lambda name: (-int(counts[name].sum()), name))
+    return names, np.array([counts[name] for name in names], np.int64).reshape(len(names), clusters)
+
+
 def _agreement(
     units: IntArray, phones: IntArray, owners: IntArray, clusters: int, types: int, *, shifts: int, seed: int
 ) -> Agreement:

@@ -1,35 +1,21 @@
-"""Choose an encoder's layer without labels: the one whose units are the most predictable on held-out speech."""
+"""Choose an encoder's layer without labels, by a criterion on held-out speech; and how far such choices fall short."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from speechunits.audio.manifest import Recording
 from speechunits.config import UnitsConfig
-from speechunits.encoder.encoder import encoder_from_export
-from speechunits.errors import UsageError
-from speechunits.evaluation.information import Predictability, held_out_predictability
-from speechunits.frames import FRAME_RATE_HZ
-from speechunits.units.extract import FeatureExtractor, FloatArray, OnFault, map_recordings
-from speechunits.units.features import LayerFeatures, smoothed
-from speechunits.units.fit import fit_points, read_source, sample_recordings
-from speechunits.units.sequence import merged
-from speechunits.units.units import assign_points
+from speechunits.evaluation.criteria import MEASURED, criterion_values, needed
+from speechunits.evaluation.layers import LayerScores, measure_layers
+from speechunits.units.extract import OnFault
 
-IntArray = NDArray[np.int64]
-
-_SAMPLE_FRAMES = 50_000
-"""Frames k-means is fitted on, a quarter of what the final units get: layers are only compared."""
-_SAMPLE_VALUES = 1 << 27
-"""Numbers of the sample over all layers together (half a gigabyte)."""
-_TRAIN_FRAMES = 150_000
-"""Frames the predictor is fitted on."""
+CRITERIA = (*MEASURED, "combined")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +23,13 @@ class LayerChoice:
     """The layer chosen, and what each was chosen on."""
 
     layer: int
-    frames: list[Predictability]
-    """Held-out predictability of frame-level units, by layer; the criterion."""
-    runs: list[Predictability]
-    """The same on merged runs."""
+    criterion: str
+    scores: Mapping[str, list[float]]
+    """What was measured, by layer."""
 
     def to_tree(self) -> dict[str, Any]:
         """Return the choice as plain numbers, for a quality card."""
-        return {
-            "layer": self.layer,
-            "bits_a_frame": [layer.bits for layer in self.frames],
-            "bits_a_run": [layer.bits for layer in self.runs],
-        }
+        return {"layer": self.layer, "criterion": self.criterion, "scores": dict(self.scores)}
 
 
 def select_layer(
@@ -59,61 +40,38 @@ def select_layer(
     *,
     on_fault: OnFault | None = None,
 ) -> LayerChoice:
-    """Fit ``config.clusters`` units on every layer at once and compare their held-out predictability.
+    """Fit ``config.clusters`` units on every layer at once and take the best layer by ``config.criterion``.
 
-    Streamed in bounded memory, and over less than an hour and a half of train, in a seeded order.
+    Streamed in bounded memory, and over less than an hour of train, in a seeded order. Of equally good
+    layers the first is taken.
 
     Raises
     ------
     UsageError
-        If ``tune`` is empty, or train has fewer frames than clusters.
+        If ``tune`` is empty, train has fewer frames than clusters, or the criterion needs speakers that are not known.
     """
-    # Layers are compared by their first codebook, on a sample.
-    config = replace(config, residual_clusters=0, stream_passes=0)
-    if not tune:
-        raise UsageError("choosing a layer needs held-out speech (the split `tune`), but there is none; give a number")
-    tensors, header = read_source(encoder, replace(config, source="kmeans", layer=0))
-    network = encoder_from_export(tensors, header)
-    layers = range(network.num_layers + 1)
-    extractor = FeatureExtractor(smoothed(LayerFeatures(network, layers, config.precision), config.smooth))
-    size = min(config.sample_frames, _SAMPLE_FRAMES, _SAMPLE_VALUES // extractor.dim)
-    points = sample_recordings(extractor, _part(train, size, config.seed), config, size, on_fault)
-    columns = np.split(np.arange(extractor.dim), len(layers))
-    fitted = [fit_points(points[:, column], config)[0] for column in columns]
-    del points
-
-    def assigned(waveform: FloatArray) -> list[IntArray]:
-        pieces = [piece.features for piece in extractor.pieces(waveform)]
-        return [
-            np.concatenate([np.zeros(0, np.int64), *(assign_points(piece[:, column], found) for piece in pieces)])
-            for column, found in zip(columns, fitted, strict=True)
-        ]
-
-    def units(recordings: Sequence[Recording]) -> list[list[IntArray]]:
-        """Return the units of each recording, layer by layer."""
-        sequences: list[list[IntArray]] = [[] for _ in layers]
-        for _, columns_units in map_recordings(assigned, recordings, on_fault):
-            for sequence, ids in zip(sequences, columns_units, strict=True):
-                sequence.append(ids)
-        return sequences
-
-    seen, held_out = units(_part(train, _TRAIN_FRAMES, config.seed)), units(tune)
-    frames = [held_out_predictability(a, b, config.clusters) for a, b in zip(seen, held_out, strict=True)]
-    merges = [
-        held_out_predictability([merged(x) for x in a], [merged(x) for x in b], config.clusters)
-        for a, b in zip(seen, held_out, strict=True)
-    ]
-    best = max(layers, key=lambda layer: frames[layer].bits)
-    return LayerChoice(layer=best, frames=frames, runs=merges)
+    found = measure_layers(encoder, train, tune, config, needed(config.criterion), on_fault=on_fault)
+    values = criterion_values(found.scores, config.criterion)
+    return LayerChoice(layer=int(np.argmax(values)), criterion=config.criterion, scores=found.scores)
 
 
-def _part(recordings: Sequence[Recording], size: int, seed: int) -> list[Recording]:
-    """Return recordings in a seeded order, up to ``size`` frames."""
-    ordered = sorted(recordings, key=lambda recording: recording.id)
-    chosen, frames = [], 0.0
-    for place in np.random.default_rng(seed).permutation(len(ordered)):
-        if frames >= size:
-            break
-        chosen.append(ordered[place])
-        frames += ordered[place].duration_s * FRAME_RATE_HZ
-    return chosen
+@dataclass(frozen=True, kw_only=True)
+class Regret:
+    """What a criterion's choice of layer costs."""
+
+    chosen: int
+    regret: float
+    """PNMI of the best layer less that of the chosen one."""
+
+
+def regrets(measured: LayerScores) -> dict[str, Regret]:
+    """Return the regret of every criterion that could be measured, and of two rules that measure nothing.
+
+    ``middle`` always takes the middle layer, ``last`` the last: a criterion that does not beat them is worth nothing.
+    """
+    best, count = max(measured.pnmi), len(measured.pnmi)
+    choices = {"middle": count // 2, "last": count - 1}
+    for criterion in CRITERIA:
+        if set(needed(criterion)) & set(measured.scores):
+            choices[criterion] = int(np.argmax(criterion_values(measured.scores, criterion)))
+    return {name: Regret(chosen=layer, regret=best - measured.pnmi[layer]) for name, layer in choices.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from speechunits.audio.textgrid import read_textgrid
@@ -10,11 +10,16 @@ from speechunits.errors import InputRefused
 from speechunits.units.pseudotext import Pseudotext
 from speechunits.units.transcript import Span, UnitTranscript, from_spans, piece_spans, seconds_text, unit_spans
 
-TIER, PIECES_TIER = "units", "pieces"
+TIER, PIECES_TIER, CANDIDATES_TIER = "units", "pieces", "word candidates"
 
 
-def to_textgrid(transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseudotext | None = None) -> str:
+def to_textgrid(
+    transcript: UnitTranscript, *, frames: bool = False, pseudotext: Pseudotext | None = None,
+    candidates: Collection[str] = (),
+) -> str:  # fmt: skip
     """Return a Praat TextGrid (long text format) with a tier ``units``, and a tier ``pieces`` with ``pseudotext``.
+
+    With ``candidates``, a third tier names these pieces alone; between them it is empty.
 
     Raises
     ------
@@ -26,7 +31,11 @@ def to_textgrid(transcript: UnitTranscript, *, frames: bool = False, pseudotext:
     spans = unit_spans(transcript, frames=frames)
     tiers = [(TIER, spans)]
     if pseudotext is not None:
-        tiers.append((PIECES_TIER, piece_spans(spans, pseudotext)))
+        pieces = piece_spans(spans, pseudotext)
+        tiers.append((PIECES_TIER, pieces))
+        if candidates:
+            named = [span if span.label in candidates else span._replace(label="") for span in pieces]
+            tiers.append((CANDIDATES_TIER, named))
     lines = ['File type = "ooTextFile"', 'Object class = "TextGrid"', "", "xmin = 0",
              f"xmax = {seconds_text(transcript.duration_s)}", "tiers? <exists>", f"size = {len(tiers)}",
              "item []:"]  # fmt: skip

@@ -13,7 +13,8 @@ from tests.spine import write_recipe
 
 COMMANDS = (
     ["synth"], ["manifest"], ["run"], ["pretrain"], ["units", "fit"], ["transcribe"], ["evaluate", "units"],
-    ["evaluate", "asr"], ["pseudotext", "fit"], ["pseudotext", "encode"], ["pseudotext", "decode"], ["finetune"],
+    ["evaluate", "asr"], ["evaluate", "layers"], ["pseudotext", "stats"],
+    ["pseudotext", "fit"], ["pseudotext", "encode"], ["pseudotext", "decode"], ["finetune"],
     ["recognize"], ["reduction"], ["info"], ["convert"], ["doctor"],
 )  # fmt: skip
 

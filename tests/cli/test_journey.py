@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from speechunits.audio.manifest import read_manifest
+from speechunits.audio.textgrid import read_textgrid
 from speechunits.cli import main
 from tests.spine import write_recipe
 
@@ -115,10 +116,53 @@ def test_from_labels_to_a_recogniser(prepared, tiny_corpus, capsys):
 def test_units_are_measured_side_by_side(prepared, tiny_corpus, tmp_path, capsys):
     run = prepared.parent / "runs" / "tiny"
     bundles = [str(run / name) for name in ("units.safetensors", "mfcc.safetensors")]
-    out = tmp_path / "quality.json"
+    out = tmp_path / "quality"
     arguments = ["--manifest", str(tiny_corpus / "manifest.tsv"), "--phones", str(tiny_corpus / "phones.tsv")]
-    assert main(["evaluate", "units", *bundles, *arguments, "-o", str(out)]) == 0
+    assert main(["evaluate", "units", bundles[0], f"baseline={bundles[1]}", *arguments, "-o", str(out)]) == 0
     table = capsys.readouterr().out
-    assert all(bundle in table for bundle in bundles)
-    assert sorted(json.loads(out.read_text())) == sorted(bundles)
+    assert table.startswith(f"| figure | {bundles[0]} | baseline |")
+    assert (out / "units.md").read_text() == table.rstrip("\n") + "\n"
+    measures = json.loads((out / "units.json").read_text())["measures"]
+    assert sorted(measures) == sorted([bundles[0], "baseline"])
+    assert [(out / f"phones-{index}.png").stat().st_size > 1000 for index in range(2)] == [True, True]
+    # Without a bundle of MFCC, one of the same size is fitted and stands beside.
+    assert main(["evaluate", "units", bundles[0], *arguments, "-o", str(tmp_path / "alone")]) == 0
+    assert f"| MFCC, K = {measures['baseline']['clusters']} |" in capsys.readouterr().out
+    assert main(["evaluate", "units", *bundles, bundles[0], *arguments]) == 2
     assert main(["evaluate", "units", *bundles, *arguments, "--split", "none"]) == 2
+
+
+def test_pseudotext_is_described_and_marked_in_time(prepared, tiny_corpus, tmp_path, capsys):
+    run = prepared.parent / "runs" / "tiny"
+    phones = str(tiny_corpus / "phones.tsv")
+    command = ["pseudotext", "stats", "--model", str(run / "units.safetensors"), "--manifest",
+               str(tiny_corpus / "manifest.tsv"), "--phones", phones, "--words", phones, "--steps", "5",
+               "-o", str(tmp_path)]  # fmt: skip
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert "| words, by random |" in table
+    figures = json.loads((tmp_path / "pseudotext.json").read_text())
+    assert figures["words"] == figures["phones"]
+    assert 0 < figures["ngram_bits_a_unit"] < 2 * figures["entropy_bits"]
+    assert figures["recurrent_bits_a_unit"] > 0
+    place = figures["candidates"][0]["places"][0]
+    grid = read_textgrid(tmp_path / "textgrid" / f"{place['id']}.TextGrid")
+    marked = [row for row in grid.tier("word candidates") if row.text == figures["candidates"][0]["piece"]]
+    assert any(abs(row.start_s - place["start_s"]) < 1e-3 for row in marked)
+    assert {row.text for row in grid.tier("word candidates")} <= {"", *(row["piece"] for row in figures["candidates"])}
+    mfcc = ["pseudotext", "stats", "--model", str(run / "mfcc.safetensors"), "--manifest", command[5]]
+    assert main(mfcc) == 2
+    assert "no pseudo-text model" in capsys.readouterr().err
+
+
+def test_layers_are_judged_side_by_side(prepared, tiny_corpus, tmp_path, capsys):
+    run, out = prepared.parent / "runs" / "tiny", tmp_path / "layers.json"
+    corpus = ["tiny", str(tiny_corpus / "manifest.tsv"), str(tiny_corpus / "phones.tsv")]
+    command = ["evaluate", "layers", f"mine={run}", "--corpus", *corpus, "--clusters", "6", "-o", str(out)]
+    assert main(command) == 0
+    table = capsys.readouterr().out
+    assert "| mine, tiny, K = 6 |" in table
+    assert (tmp_path / "layers.md").read_text().strip() == table.strip()
+    before = out.stat().st_mtime_ns
+    assert main(command) == 0  # what is there is kept
+    assert out.stat().st_mtime_ns == before

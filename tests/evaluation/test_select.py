@@ -1,4 +1,6 @@
-"""The layer whose units are most predictable on held-out speech is chosen."""
+"""The layer that is best by the criterion on held-out speech is chosen; what a choice costs is its regret."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -6,11 +8,14 @@ import soundfile
 import torch
 
 from speechunits.audio.manifest import Recording
+from speechunits.audio.phones import Phone
 from speechunits.config import EncoderConfig, UnitsConfig, to_tree
 from speechunits.encoder.encoder import Encoder
 from speechunits.errors import UsageError
+from speechunits.evaluation.criteria import MEASURED, criterion_values
 from speechunits.evaluation.information import held_out_predictability
-from speechunits.evaluation.select import select_layer
+from speechunits.evaluation.layers import measure_layers
+from speechunits.evaluation.select import regrets, select_layer
 from speechunits.units.bundle import write_bundle
 from speechunits.units.fit import fit_units
 
@@ -40,10 +45,10 @@ def encoder_bundle(tmp_path_factory):
 
 
 def test_the_choice_is_the_layer_with_the_most_bits(encoder_bundle, corpus, tmp_path):
-    config = UnitsConfig(clusters=4, iterations=8)
+    config = UnitsConfig(clusters=4, iterations=8, criterion="predictability")
     choice = select_layer(encoder_bundle, corpus[:18], corpus[18:], config)
-    bits = [layer.bits for layer in choice.frames]
-    assert len(bits) == len(choice.runs) == 3
+    bits = choice.scores["predictability"]
+    assert len(bits) == 3
     assert choice.layer == int(np.argmax(bits))
     assert max(bits) > 0.5
     # One layer by the ordinary way gives the same figures.
@@ -52,13 +57,42 @@ def test_the_choice_is_the_layer_with_the_most_bits(encoder_bundle, corpus, tmp_
     )
     train, tune = ([ids for _, ids in units.recordings(part)] for part in (corpus[:18], corpus[18:]))
     assert held_out_predictability(train, tune, 4).bits == pytest.approx(bits[1], abs=1e-6)
-    assert choice.to_tree()["bits_a_frame"] == bits
+    assert choice.to_tree() == {"layer": choice.layer, "criterion": "predictability", "scores": choice.scores}
 
 
 def test_the_choice_does_not_depend_on_order(encoder_bundle, corpus):
     config = UnitsConfig(clusters=4, iterations=4)
+    assert config.criterion == "combined"
     first = select_layer(encoder_bundle, corpus[:18], corpus[18:], config)
-    assert select_layer(encoder_bundle, corpus[17::-1], corpus[18:], config) == first
+    assert sorted(first.scores) == ["run_predictability", "view_information"]
+    assert first.layer == int(np.argmax(criterion_values(first.scores, "combined")))
+    again = select_layer(encoder_bundle, corpus[17::-1], corpus[:17:-1], config)
+    assert again.layer == first.layer
+    # Chance is drawn in the order of recordings: only that moves, a little.
+    assert again.scores["view_information"] == pytest.approx(first.scores["view_information"], abs=0.02)
+
+
+def test_every_criterion_is_measured_on_every_layer(encoder_bundle, corpus):
+    voices = [replace(row, speaker="ab"[index % 2]) for index, row in enumerate(corpus)]
+    spoken = [(row, [Phone(0.3 * place, 0.3 * (place + 1), "xyz"[(place + index) % 3]) for place in range(20)])
+              for index, row in enumerate(voices[18:])]  # fmt: skip
+    config = UnitsConfig(clusters=4, iterations=4)
+    found = measure_layers(encoder_bundle, voices[:18], voices[18:], config, MEASURED, judged=spoken)
+    assert sorted(found.scores) == sorted(MEASURED)
+    assert {len(values) for values in found.scores.values()} == {len(found.pnmi)} == {3}
+    assert all(0.5 < value <= 1 for value in found.scores["view_abx"])
+    assert all(0.3 < value <= 1 for value in found.scores["stability"])
+    costs = regrets(found)
+    assert sorted(costs) == sorted([*MEASURED, "combined", "middle", "last"])
+    assert all(cost.regret == max(found.pnmi) - found.pnmi[cost.chosen] >= 0 for cost in costs.values())
+    assert (costs["middle"].chosen, costs["last"].chosen) == (1, 2)
+
+
+def test_an_unknown_criterion_is_named(encoder_bundle, corpus):
+    with pytest.raises(UsageError, match=r"must be one of .*combined, but is 'beauty'"):
+        select_layer(encoder_bundle, corpus[:18], corpus[18:], UnitsConfig(clusters=4, criterion="beauty"))
+    with pytest.raises(UsageError, match="needs speakers"):
+        select_layer(encoder_bundle, corpus[:18], corpus[18:], UnitsConfig(clusters=4, criterion="speaker"))
 
 
 def test_without_held_out_speech_there_is_no_choice(encoder_bundle, corpus):

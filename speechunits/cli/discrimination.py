@@ -92,7 +92,7 @@ def run_abx(options: argparse.Namespace) -> int:
     from speechunits.evaluation.abx.items import items_from_phones, read_items, write_items
     from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
     from speechunits.pipeline import corpus_of
-    from speechunits.report.layers import abx_markdown
+    from speechunits.report.discrimination import abx_markdown
 
     corpus = corpus_of(options.manifest, options.phones)
     recordings = corpus.split(options.split)
@@ -124,7 +124,7 @@ def run_probe(options: argparse.Namespace) -> int:
     from speechunits.evaluation.probe.measure import ProbeSettings, measure_probes
     from speechunits.evaluation.sources import PLAIN
     from speechunits.pipeline import corpus_of
-    from speechunits.report.layers import probe_markdown
+    from speechunits.report.discrimination import probe_markdown
 
     corpus = corpus_of(options.manifest, options.phones)
     settings = ProbeSettings(

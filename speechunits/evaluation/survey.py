@@ -1,0 +1,67 @@
+"""Many encoders on several corpora: which criterion would have chosen which layer, and what that would have cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from speechunits.audio.corpus import Corpus
+from speechunits.audio.phones import Phone
+from speechunits.config import UnitsConfig
+from speechunits.evaluation.criteria import MEASURED
+from speechunits.evaluation.layers import LayerScores, measure_layers, part
+from speechunits.evaluation.select import Regret, regrets
+from speechunits.run import content_key, file_hash, read_json, write_json
+
+JUDGED_FRAMES = 40_000
+"""Of the split that judges: a quarter of an hour."""
+
+
+def survey(
+    encoders: Mapping[str, Path],
+    corpora: Mapping[str, Corpus],
+    sizes: Sequence[int],
+    path: Path,
+    *,
+    split: str = "dev",
+    sample_frames: int = 50_000,
+) -> list[dict[str, Any]]:
+    """Measure every layer of every encoder on every corpus, for every K; what ``path`` holds already is kept.
+
+    Returns
+    -------
+        Rows of ``encoder``, ``corpus``, ``clusters``, ``scores``, ``pnmi``, ``pnmi_corrected``; written after each.
+
+    Raises
+    ------
+    UsageError
+        If a split is empty.
+    InputRefused
+        If an encoder or a recording cannot be read, or no phone is known.
+    """
+    rows: list[dict[str, Any]] = read_json(path) if path.exists() else []
+    for name, corpus in corpora.items():
+        held = [row for row in corpus.split(split) if row.id in corpus.phones]
+        judged: list[tuple[Any, Sequence[Phone]]] = [
+            (row, corpus.phones[row.id]) for row in part(held, JUDGED_FRAMES, 0)
+        ]
+        manifest = file_hash(corpus.manifest)
+        for encoder, source in encoders.items():
+            for clusters in sizes:
+                key = content_key(manifest, file_hash(source), clusters, split, sample_frames)
+                if any(row["key"] == key for row in rows):
+                    continue
+                found = measure_layers(
+                    source, corpus.split("train"), corpus.split("tune"), UnitsConfig(clusters=clusters), MEASURED,
+                    sample_frames=sample_frames, train_frames=sample_frames, judged=judged,
+                )  # fmt: skip
+                made = {"encoder": encoder, "corpus": name, "clusters": clusters, "key": key, **found.to_tree()}
+                rows.append(made)
+                write_json(path, rows)
+    return rows
+
+
+def row_regrets(row: Mapping[str, Any]) -> dict[str, Regret]:
+    """Return the regrets of one row of :func:`survey`."""
+    return regrets(LayerScores(scores=row["scores"], pnmi=row["pnmi"], pnmi_corrected=row["pnmi_corrected"]))
