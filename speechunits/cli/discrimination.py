@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SOURCE_HELP = (
+SOURCE_HELP = "`mfcc`, `logmel`, run, encoder or units bundle, Hugging Face folder or hub name; NAME stands in the table"
     "`mfcc`, `logmel`, run folder, encoder or units bundle, Hugging Face folder or hub name; NAME stands in the table"
 )
 DISTANCES = ("angular", "cosine", "euclidean", "kl", "edit")

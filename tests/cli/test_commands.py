@@ -13,7 +13,7 @@ from tests.spine import write_recipe
 
 COMMANDS = (
     ["synth"], ["manifest"], ["run"], ["pretrain"], ["units", "fit"], ["transcribe"], ["evaluate", "units"],
-    ["evaluate", "asr"], ["evaluate", "layers"], ["pseudotext", "stats"],
+    ["evaluate", "asr"], ["evaluate", "abx"], ["evaluate", "probe"], ["evaluate", "layers"], ["pseudotext", "stats"],
     ["pseudotext", "fit"], ["pseudotext", "encode"], ["pseudotext", "decode"], ["finetune"],
     ["recognize"], ["reduction"], ["info"], ["convert"], ["doctor"],
 )  # fmt: skip
