@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SOURCE_HELP = "`mfcc`, `logmel`, run, encoder or units bundle, Hugging Face folder or hub name; NAME stands in the table"
-    "`mfcc`, `logmel`, run folder, encoder or units bundle, Hugging Face folder or hub name; NAME stands in the table"
-)
+SOURCE_HELP = "`mfcc`, `logmel`, run, encoder or units bundle, Hugging Face folder or hub name; NAME is for the table"
 DISTANCES = ("angular", "cosine", "euclidean", "kl", "edit")
 """``edit``, of units, and those of ``evaluation.abx.dtw``, which is too heavy for a parser."""
 
