@@ -84,7 +84,7 @@ def main() -> None:
     corpus = pipeline.corpus_of(options.manifest, options.phones)
     recordings = corpus.split(options.split)
     items = items_from_phones(recordings, corpus.phones, "triphone")
-    features = features_of(open_sources(["mfcc"])[0], recordings)
+    features = features_of(open_sources({"mfcc": "mfcc"})[0], recordings)
     ours(features, items, drop_last=False)  # compiles the loops, once an installation
     results: dict[str, dict[str, Any]] = {}
     for frames in ("all frames", "without the last"):

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli import layers
+from speechunits.cli import discrimination
 from speechunits.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def add(commands: Commands) -> None:
     _add_units(kinds)
     _add_layers(kinds)
     _add_asr(kinds)
-    layers.add(kinds)
+    discrimination.add(kinds)
 
 
 def _add_units(kinds: Commands) -> None:

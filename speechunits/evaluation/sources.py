@@ -38,12 +38,14 @@ class Source:
 
 
 def open_sources(
-    names: Sequence[str], *, layers: Sequence[int] | None = None, untrained: bool = False, seed: int = 0
+    paths: Mapping[str, str], *, layers: Sequence[int] | None = None, untrained: bool = False, seed: int = 0
 ) -> list[Source]:
-    """Return the sources of names: ``mfcc``, ``logmel``, a bundle with an encoder, or a foreign checkpoint.
+    """Return named sources.
 
     Parameters
     ----------
+    paths
+        Name to ``mfcc``, ``logmel``, a bundle with an encoder, or a foreign checkpoint.
     layers
         Layers of every encoder; None takes the layer of a units bundle, and all of an encoder.
     untrained
@@ -58,14 +60,14 @@ def open_sources(
     """
     sources: list[Source] = []
     drawn: set[str] = set()
-    for name in names:
-        if name in PLAIN:
-            features = MfccFeatures() if name == "mfcc" else LogMelFeatures()
+    for name, path in paths.items():
+        if path in PLAIN:
+            features = MfccFeatures() if path == "mfcc" else LogMelFeatures()
             sources.append(Source(name=name, labels=("",), features=features))
             continue
-        tensors, header = _read(Path(name))
+        tensors, header = _read(Path(path))
         if "encoder" not in header:
-            raise UsageError(f"{name} holds no encoder (units of MFCC have none); give `mfcc` for MFCC themselves")
+            raise UsageError(f"{path} holds no encoder (units of MFCC have none); give `mfcc` for MFCC themselves")
         own = header.get("units", {}).get("layer")
         chosen = [own] if layers is None and own is not None else layers
         sources.append(_of(encoder_from_export(tensors, header), name, chosen, tensors_hash(_encoder(tensors))))

@@ -15,27 +15,27 @@ def features(source, samples=16_000):
 
 def test_layers_stand_side_by_side_and_untrained_weights_depend_on_the_seed(tiny_runs):
     path = str(tiny_runs / "tiny" / "pretrain" / "encoder.safetensors")
-    encoder, untrained = open_sources([path], untrained=True)
+    encoder, untrained = open_sources({"one": path}, untrained=True)
     assert encoder.labels == untrained.labels == ("0", "1", "2")
     assert len(encoder.sha256) == 64
     every = features(encoder)
-    (last,) = open_sources([path], layers=[2])
+    (last,) = open_sources({"one": path}, layers=[2])
     np.testing.assert_array_equal(features(last), every[:, columns(encoder)[2][1]])
     before = torch.random.get_rng_state()
-    again, other = (open_sources([path], untrained=True, seed=seed)[1] for seed in (0, 1))
+    again, other = (open_sources({"one": path}, untrained=True, seed=seed)[1] for seed in (0, 1))
     assert torch.equal(before, torch.random.get_rng_state())
     np.testing.assert_array_equal(features(again), features(untrained))
     assert np.abs(features(other) - features(untrained)).max() > 0.01
 
 
 def test_a_units_bundle_gives_its_own_layer_and_mfcc_units_have_none(tiny_runs):
-    (source,) = open_sources([str(tiny_runs / "tiny" / "units.safetensors")])
+    (source,) = open_sources({"one": str(tiny_runs / "tiny" / "units.safetensors")})
     assert source.labels == ("1",)
     with pytest.raises(UsageError, match="give `mfcc`"):
-        open_sources([str(tiny_runs / "tiny" / "mfcc.safetensors")])
+        open_sources({"one": str(tiny_runs / "tiny" / "mfcc.safetensors")})
 
 
 def test_plain_features_keep_the_frame_grid():
-    for source in open_sources(["mfcc", "logmel"]):
+    for source in open_sources({"a": "mfcc", "b": "logmel"}):
         for samples in (0, 399, 400, 719, 720, 5000):
             assert features(source, samples).shape == (frame_count(samples), source.features.dim)

@@ -66,13 +66,15 @@ def abx_score(
     speaker_ids = {name: place for place, name in enumerate(sorted({item.speaker for item in items}))}
     phone_ids = {name: place for place, name in enumerate(names)}
     for group in groups:
+        # Most triphones are too rare to hold a triple: they cost nothing.
+        if sum(map(len, group.values())) < 3 or (speaker == "across" and len(group) < 2):
+            continue
         sides = {name: _Side(places, [phone_ids[items[place].phone] for place in places])
                  for name, places in sorted(group.items())}  # fmt: skip
         for name, side, other, allowed in _boards(sides, speaker, max_other_speakers, generator):
             found, counts = _cells(tokens, side, other, allowed)
-            defined = np.argwhere(counts > 0)
-            for row, column in defined:
-                rows.append((speaker_ids[name], int(other.phones[row]), int(side.phones[column])))
+            for row, column in zip(*(place.tolist() for place in counts.nonzero()), strict=True):
+                rows.append((speaker_ids[name], other.phones[row], side.phones[column]))
                 errors.append(float(found[row, column]))
             triples += int(counts.sum())
     if not rows:
@@ -114,48 +116,53 @@ def _groups(items: Sequence[Item], context: Context) -> list[dict[str, list[int]
 
 
 class _Side:
-    """Tokens of one speaker in one context, in the order of their phones."""
+    """Tokens of one speaker in one context, in the order of their phones; lists, since most hold very few."""
 
     def __init__(self, places: Sequence[int], phones: Sequence[int]) -> None:
-        order = np.argsort(phones, kind="stable")
-        self.tokens: IntArray = np.array(places, np.int64)[order]
-        self.phones, starts = np.unique(np.array(phones)[order], return_index=True)
-        self.edges: IntArray = np.append(starts, len(order)).astype(np.int64)
+        pairs = sorted(zip(phones, places, strict=True))
+        self.tokens: IntArray = np.array([place for _, place in pairs], np.int64)
+        self.index: dict[int, int] = {}
+        """Place of each phone."""
+        edges: list[int] = []
+        for place, (phone, _) in enumerate(pairs):
+            if phone not in self.index:
+                self.index[phone] = len(edges)
+                edges.append(place)
+        self.phones = list(self.index)
+        self.edges: IntArray = np.array([*edges, len(pairs)], np.int64)
+        self.repeated = len(pairs) > len(edges)
+        """Some phone has two tokens."""
 
 
 def _boards(
     sides: dict[str, _Side], speaker: Speaker, most: int | None, generator: np.random.Generator
-) -> Iterator[tuple[str, _Side, _Side, NDArray[np.bool_]]]:
+) -> Iterator[tuple[str, _Side, _Side, set[int]]]:
     """Yield the speaker of A and B, its tokens, the tokens X is taken from, and which of X's phones may be A."""
     for name, side in sides.items():
         if len(side.phones) < 2:
             continue
         if speaker == "within":
-            yield name, side, side, np.ones(len(side.phones), bool)
+            if side.repeated:
+                yield name, side, side, set(side.phones)
             continue
-        allowed = {other: np.zeros(len(sides[other].phones), bool) for other in sides if other != name}
+        allowed: dict[str, set[int]] = {other: set() for other in sides if other != name}
         for phone in side.phones:
-            holders = [other for other in allowed if phone in sides[other].phones]
+            holders = [other for other in allowed if phone in sides[other].index]
             if most is not None and len(holders) > most:
                 holders = [holders[place] for place in sorted(generator.permutation(len(holders))[:most])]
             for other in holders:
-                allowed[other] |= sides[other].phones == phone
-        for other, mask in allowed.items():
-            if mask.any():
-                yield name, side, sides[other], mask
+                allowed[other].add(phone)
+        for other, phones in allowed.items():
+            if phones:
+                yield name, side, sides[other], phones
 
 
-def _cells(
-    tokens: Tokens, side: _Side, other: _Side, allowed: NDArray[np.bool_]
-) -> tuple[NDArray[np.float64], IntArray]:
+def _cells(tokens: Tokens, side: _Side, other: _Side, allowed: set[int]) -> tuple[NDArray[np.float64], IntArray]:
     """Return error and number of triples for each phone of X (and A) and each phone of B; 0 triples: undefined."""
     shape = (len(other.phones), len(side.phones))
     errors, counts = np.zeros(shape), np.zeros(shape, np.int64)
-    place = np.minimum(np.searchsorted(side.phones, other.phones), len(side.phones) - 1)
-    match = np.where((side.phones[place] == other.phones) & allowed, place, -1)
+    match = np.array([side.index.get(phone, -1) if phone in allowed else -1 for phone in other.phones], np.int64)
     same = other is side
-    if same and np.diff(side.edges).max() < 2:
-        return errors, counts
     distances = tokens.between(other.tokens, other.tokens if same else side.tokens)
     compiled(count_errors)(distances, other.edges, side.edges, match, int(same), errors, counts)
     return errors, counts

@@ -98,8 +98,7 @@ def measure_probes(
             tasks[label] = (examples, trials)
     if not tasks:
         raise UsageError("nothing can be probed: " + "; ".join(f"{key}: {made[key]['skipped']}" for key in made))
-    (log_mel,) = open_sources(["logmel"])
-    for source in [*sources, dataclasses.replace(log_mel, name="")]:
+    for source in [*sources, *open_sources({"": "logmel"})]:
         pool = context_frames if not source.name else _mean
         pooled = _pooled(source, recordings, {label: examples for label, (examples, _) in tasks.items()},
                          {label: trials for label, (_, trials) in tasks.items()}, pool, on_fault)  # fmt: skip

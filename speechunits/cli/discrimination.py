@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-SOURCE_HELP = "`mfcc`, `logmel`, run folder, encoder.safetensors, units.safetensors, Hugging Face folder or hub name"
+SOURCE_HELP = "`mfcc`, `logmel`, run, encoder or units bundle, Hugging Face folder or hub name; NAME is for the table"
 DISTANCES = ("angular", "cosine", "euclidean", "kl", "edit")
 """``edit``, of units, and those of ``evaluation.abx.dtw``, which is too heavy for a parser."""
 
@@ -56,7 +56,7 @@ def add(kinds: Commands) -> None:
 
 
 def _add_common(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("sources", nargs="+", metavar="SOURCE", help=SOURCE_HELP)
+    verb.add_argument("sources", nargs="+", metavar="[NAME=]SOURCE", help=SOURCE_HELP)
     verb.add_argument("--manifest", type=Path, required=True)
     verb.add_argument("--split", default="dev")
     verb.add_argument("--layer", type=int, action="append", metavar="N", help="layers (default: all of an encoder, "
@@ -65,12 +65,20 @@ def _add_common(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("-o", "--out", type=Path, metavar="RESULTS.json", help="also writes RESULTS.md")
 
 
-def _sources(options: argparse.Namespace, names: list[str]) -> list[Source]:
+def _named(words: list[str]) -> dict[str, str]:
+    """Return name and path of each ``[NAME=]SOURCE``."""
+    return {name: path or name for name, _, path in (word.partition("=") for word in words)}
+
+
+def _sources(options: argparse.Namespace, named: dict[str, str]) -> list[Source]:
     from speechunits.encoder.foreign import is_foreign
     from speechunits.evaluation.sources import PLAIN, open_sources
     from speechunits.pipeline import encoder_path
 
-    paths = [name if name in PLAIN or is_foreign(Path(name)) else str(encoder_path(Path(name))) for name in names]
+    paths = {
+        name: path if path in PLAIN or is_foreign(Path(path)) else str(encoder_path(Path(path)))
+        for name, path in named.items()
+    }
     return open_sources(paths, layers=options.layer, untrained=options.untrained)
 
 
@@ -92,7 +100,7 @@ def run_abx(options: argparse.Namespace) -> int:
     from speechunits.evaluation.abx.items import items_from_phones, read_items, write_items
     from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
     from speechunits.pipeline import corpus_of
-    from speechunits.report.layers import abx_markdown
+    from speechunits.report.discrimination import abx_markdown
 
     corpus = corpus_of(options.manifest, options.phones)
     recordings = corpus.split(options.split)
@@ -110,9 +118,9 @@ def run_abx(options: argparse.Namespace) -> int:
         max_group=options.max_group, max_other_speakers=options.max_other_speakers or None, seed=options.seed,
         drop_last_frame=options.drop_last_frame,
     )  # fmt: skip
-    edit = options.distance == "edit"
-    sources = [] if edit else _sources(options, options.sources)
-    bundles = {name: Path(name) for name in options.sources} if edit else {}
+    edit, named = options.distance == "edit", _named(options.sources)
+    sources = [] if edit else _sources(options, named)
+    bundles = {name: Path(path) for name, path in named.items()} if edit else {}
     measured = measure_abx(sources, bundles, items, recordings, settings, _refused)
     _write(options, measured, abx_markdown(measured))
     return 0
@@ -124,7 +132,7 @@ def run_probe(options: argparse.Namespace) -> int:
     from speechunits.evaluation.probe.measure import ProbeSettings, measure_probes
     from speechunits.evaluation.sources import PLAIN
     from speechunits.pipeline import corpus_of
-    from speechunits.report.layers import probe_markdown
+    from speechunits.report.discrimination import probe_markdown
 
     corpus = corpus_of(options.manifest, options.phones)
     settings = ProbeSettings(
@@ -132,9 +140,9 @@ def run_probe(options: argparse.Namespace) -> int:
         fit_examples=options.examples, test_examples=options.examples,
     )  # fmt: skip
     # What costs nothing stands beside every encoder.
-    names = [*PLAIN, *(name for name in options.sources if name not in PLAIN)]
+    named = {name: name for name in PLAIN} | _named(options.sources)
     measured = measure_probes(
-        _sources(options, names), corpus.split(options.fit_split or options.split), corpus.split(options.split),
+        _sources(options, named), corpus.split(options.fit_split or options.split), corpus.split(options.split),
         corpus.phones, read_phones(options.words) if options.words else {}, settings, _refused,
     )  # fmt: skip
     _write(options, measured, probe_markdown(measured))
