@@ -43,8 +43,9 @@ class UnitsConfig:
 
     criterion: str = field(default="combined", metadata=LATER)
     """What ``layer: auto`` maximises on held-out speech, without labels: ``view_information`` (bits that units of
-    altered speech tell about those of the original), ``run_predictability`` (bits that past runs tell), ``combined``
-    (the mean of these two, standardised over layers), ``predictability``, ``stability``, ``view_abx``, ``speaker``."""
+    altered speech tell about those of the original), ``run_predictability`` (bits that past runs tell), ``stability``
+    (agreement of k-means on two halves), ``combined`` (the mean of these three, standardised over layers),
+    ``predictability``, ``view_abx`` or ``speaker``."""
 
     def __post_init__(self) -> None:
         for name in ("stream_passes", "residual_clusters"):

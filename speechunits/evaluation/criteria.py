@@ -20,8 +20,8 @@ from speechunits.units.sequence import merged
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
-COMBINED = ("run_predictability", "view_information")
-"""The parts of the criterion ``combined``: what units share with their past, and with altered copies of themselves."""
+COMBINED = ("run_predictability", "view_information", "stability")
+"""The parts of ``combined``: what units share with their past, with an altered copy, with another inventory."""
 MEASURED = ("predictability", "run_predictability", "view_information", "view_abx", "stability", "speaker")
 """Criteria that are measured layer by layer; ``combined`` is made from them."""
 

@@ -72,6 +72,6 @@ def regrets(measured: LayerScores) -> dict[str, Regret]:
     best, count = max(measured.pnmi), len(measured.pnmi)
     choices = {"middle": count // 2, "last": count - 1}
     for criterion in CRITERIA:
-        if set(needed(criterion)) & set(measured.scores):
+        if set(needed(criterion)) <= set(measured.scores):
             choices[criterion] = int(np.argmax(criterion_values(measured.scores, criterion)))
     return {name: Regret(chosen=layer, regret=best - measured.pnmi[layer]) for name, layer in choices.items()}

@@ -104,7 +104,7 @@ def piece_segmentation(
         true = inner_boundaries([phone[:2] for phone in spoken], first_s, last_s)
         changes = [span.start_s for span in recording.units[1:]]
         starts = [span.start_s for span in recording.pieces[1:]]
-        drawn = generator.choice(len(changes), len(starts), replace=False) if changes else []
+        drawn = generator.permutation(len(changes))[: len(starts)].tolist()
         for name, edges in (("pieces", starts), ("units", changes), ("random", [changes[at] for at in drawn])):
             pairs[name].append((inner_boundaries([(edge, edge) for edge in edges], first_s, last_s), true))
     return {name: segmentation(found) for name, found in pairs.items()}

@@ -96,7 +96,7 @@ def test_units_that_know_the_speaker_are_worse_by_that_criterion():
 
 
 def test_a_combination_is_the_mean_of_standardised_parts():
-    scores = {"view_information": [1.0, 2.0, 3.0], "run_predictability": [0.0, 0.0, 6.0], "stability": [9.0, 1.0, 1.0]}
+    scores = {"view_information": [1.0, 2.0, 3.0], "run_predictability": [0.0, 0.0, 6.0], "view_abx": [9.0, 1.0, 1.0]}
     expected = (standardised(scores["view_information"]) + standardised(scores["run_predictability"])) / 2
     assert criterion_values(scores, "combined") == pytest.approx(expected.tolist())
     assert criterion_values(scores, "view_information") == [1.0, 2.0, 3.0]
