@@ -31,7 +31,11 @@ def add(commands: Commands) -> None:
 
     reduction = _add_recipe(commands, "reduction", "how many times fewer labels the pretraining saved")
     reduction.add_argument(
-        "--from-saved", type=Path, nargs="?", const=Path(), metavar="RESULTS.json",
+        "--from-saved",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        metavar="RESULTS.json",
         help="recompute the table from saved results alone (default: results/NAME/results.json, else the run's)",
     )
     reduction.set_defaults(run=run_reduction)

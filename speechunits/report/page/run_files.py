@@ -184,7 +184,9 @@ def _corpus(run: RunFiles, manifest: Path | None, phones: Path | None) -> Corpus
     place = manifest or _first([tree.get("manifest"), run.path / "corpus" / "manifest.tsv"])
     spoken = phones or _first([tree.get("phones"), place.parent / "phones.tsv" if place else None])
     if place is None:
-        raise UsageError(f"the manifest ({tree.get('manifest', 'not named')}) is not there; give --manifest MANIFEST.tsv")
+        raise UsageError(
+            f"the manifest ({tree.get('manifest', 'not named')}) is not there; give --manifest MANIFEST.tsv"
+        )
     return load_corpus(
         CorpusConfig(manifest=place, phones=spoken, dev=run.split, strip_marks=bool(tree.get("strip_marks", False)))
     )
