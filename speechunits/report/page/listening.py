@@ -14,7 +14,7 @@ from speechunits.report.page.media import flac_address, spectrogram_address
 from speechunits.report.page.study import Occurrence, Study, UnitRow
 from speechunits.units.sequence import intervals
 
-PIXELS_A_SECOND = 320
+PIXELS_A_SECOND = 480
 LONGEST_S = 15.0
 """What a row shows of a recording; longer ones are cut, and only chosen where there is nothing shorter."""
 LANE_BYTES = 8_000_000
@@ -22,7 +22,7 @@ LANE_BYTES = 8_000_000
 CLIP_BYTES = 2_500_000
 """For examples of units."""
 _CONTEXT_S = 0.25
-_LETTER_PIXELS = 6.5
+_LETTER_PIXELS = 5.8
 
 
 @dataclass(frozen=True, kw_only=True)

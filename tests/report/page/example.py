@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import json
 
 import numpy as np
@@ -35,7 +36,7 @@ def make_corpus(folder):
                      SPLIT if held else "train", f"{EVIL} text {'odd' if index % 2 else 'even'}"))  # fmt: skip
         edges = np.linspace(0, seconds, 7)
         phones += [(name, f"{start:.3f}", f"{end:.3f}", PHONES[(index + place) % 4])
-                   for place, (start, end) in enumerate(zip(edges, edges[1:], strict=False))]  # fmt: skip
+                   for place, (start, end) in enumerate(itertools.pairwise(edges))]  # fmt: skip
         dev += [name] if held else []
     write_rows(folder / "manifest.tsv", ("id", "audio", "duration", "speaker", "split", "text"), rows)
     write_rows(folder / "phones.tsv", ("id", "start", "end", "phone"), phones)

@@ -22,7 +22,9 @@ def browser(tmp_path_factory):
     from selenium.webdriver.chrome.service import Service
 
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    assert program and driver, "the browser is missing; as root: apt-get install -y chromium chromium-driver"
+    remedy = "the browser is missing; as root: apt-get install -y chromium chromium-driver"
+    assert program, remedy
+    assert driver, remedy
     page, _ = make_page(tmp_path_factory.mktemp("page"))
     options = webdriver.ChromeOptions()
     options.binary_location = program
@@ -57,15 +59,14 @@ def column(window, table, index):
 
 
 def test_tables_are_sorted_by_keyboard(browser):
-    head = "#recordings thead th:nth-child(3)"
-    for key, direction in (("Enter", "ascending"), (" ", "descending")):
+    head = "#recordings thead th:nth-child(4)"
+    for key, name, text, direction in (("Enter", "Enter", "\r", "ascending"), (" ", "Space", " ", "descending")):
         browser.execute_script(f"document.querySelector('{head} button').focus()")
         for kind in ("keyDown", "keyUp"):
             browser.execute_cdp_cmd("Input.dispatchKeyEvent", {
-                "type": kind, "key": key, "code": "Space" if key == " " else key, "text": "\r" if key == "Enter" else key,
-                "windowsVirtualKeyCode": 32 if key == " " else 13})  # fmt: skip
+                "type": kind, "key": key, "code": name, "text": text, "windowsVirtualKeyCode": ord(text)})  # fmt: skip
         until(browser, f"return document.querySelector('{head}').ariaSort === '{direction}'")
-        rates = column(browser, "#recordings", 2)
+        rates = column(browser, "#recordings", 3)
         assert len(rates) == ROWS
         assert rates == sorted(rates, reverse=direction == "descending")
     # Spectrograms went with their recordings.

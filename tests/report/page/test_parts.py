@@ -39,7 +39,7 @@ def test_marks_and_counts_of_errors():
 
 
 def made_study():
-    """Return three units over two recordings of 20 frames: unit 0 is all a, unit 1 half a and half b, unit 2 silence."""
+    """Return three units over two recordings of 20 frames: 0 is all a, 1 half a and half b, 2 silence."""
     study = Study(clusters=4, recordings=[recording("x", 0.405), recording("y", 0.405)])
     study.units = {"x": np.array([0] * 8 + [1] * 4 + [2] * 8), "y": np.array([1] * 4 + [0] * 8 + [2] * 8)}
     study.phones = {
