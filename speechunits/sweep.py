@@ -133,8 +133,8 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
         # Found out now, not after the training.
         if not any((recording.text or "").strip() for recording in held):
             raise UsageError(
-                f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; fill the "
-                "column text of the manifest, or have it split anew without the column split"
+                f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; fill "
+                "the column text of the manifest, or have it split anew without the column split"
             )
     key = content_key(
         _deciding(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
