@@ -141,6 +141,13 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     config = _config(cell, setting)
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
     scored = {split: setting.corpus.split(split) for split in (setting.dev, "tune")}
+    for split, held in scored.items():
+        # Found out now, not after the training.
+        if not any((recording.text or "").strip() for recording in held):
+            raise UsageError(
+                f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; fill "
+                "the column text of the manifest, or have it split anew without the column split"
+            )
     key = content_key(
         _deciding(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
         {split: [(recording.id, recording.text) for recording in held] for split, held in scored.items()},

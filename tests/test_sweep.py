@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from speechunits import finetuning, pipeline, sweep
+from speechunits.asr.posteriors import read_posteriors
 from speechunits.audio.corpus import load_corpus
-from speechunits.config import FinetuneConfig, ReductionConfig, SelfTrainingConfig
+from speechunits.config import FinetuneConfig, LanguageConfig, ReductionConfig, SelfTrainingConfig
 from speechunits.engine.train import TrainingResult
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import scores_from_json
@@ -198,6 +199,54 @@ def test_text_longer_than_its_frames_is_left_out_and_named(setting, trained, cap
     everything = {row.id: {"text": "ab" * 2000} for row in setting.corpus.split("train")}
     with pytest.raises(UsageError, match=r"none of the \d+ labelled recordings can be trained on"):
         run_cell(cell(), changed(setting, everything))
+
+
+def test_one_utterance_is_enough(setting, trained):
+    train = [row.id for row in setting.corpus.split("train")]
+    lonely = changed(
+        setting, {name: {"text": "  " if index == 1 else None} for index, name in enumerate(train) if index}
+    )
+    run_cell(cell(minutes=None), lonely)
+    assert [row.id for row in trained[0]["train"]] == train[:1]
+    saved = json.loads((setting.folder / "logmel-all-0.json").read_text())
+    assert saved["outcome"]["left_out"] == 1  # the one whose text is nothing but spaces
+
+
+def test_posteriors_are_kept_and_spell_the_hypotheses(setting, trained):
+    run_cell(cell(), setting)
+    assert sweep.has_posteriors(cell(), setting)
+    saved = read_posteriors(sweep.posteriors_path(cell(), "dev", setting))
+    assert saved.key == json.loads((setting.folder / "logmel-0.5-0.json").read_text())["key"]
+    hypotheses = json.loads((setting.folder / "logmel-0.5-0" / "dev.json").read_text())
+    assert list(saved.heard) == list(hypotheses)
+    assert all(heard.shape[1] == len(saved.tokenizer) for heard in saved.heard.values())
+    assert all(np.exp(heard).sum(-1) == pytest.approx(1, abs=0.01) for heard in saved.heard.values() if len(heard))
+
+
+def test_a_cell_without_posteriors_is_kept_or_trained_again(setting, trained):
+    run_cell(cell(), setting)
+    sweep.posteriors_path(cell(), "dev", setting).unlink()
+    language = LanguageConfig(rows=("own",))
+    with_rows = replace(setting, config=replace(setting.config, language=language))
+    run_cell(cell(), with_rows)
+    assert len(trained) == 1
+    again = replace(setting, config=replace(setting.config, language=replace(language, train_again=True)))
+    run_cell(cell(), again)
+    assert len(trained) == 2
+    assert sweep.has_posteriors(cell(), setting)
+    run_cell(cell(), again)
+    assert len(trained) == 2
+
+
+def test_equal_compute_adds_hours_and_changes_no_other_cell(setting, trained):
+    run_cell(cell(), setting)
+    more = replace(setting, extra_hours={"logmel": 2.0, "untrained": 1.0})
+    run_cell(cell(), more)
+    assert len(trained) == 1
+    run_cell(replace(cell(), compute="equal"), more)
+    hours = [call["budget"].hours for call in trained]
+    assert hours[1] == pytest.approx(hours[0] + 2.0)
+    assert (setting.folder / "logmel-0.5-0-equal.json").exists()
 
 
 def test_the_same_seed_gives_the_same_scores(setting, tmp_path):

@@ -183,7 +183,7 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
     if outputs != len(tokenizer):
         raise InputRefused(
             f"the recogniser's head must have one output a symbol, but has {outputs}, and its tokeniser "
-            f"{len(tokenizer)} symbols: they are of different trainings; make the bundle again with `speechunits finetune`"
+            f"{len(tokenizer)} symbols: they are of different trainings; make the bundle again (`speechunits finetune`)"
         )
     config = FinetuneConfig(side=header["side"])
     encoder = inventory = None

@@ -223,3 +223,12 @@ def test_interval_covers_the_true_factor():
         inside += low <= 6 <= high
     # 95 % ± 3 standard errors of 150 trials, and one more for the clipped ends of the curve.
     assert 0.89 <= inside / trials <= 1.0
+
+
+def test_baselines_of_equal_compute_are_kept_apart():
+    scores = sweep({1: 0.4}, BASELINE, {})
+    better = {minutes: rate - 0.1 for minutes, rate in BASELINE.items()}
+    equal = [Score(**(vars(s) | {"compute": "equal"})) for s in sweep({}, better, {})]
+    assert reduction([*scores, *equal], CONFIG).headline.factor == pytest.approx(16)
+    table = reduction([*scores, *equal], CONFIG, compute="equal")
+    assert table.headline.factor == pytest.approx(minutes_to_reach(list(better), list(better.values()), 0.4))
