@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from speechunits.config import EncoderConfig
 from speechunits.encoder.dropout import Dropout
+from speechunits.encoder.grouped import grouped_convolution
 from speechunits.encoder.relative import RelativeGate, RelativePositions
 from speechunits.frames import frames_mask
 
@@ -114,15 +115,18 @@ class Positions(nn.Module):
         super().__init__()
         kernel = config.position_kernel
         self.past = kernel - 1 if config.causal else 0
-        padding = 0 if config.causal else kernel // 2
-        convolution = nn.Conv1d(config.dim, config.dim, kernel, groups=config.position_groups, padding=padding)
+        self.padding = 0 if config.causal else kernel // 2
+        convolution = nn.Conv1d(config.dim, config.dim, kernel, groups=config.position_groups, padding=self.padding)
         nn.init.normal_(convolution.weight, std=math.sqrt(4 * (1 - config.dropout) / (kernel * config.dim)))
         self.convolution = weight_norm(convolution, dim=2)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return the ``(B, S, D)`` positions of frames that are zero beyond each row's length."""
         frames, size = frames.transpose(1, 2), frames.shape[1]
-        positions: Tensor = self.convolution(F.pad(frames, (self.past, 0)) if self.past else frames)
+        frames = F.pad(frames, (self.past, 0)) if self.past else frames
+        weight, bias, groups = self.convolution.weight, self.convolution.bias, self.convolution.groups
+        assert bias is not None
+        positions = grouped_convolution(frames, weight, bias, groups=groups, padding=self.padding)
         # An even kernel yields one frame too many.
         return F.gelu(positions[..., :size]).transpose(1, 2)
 
@@ -147,8 +151,10 @@ class Context(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, latents: Tensor, frame_lengths: Tensor, mask: Tensor | None) -> tuple[list[Tensor], Tensor]:
-        """Return the input of the blocks and the output of each, and the final output, all ``(B, S, D)``.
+    def forward(
+        self, latents: Tensor, frame_lengths: Tensor, mask: Tensor | None, *, every_layer: bool = True
+    ) -> tuple[list[Tensor], Tensor]:
+        """Return the input of the blocks and the output of each (none unless wanted), and the final one, ``(B, S, D)``.
 
         ``latents`` is ``(B, S, C)``, ``mask`` ``(B, S)``, true where the projected frame is replaced by the embedding.
         """
@@ -163,7 +169,7 @@ class Context(nn.Module):
         real = frames_mask(frame_lengths, frames.shape[1])
         cleared = real[..., None].to(frames.dtype)
         frames = frames * cleared
-        layers = [frames]
+        layers = [frames] if every_layer else []
         frames = frames + self.positions(frames)
         if not self.pre_norm:
             frames = self.norm(frames)
@@ -176,6 +182,7 @@ class Context(nn.Module):
             keys = keys & torch.ones(size, size, dtype=torch.bool, device=frames.device).tril()
         for block in self.blocks:
             frames = block(frames, keys, positions)
-            layers.append(frames * cleared)
-        output = self.norm(frames) * cleared if self.pre_norm else layers[-1]
+            if every_layer:
+                layers.append(frames * cleared)
+        output = (self.norm(frames) if self.pre_norm else frames) * cleared
         return layers, output

@@ -50,7 +50,13 @@ class Encoder(nn.Module):
         return len(self.context.blocks)
 
     def forward(
-        self, waveforms: Tensor, lengths: Tensor, *, mask: Tensor | None = None, channel_mask: Tensor | None = None
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        *,
+        mask: Tensor | None = None,
+        channel_mask: Tensor | None = None,
+        every_layer: bool = True,
     ) -> EncoderOutput:
         """Encode a batch.
 
@@ -64,6 +70,8 @@ class Encoder(nn.Module):
             ``(B, S)``, true where the projected frame is replaced by the learned mask embedding.
         channel_mask
             ``(B, C)``, true where a channel of the latents is zeroed on its way into the context.
+        every_layer
+            False: ``layers`` stays empty, for those who read the output only.
         """
         frame_lengths = frame_counts(lengths)
         size = frame_count(waveforms.shape[1])
@@ -73,7 +81,7 @@ class Encoder(nn.Module):
             mask = None
         latents, penalty = self.latents(waveforms, lengths)
         seen = latents if channel_mask is None else latents.masked_fill(channel_mask[:, None, :], 0.0)
-        layers, output = self.context(seen, frame_lengths, mask)
+        layers, output = self.context(seen, frame_lengths, mask, every_layer=every_layer)
         return EncoderOutput(
             latents[:, :size],
             tuple(layer[:, :size] for layer in layers),

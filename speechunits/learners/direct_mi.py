@@ -69,7 +69,7 @@ class DirectMILearner(Learner):
         else:
             generator = batch_generator(batch.seed, batch.waveforms.device)
             chosen = mask = span_mask(frame_lengths, size, self.mask, generator)
-        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
         rows, frames = chosen.nonzero(as_tuple=True)
         latents, places = encoded.latents, frames + self.config.shift
         if self.config.views:

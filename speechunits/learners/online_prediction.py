@@ -69,7 +69,8 @@ class OnlinePredictionLearner(Learner):
         )
         if self.training:
             self._learn(features, codes)
-        logits = self.heads["context"](self.encoder(batch.waveforms, batch.lengths, mask=mask).output[mask])
+        output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False).output
+        logits = self.heads["context"](output[mask])
         logits = logits.view(-1, settings.layers, settings.codewords)
         return codeword_loss(logits, codes[mask[real]], non_silent(batch.waveforms, frame_lengths)[mask])
 

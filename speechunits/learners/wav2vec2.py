@@ -53,7 +53,7 @@ class Wav2Vec2Learner(Learner):
         mask = span_mask(frame_lengths, frame_count(batch.waveforms.shape[1]), self.mask, generator)
         # Two frames make a contrast; a row with one masked frame has nothing to tell it from.
         mask = mask & (mask.sum(dim=1, keepdim=True) > 1)
-        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
         places, valid = masked_places(mask)
         quantized: Quantized = self.quantizer(encoded.latents[mask], generator)
         negatives = sample_negatives(valid.sum(dim=1), places.shape[1], config.negatives, generator)
