@@ -16,8 +16,8 @@ _MMAP_THRESHOLD, _TRIM_THRESHOLD, _TOP_PAD = -3, -1, -2
 """glibc's numbers of the settings of its allocator (malloc.h)."""
 _NEVER = 2**31 - 1
 _GROW_BY = 64 * 2**20
-_KERNELS = 4096
-"""Compiled matrix kernels kept: some 30 for each shape of batch, and there are some 70 shapes."""
+_KERNELS = 2048
+"""Compiled matrix kernels kept, .3 MB each: some 30 for each shape of batch, and there are some 70 shapes."""
 DENSE_BF16_FLOPS = {"H100": 989e12, "H200": 989e12, "GH200": 989e12, "H800": 989e12, "A100": 312e12, "A800": 312e12}
 """FLOP/s of dense bf16 products with fp32 sums, by the vendor's data sheets (SXM modules)."""
 _SIDE, _TRIES = 1024, 4
