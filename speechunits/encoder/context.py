@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from speechunits.config import EncoderConfig
 from speechunits.encoder.dropout import Dropout
+from speechunits.encoder.grouped import grouped_convolution
 from speechunits.encoder.relative import RelativeGate, RelativePositions
 from speechunits.frames import frames_mask
 
@@ -144,8 +145,8 @@ class Positions(nn.Module):
         super().__init__()
         kernel = config.position_kernel
         self.past = kernel - 1 if config.causal else 0
-        padding = 0 if config.causal else kernel // 2
-        convolution = nn.Conv1d(config.dim, config.dim, kernel, groups=config.position_groups, padding=padding)
+        self.padding = 0 if config.causal else kernel // 2
+        convolution = nn.Conv1d(config.dim, config.dim, kernel, groups=config.position_groups, padding=self.padding)
         nn.init.normal_(convolution.weight, std=math.sqrt(4 * (1 - config.dropout) / (kernel * config.dim)))
         self.convolution = weight_norm(convolution, dim=2)
 
@@ -159,7 +160,9 @@ class Positions(nn.Module):
             frames = torch.cat([past.transpose(1, 2), frames], dim=2)
         elif self.past:
             frames = F.pad(frames, (self.past, 0))
-        positions: Tensor = self.convolution(frames)
+        weight, bias, groups = self.convolution.weight, self.convolution.bias, self.convolution.groups
+        assert bias is not None
+        positions = grouped_convolution(frames, weight, bias, groups=groups, padding=self.padding)
         # An even kernel yields one frame too many.
         return F.gelu(positions[..., :size]).transpose(1, 2)
 
@@ -185,9 +188,15 @@ class Context(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(
-        self, latents: Tensor, frame_lengths: Tensor, mask: Tensor | None, depth: int | None = None
+        self,
+        latents: Tensor,
+        frame_lengths: Tensor,
+        mask: Tensor | None,
+        *,
+        depth: int | None = None,
+        every_layer: bool = True,
     ) -> tuple[list[Tensor], Tensor]:
-        """Return the input of the blocks and the output of each, and the final output, all ``(B, S, D)``.
+        """Return the input of the blocks and the output of each (none unless wanted), and the final one, ``(B, S, D)``.
 
         ``latents`` is ``(B, S, C)``, ``mask`` ``(B, S)``, true where the projected frame is replaced by the embedding.
         Only the first ``depth`` blocks are run, by default all.
@@ -203,7 +212,7 @@ class Context(nn.Module):
         real = frames_mask(frame_lengths, frames.shape[1])
         cleared = real[..., None].to(frames.dtype)
         frames = frames * cleared
-        layers = [frames]
+        layers = [frames] if every_layer else []
         frames = frames + self.positions(frames)
         if not self.pre_norm:
             frames = self.norm(frames)
@@ -216,6 +225,7 @@ class Context(nn.Module):
             keys = keys & torch.ones(size, size, dtype=torch.bool, device=frames.device).tril()
         for block in self.blocks[:depth]:
             frames = block(frames, keys, positions)
-            layers.append(frames * cleared)
-        output = self.norm(frames) * cleared if self.pre_norm else layers[-1]
+            if every_layer:
+                layers.append(frames * cleared)
+        output = (self.norm(frames) if self.pre_norm else frames) * cleared
         return layers, output

@@ -57,6 +57,7 @@ class Encoder(nn.Module):
         mask: Tensor | None = None,
         channel_mask: Tensor | None = None,
         depth: int | None = None,
+        every_layer: bool = True,
     ) -> EncoderOutput:
         """Encode a batch.
 
@@ -72,6 +73,8 @@ class Encoder(nn.Module):
             ``(B, C)``, true where a channel of the latents is zeroed on its way into the context.
         depth
             Blocks to run, by default all: layers beyond are left out, and ``output`` is that of the last one run.
+        every_layer
+            False: ``layers`` stays empty, for those who read the output only.
         """
         frame_lengths = frame_counts(lengths)
         size = frame_count(waveforms.shape[1])
@@ -81,7 +84,7 @@ class Encoder(nn.Module):
             mask = None
         latents, penalty = self.latents(waveforms, lengths)
         seen = latents if channel_mask is None else latents.masked_fill(channel_mask[:, None, :], 0.0)
-        layers, output = self.context(seen, frame_lengths, mask, depth)
+        layers, output = self.context(seen, frame_lengths, mask, depth=depth, every_layer=every_layer)
         return EncoderOutput(
             latents[:, :size],
             tuple(layer[:, :size] for layer in layers),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from speechunits.config import EngineConfig
-from speechunits.hardware import cpu_computes_bf16
+from speechunits.hardware import cpu_computes_bf16, keep_memory_and_kernels
 
 _TIMEOUT = timedelta(minutes=30)
 """A rank may wait this long for another: longer than any held-out evaluation or checkpoint."""
@@ -102,6 +102,7 @@ def whole(tensor: Tensor) -> Tensor:
 @contextmanager
 def machine_state(threads: int) -> Iterator[None]:
     """Use ``threads`` torch threads (0: leave them) and leave threads and random state as they were."""
+    keep_memory_and_kernels()
     before = torch.get_num_threads()
     device = _own_device()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

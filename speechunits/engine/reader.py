@@ -201,7 +201,9 @@ class Reader(DataReader[EngineBatch]):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from :meth:`state_dict`."""
         self._journal.restore(state_dict["journal"])
-        self._seek(*state_dict["place"])
+        epoch, position, step = state_dict["place"]
+        # Another version may have made more batches of the epoch.
+        self._seek(*((epoch, position) if position < self._sampler.steps(epoch) else (epoch + 1, 0)), step)
 
     @property
     def num_accumulate(self) -> int:

@@ -77,7 +77,7 @@ class DirectMILearner(Pretrainer):
         else:
             generator = batch_generator(batch.seed, batch.waveforms.device)
             chosen = mask = span_mask(frame_lengths, size, self.mask, generator)
-        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
         speech = non_silent(batch.waveforms, frame_lengths)
         loss = self._loss(batch, encoded, chosen, speech)
         if mask is not None and self.training and self.config.unmasked_weight > 0:

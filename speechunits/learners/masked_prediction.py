@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
@@ -58,16 +59,20 @@ class MaskedPredictionLearner(Pretrainer):
         units = self._units(batch, size)
         generator = batch_generator(batch.seed, batch.waveforms.device)
         mask = span_mask(frame_lengths, size, self.mask, generator)
-        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask)
+        output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False).output
         known = units >= 0
         chosen = mask & known
-        speech = non_silent(batch.waveforms, frame_lengths)
-        loss = self._loss(encoded.output, units, chosen, speech)
-        total = loss.sum
+        weights = chosen.float()
         if self.training and self.config.unmasked_weight > 0:
             rest = ~mask & known & frames_mask(frame_lengths, size)
-            total = total + self.config.unmasked_weight * self._loss(encoded.output, units, rest, speech).sum
-        return Loss(total, loss.count, loss.metrics, loss.histograms)
+            weights = weights + self.config.unmasked_weight * rest
+        # Only held-out reports ask which frames are speech.
+        speech = torch.ones_like(mask) if self.training else non_silent(batch.waveforms, frame_lengths)
+        embeddings: Tensor = self.heads["units"].weight  # type: ignore[assignment]  # an Embedding's own parameter
+        return masked_prediction_loss(
+            self.heads["context"](output).flatten(0, 1), embeddings, units.flatten(), speech.flatten(),
+            temperature=self.config.temperature, chosen=chosen.flatten(), weights=weights.flatten(),
+        )  # fmt: skip
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
         """Return loss, chance and bound in bits, accuracy, and how the predicted units are used.
@@ -90,10 +95,3 @@ class MaskedPredictionLearner(Pretrainer):
                 f"{tuple(batch.units.shape)} instead"
             )
         return batch.units
-
-    def _loss(self, output: Tensor, units: Tensor, chosen: Tensor, speech: Tensor) -> Loss:
-        projected = self.heads["context"](output[chosen])
-        embeddings: Tensor = self.heads["units"].weight  # type: ignore[assignment]  # an Embedding's own parameter
-        return masked_prediction_loss(
-            projected, embeddings, units[chosen], speech[chosen], temperature=self.config.temperature
-        )

@@ -73,7 +73,7 @@ class OnlinePredictionLearner(Pretrainer):
         )
         if self.training:
             self._learn(features, codes)
-        output = self.encoder(batch.waveforms, batch.lengths, mask=mask).output
+        output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False).output
         speech = non_silent(batch.waveforms, frame_lengths)
 
         def loss_at(chosen: Tensor) -> Loss:

@@ -14,9 +14,19 @@ from speechunits.objectives.precision import at_least_fp32
 
 
 def masked_prediction_loss(
-    context: Tensor, embeddings: Tensor, targets: Tensor, speech: Tensor, *, temperature: float
+    context: Tensor,
+    embeddings: Tensor,
+    targets: Tensor,
+    speech: Tensor,
+    *,
+    temperature: float,
+    chosen: Tensor | None = None,
+    weights: Tensor | None = None,
 ) -> Loss:
     """Return the cross-entropy of units whose scores are cosines.
+
+    Frames are left out by weight, not by indexing: products keep one shape from step to step (kernels are made once),
+    and no device waits to be asked how many frames there are.
 
     Parameters
     ----------
@@ -25,26 +35,40 @@ def masked_prediction_loss(
     embeddings
         ``(K, D)``, one for each unit.
     targets
-        ``(N,)`` int64 units within [0, K).
+        ``(N,)`` int64 units within [0, K); anything where the frame neither counts nor weighs.
     speech
         ``(N,)``, true where the frame is not silent.
     temperature
         τ: cosines are divided by it.
+    chosen
+        ``(N,)``, true where the frame counts: in ``count``, metrics and histograms; None: everywhere.
+    weights
+        ``(N,)``: of each frame in ``sum``; None: 1 where it counts, else 0.
 
     Histograms, ``(1, K)`` each: ``targets``, ``predictions``, and ``speech``, the predictions of non-silent frames.
     """
-    clusters = embeddings.shape[0]
+    chosen = torch.ones_like(speech) if chosen is None else chosen
+    targets = targets.clamp(min=0)
     with torch.autocast(context.device.type, enabled=False):
         context = F.normalize(at_least_fp32(context), dim=-1)
         embeddings = F.normalize(at_least_fp32(embeddings), dim=-1)
         logits = context @ embeddings.T / temperature
-        total = F.cross_entropy(logits, targets, reduction="sum")
-    count = torch.tensor(targets.shape[0], device=targets.device)
+        losses = F.cross_entropy(logits, targets, reduction="none")
+        counted = (losses.detach() * chosen).sum()
+        total = (losses * (chosen if weights is None else weights)).sum()
+    count = chosen.sum()
     predictions = logits.detach().argmax(dim=-1)
-    metrics = {"loss": (total.detach(), count), "accuracy": ((predictions == targets).sum(), count)}
+    metrics = {"loss": (counted, count), "accuracy": (((predictions == targets) & chosen).sum(), count)}
     histograms = {
-        "targets": torch.bincount(targets, minlength=clusters)[None],
-        "predictions": torch.bincount(predictions, minlength=clusters)[None],
-        "speech": torch.bincount(predictions[speech], minlength=clusters)[None],
+        "targets": _histogram(targets, chosen, embeddings.shape[0]),
+        "predictions": _histogram(predictions, chosen, embeddings.shape[0]),
+        "speech": _histogram(predictions, chosen & speech, embeddings.shape[0]),
     }
     return Loss(total, count, metrics, histograms)
+
+
+def _histogram(symbols: Tensor, chosen: Tensor, size: int) -> Tensor:
+    """Return ``(1, size)`` counts of the chosen symbols; torch's own would ask the device for the largest first."""
+    return torch.zeros((1, size), dtype=torch.int64, device=symbols.device).scatter_add_(
+        1, symbols[None], chosen[None].long()
+    )
