@@ -18,7 +18,7 @@ from speechunits.audio.corpus import Corpus, load_corpus
 from speechunits.audio.manifest import Recording
 from speechunits.config import PretrainConfig, RecipeConfig, UnitsConfig, to_tree
 from speechunits.errors import TrainingStopped, UsageError
-from speechunits.pipeline import fit_units
+from speechunits.fitting import fit_units
 from speechunits.pretraining import pretrain_passes
 from speechunits.processes import in_processes
 from speechunits.quality import measure_units

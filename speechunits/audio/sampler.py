@@ -171,7 +171,7 @@ class Sampler:
         for first in range(0, len(pieces), pool):
             part = pieces[first : first + pool]
             part.sort(key=lambda piece: piece.samples)
-            rows = self._config.batch_s / np.mean([piece.samples / SAMPLE_RATE_HZ for piece in part])
+            rows = self._config.batch_s * SAMPLE_RATE_HZ * len(part) / sum(piece.samples for piece in part)
             places = np.arange(len(part)) + rng.uniform(0, max(rows, _LEAST_BLUR), len(part))
             batches += fill_batches((part[place] for place in np.argsort(places, kind="stable")), self._config.batch_s)
         batches = [batches[place] for place in rng.permutation(len(batches))]

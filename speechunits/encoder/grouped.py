@@ -27,7 +27,7 @@ def grouped_convolution(frames: Tensor, weight: Tensor, bias: Tensor, *, groups:
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         frames, weight, bias = frames.to(dtype), weight.to(dtype), bias.to(dtype)
-    convolved: Tensor = _Grouped.apply(frames, weight, bias, groups, padding)
+    convolved: Tensor = _Grouped.apply(frames, weight, bias, groups, padding)  # type: ignore[no-untyped-call]
     return convolved
 
 
@@ -39,11 +39,11 @@ class _Grouped(torch.autograd.Function):
         return F.conv1d(frames, weight, bias, padding=padding, groups=groups)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         frames, weight = ctx.saved_tensors
         groups, taps = ctx.groups, weight.shape[-1]
-        mirrored = weight.unflatten(0, (groups, -1)).transpose(1, 2).flip(-1).flatten(0, 1)
+        mirrored = weight.view(groups, -1, *weight.shape[1:]).transpose(1, 2).flip(-1).flatten(0, 1)
         to_frames = F.conv1d(gradient, mirrored, padding=taps - 1 - ctx.padding, groups=groups)
         to_weight = weight_gradient(frames, gradient, groups=groups, padding=ctx.padding, taps=taps)
         return to_frames, to_weight, gradient.sum(dim=(0, 2)), None, None
@@ -59,7 +59,8 @@ def weight_gradient(frames: Tensor, gradient: Tensor, *, groups: int, padding: i
     blocks = -(-size // _BLOCK)
     span = _BLOCK + taps - 1
     beyond = blocks * _BLOCK + taps - 1 - padding - frames.shape[-1]
-    rows = F.pad(frames, (padding, beyond)).unflatten(1, (groups, -1)).permute(1, 0, 3, 2).contiguous()
+    padded = F.pad(frames, (padding, beyond))
+    rows = padded.view(batch, groups, -1, padded.shape[-1]).permute(1, 0, 3, 2).contiguous()
     inputs, outputs = rows.shape[-1], gradient.shape[1] // groups
     # Windows overlap in memory: K − 1 frames of each are those of the next.
     strides = (rows.stride(0), rows.stride(1), _BLOCK * inputs, 1)

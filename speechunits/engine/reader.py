@@ -203,7 +203,9 @@ class Reader(DataReader[EngineBatch]):
         self._journal.restore(state_dict["journal"])
         epoch, position, step = state_dict["place"]
         # Another version may have made more batches of the epoch.
-        self._seek(*((epoch, position) if position < self._sampler.steps(epoch) else (epoch + 1, 0)), step)
+        if position >= self._sampler.steps(epoch):
+            epoch, position = epoch + 1, 0
+        self._seek(epoch, position, step)
 
     @property
     def num_accumulate(self) -> int:

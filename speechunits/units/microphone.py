@@ -65,7 +65,7 @@ def pcm_chunks(
         if len(data) % _SAMPLE_BYTES:
             tell(f"{_NAME}: warning: it ends within a sample (an odd number of bytes); is it 16-bit PCM?")
         whole = len(data) // _SAMPLE_BYTES * _SAMPLE_BYTES
-        yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / 2**15
+        yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(2**15)
 
 
 class _Text:

@@ -60,7 +60,7 @@ class FrameTokens:
             frames = np.concatenate((frames, np.log(frames + np.float32(_EPSILON))), axis=1)
         elif distance != "euclidean":
             norms = np.linalg.norm(frames, axis=1, keepdims=True)
-            frames = frames / np.where(norms == 0, 1, norms)
+            frames = (frames / np.where(norms == 0, 1, norms)).astype(np.float32)
         self._frames = np.ascontiguousarray(frames, np.float32)
         self._starts, self._lengths = np.asarray(starts, np.int64), np.asarray(lengths, np.int64)
         self._kind = DISTANCES.index(distance)

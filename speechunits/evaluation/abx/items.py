@@ -113,7 +113,7 @@ def items_from_phones(recordings: Sequence[Recording], phones: Mapping[str, Sequ
         for place, (start_s, end_s, label) in enumerate(row):
             before = row[place - 1] if place and start_s - row[place - 1].end_s <= _GAP_S else None
             after = row[place + 1] if place + 1 < len(row) and row[place + 1].start_s - end_s <= _GAP_S else None
-            names = [label, before.label if before else EDGE, after.label if after else EDGE]
+            names = (label, before.label if before else EDGE, after.label if after else EDGE)
             times = (start_s, end_s)
             if label in _LEFT_OUT or (span == "triphone" and set(names) & {*_LEFT_OUT, EDGE}):
                 continue

@@ -63,6 +63,6 @@ def fit_softmax(
         value.backward()  # type: ignore[no-untyped-call]
         return value
 
-    with one_thread(), torch.enable_grad():
-        search.step(loss)  # type: ignore[arg-type]
+    with one_thread(), torch.enable_grad():  # type: ignore[no-untyped-call]
+        search.step(loss)  # type: ignore[no-untyped-call]
     return Softmax(mean, scale, weights.detach().numpy(), bias.detach().numpy())

@@ -32,7 +32,7 @@ def topline(features: FloatArray, labels: IntArray, test: FloatArray, classes: i
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-5
     points, targets = torch.from_numpy((features - mean) / scale), torch.from_numpy(labels)
     generator = torch.Generator().manual_seed(seed)
-    with one_thread(), torch.random.fork_rng(devices=[]), torch.enable_grad():
+    with one_thread(), torch.random.fork_rng(devices=[]), torch.enable_grad():  # type: ignore[no-untyped-call]
         torch.manual_seed(seed)
         network = nn.Sequential(
             nn.Linear(points.shape[1], _WIDTH), nn.ReLU(), nn.Dropout(_DROPOUT),
@@ -42,7 +42,7 @@ def topline(features: FloatArray, labels: IntArray, test: FloatArray, classes: i
         optimizer = torch.optim.AdamW(network.parameters(), lr=_RATE)
         schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.01, total_iters=steps)
         for _ in range(_EPOCHS):
-            for batch in torch.randperm(len(points), generator=generator).split(_BATCH):
+            for batch in torch.split(torch.randperm(len(points), generator=generator), _BATCH):
                 optimizer.zero_grad()
                 F.cross_entropy(network(points[batch]), targets[batch]).backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
