@@ -14,7 +14,7 @@ from tests.spine import write_recipe
 COMMANDS = (
     ["synth"], ["manifest"], ["run"], ["pretrain"], ["units", "fit"], ["transcribe"], ["evaluate", "units"],
     ["evaluate", "asr"], ["pseudotext", "fit"], ["pseudotext", "encode"], ["pseudotext", "decode"], ["finetune"],
-    ["recognize"], ["reduction"], ["info"], ["convert"], ["doctor"],
+    ["recognize"], ["lm"], ["reduction"], ["info"], ["convert"], ["doctor"],
 )  # fmt: skip
 
 
