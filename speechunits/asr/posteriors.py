@@ -58,7 +58,8 @@ def read_posteriors(path: Path) -> SavedPosteriors:
         tokenizer = Tokenizer.restore(tensors, json.loads(metadata[_SYMBOLS]))
         values = tensors["log_posteriors"].float().numpy()
         ends = np.cumsum(tensors["frames"].numpy())[:-1]
-        heard = dict(zip(json.loads(metadata["ids"]), np.split(values, ends), strict=True))
+        ids = json.loads(metadata["ids"])
+        heard = dict(zip(ids, np.split(values, ends), strict=True)) if ids else {}
         return SavedPosteriors(key=metadata["key"], tokenizer=tokenizer, heard=heard)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise InputRefused(f"the posteriors {path} cannot be read ({error}); remove them, and train again") from error

@@ -179,10 +179,10 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
         If a tensor is missing, unknown or of the wrong shape, or the tokeniser is another one's.
     """
     tokenizer = Tokenizer.restore(tensors, header["tokenizer"])
-    outputs = len(tensors["head.weight"])
-    if outputs != len(tokenizer):
+    head = tensors.get("head.weight")
+    if head is not None and len(head) != len(tokenizer):
         raise InputRefused(
-            f"the recogniser's head must have one output a symbol, but has {outputs}, and its tokeniser "
+            f"the recogniser's head must have one output a symbol, but has {len(head)}, and its tokeniser "
             f"{len(tokenizer)} symbols: they are of different trainings; make the bundle again (`speechunits finetune`)"
         )
     config = FinetuneConfig(side=header["side"])

@@ -50,7 +50,7 @@ class LanguageConfig:
     sentences: int = 50_000
     """Synthetic ones."""
     order: int = 6
-    weights: tuple[float, ...] = (0.2, 0.5, 1.0)
+    weights: tuple[float, ...] = (0.3, 0.6, 1.0, 1.5)
     """Of the model; with every bonus tried on ``tune``, for every training of every side."""
     bonuses: tuple[float, ...] = (0.0, 1.0, 2.0)
     """Nats for each symbol written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from speechunits.evaluation.curves import PointSummary
 from speechunits.evaluation.reduction import ReductionTable
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Row = Sequence[str]
+Condition = tuple[str, Literal["", "equal"]]
+"""Language model (empty: none) and what the baselines may compute."""
 SIDES: Mapping[Side, str] = {
     "pretrained": "pretrained",
     "untrained": "same encoder, untrained",
@@ -62,7 +64,7 @@ def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
     return ("labels", *(f"CER %, {SIDES[side]}" for side in sides), "times fewer labels (95 %)"), rows
 
 
-def reduction_markdown(table: ReductionTable, others: Mapping[tuple[str, str], ReductionTable] | None = None) -> str:
+def reduction_markdown(table: ReductionTable, others: Mapping[Condition, ReductionTable] | None = None) -> str:
     """Return the table, its legend, and the result in one sentence.
 
     ``others`` are the tables of language models and of equal compute, by ``(lm, compute)``: a row of the headline each.
@@ -81,7 +83,7 @@ def reduction_markdown(table: ReductionTable, others: Mapping[tuple[str, str], R
     return "\n".join(lines)
 
 
-def headline_rows(tables: Mapping[tuple[str, str], ReductionTable]) -> tuple[Row, list[Row]]:
+def headline_rows(tables: Mapping[Condition, ReductionTable]) -> tuple[Row, list[Row]]:
     """Return header and a row for each condition ``(lm, compute)``: CER at the headline budget, and the factor."""
     names = {
         "": "no language model",

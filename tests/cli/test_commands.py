@@ -15,7 +15,7 @@ COMMANDS = (
     ["synth"], ["manifest"], ["run"], ["pretrain"], ["units", "fit"], ["transcribe"], ["evaluate", "units"],
     ["evaluate", "asr"], ["evaluate", "layers"], ["evaluate", "abx"], ["evaluate", "probe"], ["pseudotext", "stats"],
     ["pseudotext", "fit"], ["pseudotext", "encode"], ["pseudotext", "decode"], ["finetune"],
-    ["recognize"], ["reduction"], ["report"], ["compare"], ["info"], ["convert"], ["picture"], ["doctor"],
+    ["recognize"], ["lm"], ["reduction"], ["report"], ["compare"], ["info"], ["convert"], ["picture"], ["doctor"],
 )  # fmt: skip
 
 

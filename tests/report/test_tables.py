@@ -24,6 +24,22 @@ def test_reduction_markdown_says_the_result_or_why_there_is_none():
     assert "too small to measure" in reduction_markdown(table(smoke=True))
 
 
+def test_other_conditions_have_a_row_of_the_headline_each():
+    made = table()
+    better = {side: {minutes: rate - 0.05 for minutes, rate in curve.items()} for side, curve in CURVES.items()}
+    text = reduction_markdown(
+        made, {("own", ""): table(better), ("", "equal"): table({**CURVES, "pretrained": {4: 0.3}})}
+    )
+    rows = [line for line in text.splitlines() if line.startswith(("| no language", "| n-gram"))]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| no language model", "| n-gram on the budget's own transcripts",
+        "| no language model, baselines with pretraining's FLOPs",
+    ]  # fmt: skip
+    assert str(made.headline) in rows[0]
+    assert rows[2].endswith("| – | – | – |")
+    assert "other conditions" not in reduction_markdown(made)
+
+
 def test_quality_table_shows_missing_measures_as_such():
     text = quality_markdown({**QUALITY, "codebook": {"clusters": 320}})
     assert "| units | 100 | 3 | 52.0 | 47.0 | 50.0 | 3.10 | 100 |" in text

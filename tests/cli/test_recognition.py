@@ -1,0 +1,46 @@
+"""``lm``, and what ``recognize`` says of options that do not fit together."""
+
+import pytest
+
+from speechunits.asr.arpa import read_arpa
+from speechunits.cli import main
+
+
+@pytest.fixture
+def text(tmp_path):
+    (tmp_path / "t.txt").write_text("casa nueva\n\ncasa vieja\n", encoding="utf-8")
+    return tmp_path / "t.txt"
+
+
+def test_a_language_model_is_estimated(text, tmp_path, capsys):
+    assert main(["lm", str(text), "-o", str(tmp_path / "lm.arpa"), "--order", "3"]) == 0
+    model = read_arpa(tmp_path / "lm.arpa")
+    assert (model.order, model.of_characters, model.space) == (3, True, "<space>")
+    assert "10 characters" in capsys.readouterr().out
+    assert main(["lm", str(text), "-o", str(tmp_path / "words.arpa"), "--words"]) == 0
+    assert read_arpa(tmp_path / "words.arpa").symbols == {"casa", "nueva", "vieja"}
+
+
+def test_a_manifest_gives_the_texts_of_a_split(tmp_path, capsys):
+    rows = ["id\taudio\tduration\tsplit\ttext", "a\ta.wav\t1\ttrain\tuno", "b\tb.wav\t1\tdev\tdos"]
+    (tmp_path / "m.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    assert main(["lm", str(tmp_path / "m.tsv"), "-o", str(tmp_path / "lm.arpa")]) == 0
+    assert read_arpa(tmp_path / "lm.arpa").symbols == set("uno")
+    assert main(["lm", str(tmp_path / "m.tsv"), "--split", "dev", "-o", str(tmp_path / "lm.arpa")]) == 0
+    assert read_arpa(tmp_path / "lm.arpa").symbols == set("dos")
+    assert main(["lm", str(tmp_path / "m.tsv"), "--split", "test", "-o", str(tmp_path / "lm.arpa")]) == 2
+    assert "needs text, but there is none" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lm-weight", "1"], "--lm-weight weighs a language model, but there is none"),
+        (["--beam", "0"], "width must be at least 1"),
+        (["--lm", "lm.arpa", "--lm-weight", "-1"], "weight at least 0"),
+        (["--format", "srt"], "a srt file holds one recording; name a folder for them with -o"),
+    ],
+)
+def test_options_that_do_not_fit(options, message, capsys):
+    assert main(["recognize", "a.wav", "--model", "asr.safetensors", *options]) == 2
+    assert message in capsys.readouterr().err
