@@ -111,7 +111,9 @@ def encoder_from_export(tensors: Mapping[str, Tensor], header: Mapping[str, Any]
     """
     config = build_config(EncoderConfig, header["encoder"], origin="encoder of the bundle")
     _check_sizes(config, tensors)
-    encoder = Encoder(config)
+    # A fresh encoder draws the weights that are then replaced: nobody else's randomness may change by it.
+    with torch.random.fork_rng(devices=[]):
+        encoder = Encoder(config)
     load_exported(encoder, tensors, "encoder.")
     return encoder.eval()
 
