@@ -172,10 +172,11 @@ def _fault(reported: Measurements, chosen: Sequence[tuple[str, Side]]) -> str:
         return f"the baseline is all-blank at {blank} of its {len(chosen)} budgets"
     label, side = chosen[-1]
     rate = reported.mean_rate(side, label)
+    largest = "all labels" if label == "all" else f"{label} min"
     if rate is None or rate >= LEARNT_CER:
         shown = "unknown" if rate is None else f"{100 * rate:.0f} % instead"
         limit = f"{100 * LEARNT_CER:.0f} %"
-        return f"the baseline's CER at its largest budget ({label} min) must be below {limit}, but is {shown}"
+        return f"the baseline's CER at its largest budget ({largest}) must be below {limit}, but is {shown}"
     return ""
 
 

@@ -75,12 +75,21 @@ def reduction_markdown(table: ReductionTable, others: Mapping[Condition, Reducti
         lines.append("\\* the baseline at this budget: the better one on `tune`.")
     lines.append("CER: mean over seeds, lowest and highest in brackets. No language model.")
     lines += [f"Note: {note}." for note in table.notes]
-    lines += [f"{cell.label} min: {cell.reason}." for cell in table.cells if cell.reason and cell is not table.headline]
+    lines += [f"{reason}." for reason in reasons(table)]
     if others:
         lines += ["", markdown(*headline_rows({("", ""): table, **others}))]
         lines.append("The headline's budget under other conditions; weight and bonus of a model are chosen on `tune`.")
     lines += ["", f"**Result: {table.statement}.**", ""]
     return "\n".join(lines)
+
+
+def reasons(table: ReductionTable) -> list[str]:
+    """Return why budgets beside the headline's have no factor, budgets of one reason together."""
+    budgets: dict[str, list[str]] = {}
+    for cell in table.cells:
+        if cell.reason and cell is not table.headline:
+            budgets.setdefault(cell.reason, []).append("all labels" if cell.label == "all" else f"{cell.label} min")
+    return [f"{', '.join(named)}: {reason}" for reason, named in budgets.items()]
 
 
 def headline_rows(tables: Mapping[Condition, ReductionTable]) -> tuple[Row, list[Row]]:

@@ -13,7 +13,7 @@ from speechunits.report.page.marking import letter_errors
 from speechunits.report.page.measures import measure_table
 from speechunits.report.page.run_files import Absent, RunFiles
 from speechunits.report.page.study import Study
-from speechunits.report.tables import QUALITY_HEADER, quality_rows, reduction_rows
+from speechunits.report.tables import QUALITY_HEADER, quality_rows, reasons, reduction_rows
 
 CONFUSED_UNITS = 12
 LETTER_ERRORS = 20
@@ -52,12 +52,10 @@ def factor_parts(run: RunFiles) -> dict[str, Any]:
 
     computed = run.attempt("the reduction factor", "remake results.json", compute) if run.results else None
     for lm, table in computed or []:
-        reasons = [f"{cell.label} min: {cell.reason}" for cell in table.cells
-                   if cell.reason and cell is not table.headline]  # fmt: skip
         sentence = f"{table.statement[:1].upper()}{table.statement[1:]}."
         header, rows = reduction_rows(table)
         tables.append(
-            {"lm": lm, "header": header, "rows": rows, "notes": [*table.notes, *reasons], "statement": sentence}
+            {"lm": lm, "header": header, "rows": rows, "notes": [*table.notes, *reasons(table)], "statement": sentence}
         )
         if not lm:
             statement, figure = sentence, reduction_figure(table)
