@@ -140,10 +140,10 @@ def test_the_layer_is_chosen_on_held_out_speech(recipe, tmp_path, capsys):
     fitting.fit_units(experiment.encoder, experiment.corpus, config, tmp_path / "auto.safetensors")
     header = read_bundle(tmp_path / "auto.safetensors", "units")[1]
     choice = header["provenance"]["layer_choice"]
-    assert choice["criterion"] == "run_predictability"
+    assert choice["criterion"] == "predictability"
     assert all(len(scores) == 3 for scores in choice["scores"].values())
     assert header["units"]["layer"] == choice["layer"]
-    assert f"layer {choice['layer']}: the best by run_predictability" in capsys.readouterr().err
+    assert f"layer {choice['layer']}: the best by predictability" in capsys.readouterr().err
     fitting.fit_units(experiment.encoder, experiment.corpus, config, tmp_path / "auto.safetensors")
     assert "is there already" in capsys.readouterr().err
 

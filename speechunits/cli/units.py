@@ -78,7 +78,7 @@ def _add_fit(commands: Commands) -> None:
     fit.add_argument("--source", choices=("kmeans", "codebook"), default="kmeans")
     fit.add_argument("--clusters", type=int, default=100)
     fit.add_argument("--layer", default="auto", help="a number, or `auto`: the best without labels")
-    fit.add_argument("--criterion", default="run_predictability", help="by which `auto` chooses (docs/evaluation.md)")
+    fit.add_argument("--criterion", default="predictability", help="by which `auto` chooses (docs/evaluation.md)")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--restarts", type=int, default=1, help="k-means runs, of which the best is kept")
     fit.add_argument("--seeding", choices=("sample", "k-means++", "subset"), default="sample", help="first centroids")

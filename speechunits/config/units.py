@@ -41,7 +41,7 @@ class UnitsConfig:
     residual_clusters: int = field(default=0, metadata=LATER)
     """Entries of a second codebook, fitted on what the first leaves over: K times as many units; 0: none."""
 
-    criterion: str = field(default="run_predictability", metadata=LATER)
+    criterion: str = field(default="predictability", metadata=LATER)
     """What ``layer: auto`` maximises on held-out speech, without labels: ``view_information`` (bits that units of
     altered speech tell about those of the original), ``run_predictability`` (bits that past runs tell), ``stability``
     (agreement of k-means on two halves), ``combined`` (the mean of these three, standardised over layers),

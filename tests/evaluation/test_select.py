@@ -62,7 +62,7 @@ def test_the_choice_is_the_layer_with_the_most_bits(encoder_bundle, corpus, tmp_
 
 def test_the_choice_does_not_depend_on_order(encoder_bundle, corpus):
     config = UnitsConfig(clusters=4, iterations=4)
-    assert config.criterion == "run_predictability"
+    assert config.criterion == "predictability"
     config = replace(config, criterion="combined")
     first = select_layer(encoder_bundle, corpus[:18], corpus[18:], config)
     assert sorted(first.scores) == ["run_predictability", "stability", "view_information"]
