@@ -194,13 +194,12 @@ def saved_results(recipe: RecipeConfig) -> Path:
 
 def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     """Compute the table from ``results.json`` alone; write and print it, and draw the curve."""
-    from speechunits.evaluation.reduction import ReductionTable  # noqa: PLC0415
     from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
     from speechunits.report.plots import plot_reduction  # noqa: PLC0415
 
     scores = scores_from_json(read_json(results)["scores"])
     table = compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke)
-    others: dict[tuple[str, str], ReductionTable] = {
+    others = {
         (lm, equal): compute(
             scores, recipe.reduction, split=recipe.corpus.dev, lm=lm, compute=equal, smoke=recipe.smoke
         )
