@@ -22,6 +22,7 @@ from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.run import commit, file_hash, read_json, write_json
 from speechunits.units.bundle import read_bundle
 from speechunits.units.units import Units
+from tests.encoder.test_foreign import write_model
 from tests.spine import make_recipe, write_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -293,6 +294,17 @@ def test_the_encoder_of_a_run_folder_is_found(recipe, tmp_path):
     assert pipeline.encoder_path(encoder) == encoder
     with pytest.raises(UsageError, match=r"holds no encoder\.safetensors"):
         pipeline.encoder_path(tmp_path)
+
+
+def test_a_recogniser_starts_from_the_encoder_that_is_named(recipe, tiny_corpus, tmp_path, capsys):
+    given = replace(recipe, name="other", reduction=replace(recipe.reduction, encoder=recipe.runs / "tiny"))
+    assert pipeline.Experiment(given).setting.encoder == recipe.runs / "tiny" / "pretrain" / "encoder.safetensors"
+    write_model(tmp_path / "hubert", "hubert-base")
+    foreign = replace(given, reduction=replace(given.reduction, encoder=tmp_path / "hubert"))
+    pipeline.finetune(pipeline.Experiment(foreign))
+    assert "pretrained-0.5-0: CER" in capsys.readouterr().err
+    header = read_bundle(recipe.runs / "other" / "asr.safetensors", "recognizer")[1]
+    assert (header["encoder"]["frontend"], header["encoder"]["layers"]) == ("waveform", 3)
 
 
 def test_quality_is_measured_where_phones_are_known(recipe, capsys):
