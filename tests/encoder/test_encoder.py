@@ -3,6 +3,7 @@ import torch
 
 from speechunits.config import EncoderConfig, build_config, to_tree
 from speechunits.encoder.encoder import Encoder, encoder_from_export
+from speechunits.encoder.frontend import TimeNorm
 from speechunits.errors import InputRefused
 from speechunits.frames import PADDED_LENGTHS, frame_count, frame_counts
 
@@ -165,3 +166,19 @@ def test_export_round_trip_is_strict(encoder):
         encoder_from_export({name: tensors[name] for name in list(tensors)[1:]}, header)
     with pytest.raises(InputRefused, match="Unexpected"):
         encoder_from_export(tensors | {"encoder.more": torch.zeros(1)}, header)
+
+
+def test_the_norm_over_time_is_the_same_with_and_without_gradients():
+    norm = TimeNorm(5)
+    torch.nn.init.normal_(norm.weight, generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(norm.bias, generator=torch.Generator().manual_seed(1))
+    frames, lengths = 3 + torch.randn(3, 40, 5, generator=torch.Generator().manual_seed(2)), torch.tensor([40, 17, 0])
+    frames[1, 17:] = torch.nan
+    with_gradients = norm(frames, lengths)
+    with torch.no_grad():
+        without = norm(frames, lengths)
+        alone = norm(frames[1:2, :17], lengths[1:2])
+    for row, length in enumerate(lengths.tolist()):
+        torch.testing.assert_close(without[row, :length], with_gradients[row, :length], atol=1e-5, rtol=1e-5)
+    assert torch.equal(alone[0], without[1, :17])
+    assert without.isfinite().all()
