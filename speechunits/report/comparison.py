@@ -26,7 +26,7 @@ _CLEAN = ("measures", "without_silence")
 COLUMNS = (
     Column("PNMI %", (*_CLEAN, "pnmi"), "{:.1%}"),
     Column("corrected %", (*_CLEAN, "pnmi_corrected"), "{:.1%}"),
-    Column("H − Ĥ(unit \\| past), bits", ("measures", "predictable_bits_a_frame"), "{:.2f}"),
+    Column("H − Ĥ(unit | past), bits", ("measures", "predictable_bits_a_frame"), "{:.2f}"),
     Column("ABX %", ("measures", "abx", "error"), "{:.1%}"),
     Column("phone probe %", ("measures", "probe", "phone"), "{:.1%}"),
     Column("speaker probe %", ("measures", "probe", "speaker"), "{:.1%}"),
