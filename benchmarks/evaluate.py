@@ -12,12 +12,11 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from speechunits import fitting, pipeline
 from speechunits.config import RecipeConfig, UnitsConfig, load_config, to_tree
-from speechunits.encoder.encoder import Encoder, encoder_from_export
 from speechunits.errors import SpeechUnitsError
+from speechunits.evaluation.sources import untrained_encoder
+from speechunits.learners.targets import exported
 from speechunits.quality import evaluate_units
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.units import Units
@@ -43,7 +42,7 @@ def bundles_of(recipe: RecipeConfig, folder: Path) -> dict[str, Path]:
     layer = Units.load(trained).header["units"]["layer"]
     config = replace(recipe.units, source="kmeans", layer=layer)
     untrained = folder / "untrained-units.safetensors"
-    fitting.fit_units(untrained_encoder(experiment.encoder, folder), experiment.corpus, config, untrained)
+    fitting.fit_units(untrained_bundle(experiment.encoder, folder), experiment.corpus, config, untrained)
     found["untrained, k-means"] = untrained
     codebook = codebook_units(recipe, folder, experiment)
     if codebook is not None:
@@ -52,14 +51,12 @@ def bundles_of(recipe: RecipeConfig, folder: Path) -> dict[str, Path]:
     return found
 
 
-def untrained_encoder(trained: Path, folder: Path) -> Path:
+def untrained_bundle(trained: Path, folder: Path) -> Path:
     """Write an encoder of the same configuration with random weights."""
-    config = encoder_from_export(*read_bundle(trained, "encoder")).config
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        tensors = {f"encoder.{name}": tensor for name, tensor in Encoder(config).state_dict().items()}
+    encoder = untrained_encoder(read_bundle(trained, "encoder")[1], seed=0)
     path = folder / "untrained.safetensors"
-    write_bundle(path, tensors, {"kind": "encoder", "encoder": to_tree(config)})
+    tensors = exported(encoder=encoder)
+    write_bundle(path, tensors, {"kind": "encoder", "encoder": to_tree(encoder.config)})
     return path
 
 

@@ -72,20 +72,17 @@ class Experiment:
     def setting(self) -> sweep.Setting:
         """What the trainings behind the reduction factor share."""
         config = self.recipe.reduction
-        encoder = self.need(self.encoder, "pretrain") if config.encoder is None else self._given(config.encoder)
+        encoder = (
+            self.need(self.encoder, "pretrain")
+            if config.encoder is None
+            else encoder_bundle(config.encoder, self.folder / "given")
+        )
         more = extra_hours(encoder, encoder.with_name("pretrain.json")) if config.equal_compute_seeds else {}
         return sweep.Setting(
             corpus=self.corpus, config=config, encoder=encoder, folder=self.folder / "cells",
             dev=self.recipe.corpus.dev, units=self.need(self.units, "units") if config.read_units else None,
             extra_hours=more,
         )  # fmt: skip
-
-    def _given(self, source: Path) -> Path:
-        """Return the bundle of the encoder that the recipe names; a foreign one is imported into the run folder."""
-        from speechunits.encoder.foreign import is_foreign  # noqa: PLC0415 - only where another encoder is asked for
-        from speechunits.units.bundle import import_encoder  # noqa: PLC0415
-
-        return import_encoder(source, self.folder / "given") if is_foreign(source) else encoder_path(source)
 
 
 def data(experiment: Experiment) -> None:
@@ -241,6 +238,16 @@ def summary(experiment: Experiment) -> None:
 def corpus_of(manifest: Path, phones: Path | None = None) -> Corpus:
     """Return the corpus of a manifest given on the command line."""
     return load_corpus(CorpusConfig(manifest=manifest, phones=phones))
+
+
+def encoder_bundle(source: Path, folder: Path, *, allow_pickle: bool = False) -> Path:
+    """Return the bundle of an encoder: a run folder's, the path itself, or a foreign one, imported into ``folder``."""
+    from speechunits.encoder.foreign import is_foreign  # noqa: PLC0415 - only where another encoder is asked for
+    from speechunits.units.bundle import import_encoder  # noqa: PLC0415
+
+    if is_foreign(source):
+        return import_encoder(source, folder, allow_pickle=allow_pickle)
+    return encoder_path(source)
 
 
 def encoder_path(source: Path) -> Path:

@@ -122,8 +122,6 @@ def run_fit(options: argparse.Namespace) -> int:
 
     from speechunits import fitting, pipeline
     from speechunits.config import UnitsConfig, build_config
-    from speechunits.encoder.foreign import is_foreign
-    from speechunits.units.bundle import import_encoder
 
     mfcc = str(options.source_model) == "mfcc"
     same = ("criterion", "clusters", "seed", "restarts", "seeding", "stream_passes", "residual_clusters")
@@ -134,12 +132,9 @@ def run_fit(options: argparse.Namespace) -> int:
     config = build_config(UnitsConfig, tree, origin="units fit")
     corpus = pipeline.corpus_of(options.manifest)
     with tempfile.TemporaryDirectory() as folder:
-        if mfcc:
-            source = None
-        elif is_foreign(options.source_model):
-            source = import_encoder(options.source_model, Path(folder), allow_pickle=options.allow_pickle)
-        else:
-            source = pipeline.encoder_path(options.source_model)
+        source = None
+        if not mfcc:
+            source = pipeline.encoder_bundle(options.source_model, Path(folder), allow_pickle=options.allow_pickle)
         fitting.fit_units(source, corpus, config, options.out)
     return 0
 
