@@ -6,8 +6,8 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from speechunits.fitting import fit_units
 from speechunits.pretraining import pretrain_passes
 from speechunits.processes import in_processes
 from speechunits.quality import measure_units
+from speechunits.representation import ABX, HEARD_HOURS, PROBES, measure_representation
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json
 
 Ranking = Literal["hours", "minutes"]
@@ -93,7 +94,7 @@ def _row(contender: Contender, place: str) -> Row:
     """Return the row that is there already, or train and measure in a process of its own: memory is counted alone."""
     saved = contender.folder / "comparison.json"
     name = f"{contender.recipe.name}, seed {contender.recipe.pretrain.seed}"
-    if not (saved.exists() and read_json(saved)["key"] == contender.key):
+    if not (saved.exists() and _is_current(read_json(saved), contender.key)):
         print(f"── {name} ({place}): {contender.folder.path}", file=sys.stderr, flush=True)
         for _ in in_processes(run_contenders, [contender], 1, name="comparison"):
             pass
@@ -109,9 +110,23 @@ def run_contenders(todo: Sequence[Contender]) -> Iterator[str]:
     for contender in todo:
         with contender.folder.lock():
             contender.folder.record("recipe", contender.recipe, contender.recipe.corpus.manifest)
-            row = _trained(contender)
-            write_json(contender.folder / "comparison.json", {"key": contender.key, "row": row})
+            saved = contender.folder / "comparison.json"
+            if saved.exists() and (before := read_json(saved))["key"] == contender.key:
+                # Trained already, but measured by an earlier version of this program.
+                row = before["row"] | {"measures": _measures_of(contender)}
+            else:
+                row = _trained(contender)
+            write_json(saved, {"key": contender.key, "measured": _measured(), "row": row})
         yield contender.key
+
+
+def _measured() -> str:
+    """Return the key of what is measured: figures of another one are measured again, the training is kept."""
+    return content_key(FITTED_HOURS, HEARD_HOURS, asdict(ABX), asdict(PROBES))
+
+
+def _is_current(saved: Mapping[str, Any], key: str) -> bool:
+    return bool(saved["key"] == key and saved.get("measured") == _measured())
 
 
 def _trained(contender: Contender) -> Row:
@@ -130,13 +145,12 @@ def _trained(contender: Contender) -> Row:
     # On one thread processor time is what the wall clock of an idle core would say; of a resumed training it is a part.
     alone = recipe.pretrain.engine.threads == 1 and not torch.cuda.is_available() and not resumed
     cost_s = processor_s if alone else wall_s
-    encoder = folder / "encoder.safetensors"
     return {
         "name": recipe.name, "learner": recipe.pretrain.learner, "seed": recipe.pretrain.seed, "stopped": stopped,
         "bits": report["bits"], "chance_bits": report["chance_bits"], "held_out": report, "audio_hours": hours,
         "wall_s": wall_s, "processor_s": processor_s if not resumed else None,
         "audio_hours_per_hour": hours / cost_s * 3600, "memory_mb": round(memory_mb),
-        "measures": _measures(recipe, encoder, contender.folder) if encoder.exists() else None,
+        "measures": _measures_of(contender),
         "provenance": provenance(recipe, recipe.corpus.manifest),
     }  # fmt: skip
 
@@ -154,6 +168,11 @@ def _outcome(folder: Path) -> tuple[dict[str, float], float, float]:
     return {name: value for name, value in report.items() if isinstance(value, int | float)}, hours, wall_s
 
 
+def _measures_of(contender: Contender) -> dict[str, Any] | None:
+    encoder = contender.folder / "pretrain" / "encoder.safetensors"
+    return _measures(contender.recipe, encoder, contender.folder) if encoder.exists() else None
+
+
 def _measures(recipe: RecipeConfig, encoder: Path | None, folder: RunFolder) -> dict[str, Any] | None:
     units = recipe.units if encoder is not None else replace(recipe.units, source="mfcc")
     corpus, bundle = _shortened(load_corpus(recipe.corpus)), folder / "units.safetensors"
@@ -161,7 +180,7 @@ def _measures(recipe: RecipeConfig, encoder: Path | None, folder: RunFolder) -> 
     if not corpus.phones:
         return None
     measures: dict[str, Any] = measure_units({"units": bundle}, corpus, recipe.corpus.dev)["units"]
-    return measures
+    return measures | measure_representation(bundle, units.source, corpus, recipe.corpus.dev)
 
 
 def _shortened(corpus: Corpus) -> Corpus:
@@ -183,8 +202,9 @@ def _baseline(recipe: RecipeConfig) -> Row:
     folder = RunFolder(recipe.runs / "comparison" / f"mfcc-{key[:8]}")
     saved = folder / "comparison.json"
     with folder.lock():
-        if not saved.exists():
-            write_json(saved, {"key": key, "measures": _measures(recipe, None, folder)})
+        if not (saved.exists() and _is_current(read_json(saved), key)):
+            measures = _measures(recipe, None, folder)
+            write_json(saved, {"key": key, "measured": _measured(), "measures": measures})
     return {"name": BASELINE, "ranking": None, "stopped": None, "measures": read_json(saved)["measures"]}
 
 

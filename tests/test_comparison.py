@@ -9,6 +9,7 @@ import pytest
 from speechunits import comparison
 from speechunits.comparison import compare
 from speechunits.errors import TrainingStopped, UsageError
+from speechunits.run import read_json, write_json
 from tests.spine import make_recipe
 
 
@@ -46,11 +47,25 @@ def test_every_recipe_is_trained_and_measured_once(tiny_corpus, tmp_path, monkey
         assert row["stopped"] is None
         assert 0 < row["measures"]["without_silence"]["pnmi"] < 1
         assert row["measures"]["predictable_bits_a_frame"] > 0
+        assert 0 <= row["measures"]["probe"]["phone"] <= 1
     assert said.getvalue().count("objectives-online, seed 0") == 2
 
     monkeypatch.setattr(comparison, "pretrain_passes", None)
     with contextlib.redirect_stderr(io.StringIO()):
         assert compare(both, seeds=1)["rows"] == found["rows"]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_an_earlier_version_measured_is_measured_again_without_training(tiny_corpus, tmp_path, monkeypatch):
+    recipe = recipes(tiny_corpus, tmp_path)[:1]
+    with contextlib.redirect_stderr(io.StringIO()):
+        found = compare(recipe, seeds=1)["rows"]
+    (saved,) = tmp_path.glob("comparison/objectives-*/comparison.json")
+    before = read_json(saved)
+    write_json(saved, before | {"measured": "another", "row": before["row"] | {"measures": None}})
+    monkeypatch.setattr(comparison, "pretrain_passes", None)
+    with contextlib.redirect_stderr(io.StringIO()):
+        assert compare(recipe, seeds=1)["rows"] == found
 
 
 @pytest.mark.usefixtures("here")

@@ -34,6 +34,8 @@ def training_settings(learner: Learner, task: TrainingTask, gangs: Gangs) -> dic
         "views": None if task.views is None else to_tree(task.views),
         "altered": task.altered or None,
         "labels": None if task.labels is None else _labels_key(task.labels, task),
+        # Heads, temperatures, masks, dropout: all that rebuilds the learner.
+        "learner": content_key(learner.export()[1]),
         "parameters": content_key([(name, list(value.shape)) for name, value in learner.named_parameters()]),
     }
 
@@ -56,9 +58,10 @@ def earlier_result(task: TrainingTask, settings: dict[str, Any], resumed: int | 
             f"{task.folder} holds checkpoints, but its {TRAINING} cannot be read ({error}); remove the folder, or give "
             "this training another name"
         ) from error
-    changed = [name for name in settings if settings[name] != before.get(name)]
+    # What an earlier version of this program did not write down cannot be compared.
+    changed = [name for name in settings if name in before and settings[name] != before[name]]
     if changed:
-        changes = "; ".join(f"{name} was {before.get(name)}, is {settings[name]}" for name in changed)
+        changes = "; ".join(f"{name} was {before[name]}, is {settings[name]}" for name in changed)
         raise UsageError(
             f"{task.folder} holds a training with other settings ({changes}); give this one another name, or remove "
             "the folder"

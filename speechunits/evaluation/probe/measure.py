@@ -64,6 +64,8 @@ def measure_probes(
     words: Mapping[str, Sequence[Phone]],
     settings: ProbeSettings,
     on_fault: OnFault | None = None,
+    *,
+    topline: bool = True,
 ) -> dict[str, Any]:
     """Probe every source for every label.
 
@@ -73,6 +75,8 @@ def measure_probes(
         Recordings of both sides; the same ones twice are divided by recording, seed by seed.
     phones, words
         Alignments by recording id; where a label has none, it is skipped and the reason stored.
+    topline
+        Also fit the supervised network.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def measure_probes(
             tasks[label] = (examples, trials)
     if not tasks:
         raise UsageError("nothing can be probed: " + "; ".join(f"{key}: {made[key]['skipped']}" for key in made))
-    for source in [*sources, *open_sources({"": "logmel"})]:
+    for source in [*sources, *(open_sources({"": "logmel"}) if topline else [])]:
         pool = context_frames if not source.name else _mean
         pooled = _pooled(source, recordings, {label: examples for label, (examples, _) in tasks.items()},
                          {label: trials for label, (_, trials) in tasks.items()}, pool, on_fault)  # fmt: skip
