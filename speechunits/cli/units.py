@@ -49,7 +49,7 @@ def add(commands: Commands) -> None:
     export = commands.add_parser("export", help="units for other programs")
     export.add_argument("model", type=Path, metavar="UNITS.safetensors")
     export.add_argument("--onnx", type=Path, required=True, metavar="OUT.onnx", help="samples of a window to its units")
-    export.add_argument("--seconds", type=int, default=20, help="the window: 2, 5, 10 or 20 (default)")
+    export.add_argument("--seconds", type=int, default=20, help="the window: 1 to 20 (default)")
     export.set_defaults(run=run_export)
     info = commands.add_parser("info", help="print the header and quality card of a bundle")
     info.add_argument("bundle", type=Path)
