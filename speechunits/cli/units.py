@@ -81,7 +81,7 @@ def _add_fit(commands: Commands) -> None:
     fit.add_argument("--criterion", default="predictability", help="by which `auto` chooses (docs/evaluation.md)")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--restarts", type=int, default=1, help="k-means runs, of which the best is kept")
-    fit.add_argument("--seeding", choices=("sample", "k-means++", "subset"), default="sample", help="first centroids")
+    fit.add_argument("--seeding", choices=("sample", "k-means++", "pass"), default="sample", help="first centroids")
     fit.add_argument("--stream-passes", type=int, default=0, help="mini-batch passes over every frame")
     fit.add_argument("--residual-clusters", type=int, default=0, help="entries of a second codebook (K times as many)")
     fit.add_argument("--allow-pickle", action="store_true", help="read a foreign checkpoint that is a pickle")

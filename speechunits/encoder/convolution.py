@@ -59,7 +59,7 @@ def flat_convolution(
     """
     taps = weight[:, :, None]
     rows = [
-        F.conv2d(row, taps, bias, stride=(1, stride), padding=(0, padding), groups=groups)
-        for row in frames[:, :, None].split(1)
+        F.conv2d(flat, taps, bias, stride=(1, stride), padding=(0, padding), groups=groups)
+        for flat in torch.split(frames[:, :, None], 1)
     ]
     return (rows[0] if len(rows) == 1 else torch.cat(rows))[:, :, 0]

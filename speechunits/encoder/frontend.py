@@ -132,7 +132,7 @@ class WaveformFrontend(nn.Module):
         frames = (normalize_samples(waveforms, lengths, self.epsilon) if self.normalizes else waveforms)[..., None]
         for convolution, norm, (kernel, stride) in zip(self.convolutions, self.norms, self.LAYERS, strict=True):
             lengths = torch.where(lengths < kernel, 0, (lengths - kernel) // stride + 1)
-            if isinstance(norm, TimeNorm) and inferring(frames):
+            if isinstance(norm, TimeNorm) and isinstance(convolution, FrameConvolution) and inferring(frames):
                 frames = norm.after(convolution, frames[..., 0], lengths)
                 continue
             frames = convolution(frames)
