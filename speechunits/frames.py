@@ -28,8 +28,8 @@ CONTEXT_FRAMES = 100
 _TAIL = RECEPTIVE_FIELD - HOP
 """Samples the last frame of a window needs beyond its hop grid."""
 
-PADDED_LENGTHS = tuple(seconds * SAMPLE_RATE_HZ + _TAIL for seconds in (2, 5, 10, 20))
-"""Samples to which a window is padded: few shapes, so that equal windows meet equal arithmetic."""
+PADDED_LENGTHS = tuple(seconds * SAMPLE_RATE_HZ + _TAIL for seconds in range(1, MAX_WINDOW // SAMPLE_RATE_HZ + 1))
+"""Samples to which a window is padded, whole seconds: few shapes, so that equal windows meet equal arithmetic."""
 
 
 def frame_count(samples: int) -> int:

@@ -74,7 +74,8 @@ def test_long_recordings_follow_the_protocol_grid():
 
 
 def test_padded_length_refuses_what_is_no_window():
-    assert [padded_length(n) for n in (400, 32_080, 32_081, MAX_WINDOW)] == [32_080, 32_080, 80_080, PADDED_LENGTHS[-1]]
+    sizes = (400, 16_080, 16_081, 32_081, MAX_WINDOW)
+    assert [padded_length(n) for n in sizes] == [16_080, 16_080, 32_080, 48_080, PADDED_LENGTHS[-1]]
     with pytest.raises(ValueError, match="at most 320080"):
         padded_length(320_081)
 

@@ -34,8 +34,8 @@ class UnitsConfig:
     precision: Literal["fp32", "bf16"] = "fp32"
     """Arithmetic of the encoder; part of what a unit is, so kept in the bundle."""
 
-    seeding: Literal["sample", "k-means++", "subset"] = field(default="sample", metadata=LATER)
-    """First centroids: frames drawn uniformly, spread out by k-means++, or fitted on a few frames a cluster (fast)."""
+    seeding: Literal["sample", "k-means++", "pass"] = field(default="sample", metadata=LATER)
+    """First centroids: frames drawn uniformly, spread out by k-means++, or fitted by one online pass (fast)."""
     stream_passes: int = field(default=0, metadata=LATER)
     """Passes over every frame of the corpus, by mini-batches, after k-means on the sample; in bounded memory."""
     residual_clusters: int = field(default=0, metadata=LATER)

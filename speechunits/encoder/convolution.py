@@ -8,13 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_LARGE = 2**20
+"""Values of a row from which its taps are not stacked: a copy of all of them, and half as many again."""
+
 
 class FrameConvolution(nn.Conv1d):
     """A convolution over ``(B, S, C)`` frames; the weights are those of ``nn.Conv1d``.
 
     For one short row torch takes another convolution kernel on CPUs than for several, with other roundings. Without
     gradients, where a row alone must equal the row in a batch bit for bit, the taps are therefore stacked and
-    multiplied. ``causal``: padded on the left alone, so that a frame reads none that comes after it.
+    multiplied, or, where that would fill the memory, rows go through torch's kernel one by one. ``causal``: padded on
+    the left alone, so that a frame reads none that comes after it.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, causal: bool = False, **options: Any) -> None:
@@ -27,11 +31,35 @@ class FrameConvolution(nn.Conv1d):
             frames = torch.cat([past, frames], dim=1)
         elif self.past:
             frames = F.pad(frames, (0, 0, self.past, 0))
-        if frames.device.type != "cpu" or torch.is_grad_enabled() or torch.onnx.is_in_onnx_export():
+        if not inferring(frames):
             return super().forward(frames.transpose(1, 2)).transpose(1, 2)
         (taps,), (stride,), (padding,) = self.kernel_size, self.stride, (int(self.padding[0]),)
         if padding:
             frames = F.pad(frames, (0, 0, padding, padding))
         span = (frames.shape[1] - taps) // stride * stride + 1
+        if frames.shape[1] * frames.shape[2] > _LARGE:
+            flat = flat_convolution(frames.transpose(1, 2), self.weight, self.bias, stride=stride)
+            return flat.transpose(1, 2)
         stacked = torch.cat([frames[:, tap : tap + span : stride] for tap in range(taps)], dim=-1)
         return F.linear(stacked, self.weight.transpose(1, 2).flatten(1), self.bias)
+
+
+def inferring(frames: Tensor) -> bool:
+    """Tell whether ``frames`` are computed on a CPU without gradients, and not to be traced for another program."""
+    return frames.device.type == "cpu" and not torch.is_grad_enabled() and not torch.onnx.is_in_onnx_export()
+
+
+def flat_convolution(
+    frames: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0, groups: int = 1
+) -> Tensor:
+    """Return torch's ``conv1d`` of ``(B, C, S)`` frames that lie in memory as ``(B, S, C)``, and the result likewise.
+
+    Row by row, so that none depends on how many there are, and as images one pixel high: of these torch leaves such a
+    layout as it is, and oneDNN is faster in it.
+    """
+    taps = weight[:, :, None]
+    rows = [
+        F.conv2d(flat, taps, bias, stride=(1, stride), padding=(0, padding), groups=groups)
+        for flat in torch.split(frames[:, :, None], 1)
+    ]
+    return (rows[0] if len(rows) == 1 else torch.cat(rows))[:, :, 0]

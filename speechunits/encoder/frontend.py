@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechunits.config import EncoderConfig
-from speechunits.encoder.convolution import FrameConvolution
+from speechunits.encoder.convolution import FrameConvolution, inferring
+from speechunits.encoder.opening import over_time
 from speechunits.features.mel import LogMel
 from speechunits.frames import HOP, frames_mask
 
@@ -131,6 +132,9 @@ class WaveformFrontend(nn.Module):
         frames = (normalize_samples(waveforms, lengths, self.epsilon) if self.normalizes else waveforms)[..., None]
         for convolution, norm, (kernel, stride) in zip(self.convolutions, self.norms, self.LAYERS, strict=True):
             lengths = torch.where(lengths < kernel, 0, (lengths - kernel) // stride + 1)
+            if isinstance(norm, TimeNorm) and isinstance(convolution, FrameConvolution) and inferring(frames):
+                frames = norm.after(convolution, frames[..., 0], lengths)
+                continue
             frames = convolution(frames)
             frames = F.gelu(norm(frames, lengths) if isinstance(norm, TimeNorm) else norm(frames))
         return frames
@@ -147,19 +151,17 @@ class TimeNorm(nn.Module):
     def forward(self, frames: Tensor, lengths: Tensor) -> Tensor:
         """Return the normalised ``(B, S, channels)`` frames; ``lengths`` are the ``(B,)`` real frames of each row."""
         with torch.autocast(frames.device.type, enabled=False):
-            if frames.device.type == "cpu" and not torch.is_grad_enabled() and not torch.onnx.is_in_onnx_export():
-                return self._row_by_row(frames.float(), lengths)
             return normalize(frames.float(), lengths) * self.weight + self.bias
 
-    def _row_by_row(self, frames: Tensor, lengths: Tensor) -> Tensor:
-        """Return the same over each row's real part alone: half the passes over what is the largest tensor of all."""
-        normalized = torch.zeros_like(frames)
-        for row, length in enumerate(lengths.tolist()):
-            if length:
-                centered = frames[row, :length] - frames[row, :length].mean(dim=0)
-                scale = self.weight * torch.rsqrt(centered.square().mean(dim=0) + _EPSILON)
-                torch.addcmul(self.bias, centered, scale, out=normalized[row, :length])
-        return normalized
+    def after(self, convolution: FrameConvolution, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """Return GELU of this norm of a convolution over ``(B, T)`` samples, in autocast's type; without gradients."""
+        device = waveforms.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else torch.float32
+        with torch.autocast(device, enabled=False):
+            return over_time(
+                waveforms, lengths, convolution.weight, (self.weight, self.bias), stride=convolution.stride[0],
+                epsilon=_EPSILON, dtype=dtype,
+            )  # fmt: skip
 
 
 def build_frontend(config: EncoderConfig) -> LogMelFrontend | WaveformFrontend:

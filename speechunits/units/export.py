@@ -88,9 +88,9 @@ def export_onnx(units: Units, path: Path, *, seconds: int = 20) -> None:
     UsageError
         If the units are of MFCC, or ``seconds`` is no canonical length.
     """
-    known = {(length - PADDED_LENGTHS[0] % SAMPLE_RATE_HZ) // SAMPLE_RATE_HZ: length for length in PADDED_LENGTHS}
+    known = {length // SAMPLE_RATE_HZ: length for length in PADDED_LENGTHS}
     if seconds not in known:
-        raise UsageError(f"seconds must be one of {', '.join(map(str, known))}, but is {seconds} instead")
+        raise UsageError(f"seconds must be within {min(known)} and {max(known)}, but is {seconds} instead")
     module = WindowUnits(units)
     example = (torch.zeros(1, known[seconds]), torch.tensor([known[seconds] - 1]))
     with atomic_path(path) as temporary, warnings.catch_warnings(), torch.no_grad():

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechunits.encoder.convolution import FrameConvolution
+from speechunits.encoder.context import Positions
 from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.quantizer import ProductQuantizer
 from speechunits.errors import UsageError
@@ -110,9 +110,28 @@ def ready(encoder: Encoder, precision: Precision) -> Encoder:
         return encoder.eval()
     rounded = copy.deepcopy(encoder).eval()
     for module in rounded.modules():
-        if isinstance(module, (nn.Linear, FrameConvolution)):
+        if isinstance(module, Positions):
+            module.convolution = _settled(module.convolution)
+        # A convolution over samples is computed in fp32: in bf16 it would round what everything else is made of.
+        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv1d) and module.in_channels > 1):
             module.to(torch.bfloat16)
+            module.weight.data = _taps_first(module.weight.data)
     return rounded
+
+
+def _settled(convolution: nn.Conv1d) -> nn.Conv1d:
+    """Return a convolution with the weight that a normalised one would compute in every window."""
+    settled = nn.Conv1d(
+        convolution.in_channels, convolution.out_channels, convolution.kernel_size[0], groups=convolution.groups,
+        device="meta",
+    )  # fmt: skip
+    settled.weight, settled.bias = nn.Parameter(convolution.weight.detach()), convolution.bias
+    return settled
+
+
+def _taps_first(weight: Tensor) -> Tensor:
+    """Return an equal weight, of a convolution as it lies in memory where channels are innermost."""
+    return weight.transpose(1, 2).contiguous().transpose(1, 2) if weight.dim() == 3 else weight
 
 
 class LayerFeatures(Features):

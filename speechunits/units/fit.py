@@ -17,7 +17,8 @@ from speechunits.errors import UsageError
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.units.bundle import read_bundle, tensors_hash
 from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings, map_recordings
-from speechunits.units.kmeans import KMeans, fit_kmeans, nearest
+from speechunits.units.kmeans import KMeans, fit_kmeans
+from speechunits.units.nearest import nearest
 from speechunits.units.sample import FrameSample
 from speechunits.units.streaming import refine_kmeans
 from speechunits.units.units import CENTROIDS, MEAN, RESIDUAL, SCALE, Units, build_features

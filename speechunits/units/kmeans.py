@@ -8,18 +8,17 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from speechunits.errors import UsageError
-from speechunits.units.seeding import plus_plus
+from speechunits.units.nearest import nearest
+from speechunits.units.seeding import one_pass, plus_plus
 
 FloatArray = NDArray[np.float32]
 IntArray = NDArray[np.int64]
-Seeding = Literal["sample", "k-means++", "subset"]
+Seeding = Literal["sample", "k-means++", "pass"]
 
-_SUBSET_POINTS = 40
-"""Points a centroid that ``subset`` begins with: faiss warns that fewer than 39 do not tell where one lies."""
-_SUBSET_ITERATIONS = 10
+_JUDGED_POINTS = 64
+"""Points a centroid that tell counts and inertia where no iteration over all is asked for."""
 _REPAIRS = 3
 _REPAIR_ITERATIONS = 5
 
@@ -63,20 +62,24 @@ def fit_kmeans(
 ) -> KMeans:
     """Fit ``clusters`` centroids on all of the ``(N, D)`` points: Lloyd's iterations from a seeded choice of points.
 
-    With ``subset`` these are first moved by ten iterations over 40 drawn points a centroid: where there are many more
-    points, that costs less than one iteration over all and saves several. Of ``restarts`` the one of the lowest inertia
-    is kept. Units that no point belongs to are moved to the points that are farthest from theirs, and fitted again.
-    Runs on one thread, so that equal seeds give equal bytes on one machine; where faiss sees a GPU, on that, without
-    this promise.
+    With ``pass`` these are the outcome of :func:`speechunits.units.seeding.one_pass`, which costs less than two
+    iterations and is worth many: ``iterations`` may then be 0, and 64 drawn points a centroid tell counts and inertia.
+    Of ``restarts`` the one of the lowest inertia is kept. Units that no point belongs to are moved to the points that
+    are farthest from theirs, and fitted again. Runs on one thread, so that equal seeds give equal bytes on one machine;
+    where faiss sees a GPU, on that, without this promise.
 
     Raises
     ------
     UsageError
         If faiss is not installed, or there are fewer points than clusters, or a point is not finite.
     """
-    faiss = _faiss()
+    _faiss()
     if clusters < 1:
         raise UsageError(f"clusters must be at least 1, but is {clusters} instead")
+    if iterations < (0 if seeding == "pass" else 1):
+        raise UsageError(
+            f"iterations must be at least 1, but is {iterations} instead; only seeding by a pass needs none"
+        )
     if len(points) < clusters:
         raise UsageError(
             f"k-means must have at least as many points as clusters, but has {len(points)} frames for {clusters} "
@@ -86,25 +89,30 @@ def fit_kmeans(
         raise UsageError("features must be finite, but some are not; the encoder has probably diverged in training")
     points = np.ascontiguousarray(points, dtype=np.float32)
     if seeding == "sample":
-        best, distances = describe(points, _lloyd(faiss, points, clusters, iterations, seed, restarts=restarts))
-    else:
-        trials = []
-        for restart in range(max(restarts, 1)):
-            generator = np.random.default_rng([seed, restart])
-            if seeding == "subset":
-                drawn = generator.choice(len(points), min(len(points), _SUBSET_POINTS * clusters), replace=False)
-                start = _lloyd(faiss, points[np.sort(drawn)], clusters, _SUBSET_ITERATIONS, seed + restart)
-            else:
-                start = plus_plus(points, clusters, generator)
-            trials.append(describe(points, _lloyd(faiss, points, clusters, iterations, seed, start=start)))
-        best, distances = min(trials, key=lambda trial: trial[0].inertia)
+        return _mended(points, seed, *describe(points, _lloyd(points, clusters, iterations, seed, restarts=restarts)))
+    judged, trials = points, []
+    if not iterations and len(points) > _JUDGED_POINTS * clusters:
+        drawn = np.random.default_rng(seed).permutation(len(points))[: _JUDGED_POINTS * clusters]
+        judged = points[np.sort(drawn)]
+    for restart in range(max(restarts, 1)):
+        generator = np.random.default_rng([seed, restart])
+        centroids = (one_pass if seeding == "pass" else plus_plus)(points, clusters, generator)
+        if iterations:
+            centroids = _lloyd(points, clusters, iterations, seed, start=centroids)
+        trials.append(describe(judged, centroids))
+    return _mended(judged, seed, *min(trials, key=lambda trial: trial[0].inertia))
+
+
+def _mended(points: FloatArray, seed: int, best: KMeans, distances: FloatArray) -> KMeans:
+    """Move units that none of the points belongs to where points are farthest from theirs, and fit again."""
     for _ in range(_REPAIRS):
         if best.dead == 0 or distances.max() == 0:
             break
         centroids = best.centroids.copy()
         dead = np.flatnonzero(best.counts == 0)
         centroids[dead] = points[np.argsort(-distances, kind="stable")[: len(dead)]]
-        mended = describe(points, _lloyd(faiss, points, clusters, _REPAIR_ITERATIONS, seed, start=centroids))
+        fitted = _lloyd(points, len(centroids), _REPAIR_ITERATIONS, seed, start=centroids)
+        mended = describe(points, fitted)
         if mended[0].inertia >= best.inertia:
             break
         best, distances = mended
@@ -124,10 +132,11 @@ def describe(points: FloatArray, centroids: FloatArray) -> tuple[KMeans, FloatAr
 
 
 def _lloyd(
-    faiss: Any, points: FloatArray, clusters: int, iterations: int, seed: int, *, start: FloatArray | None = None,
+    points: FloatArray, clusters: int, iterations: int, seed: int, *, start: FloatArray | None = None,
     restarts: int = 1,
 ) -> FloatArray:  # fmt: skip
     """Return the ``(K, D)`` centroids of faiss, from its own seeded choice or from ``start``."""
+    faiss = _faiss()
     graphics = getattr(faiss, "get_num_gpus", lambda: 0)() > 0
     threads = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(1)
@@ -141,34 +150,6 @@ def _lloyd(
     finally:
         faiss.omp_set_num_threads(threads)
     return np.ascontiguousarray(machine.centroids, dtype=np.float32)
-
-
-def nearest(features: FloatArray, centroids: Tensor) -> IntArray:
-    """Return the ``(S,)`` index of the nearest of the ``(K, D)`` centroids to each ``(S, D)`` row, in fp32.
-
-    Of equally near centroids the first is taken.
-    """
-    if len(features) == 0:
-        return np.zeros(0, np.int64)
-    rows = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-    distances: FloatArray = (centroids.square().sum(dim=1)[None, :] - 2 * rows @ centroids.T).numpy()
-    ids: IntArray = np.argmin(distances, axis=1)
-    return ids
-
-
-def margins(features: FloatArray, centroids: Tensor) -> FloatArray:
-    """Return ``(S,)`` in [0, 1]: 1 - d1 / d2 of each ``(S, D)`` row's distances to its two nearest centroids."""
-    if len(features) == 0:
-        return np.zeros(0, np.float32)
-    rows = torch.from_numpy(np.ascontiguousarray(features, dtype=np.float32))
-    # By differences: the expanded square that finds the nearest loses the digits that a small distance has.
-    near = (
-        torch.cdist(rows, centroids, compute_mode="donot_use_mm_for_euclid_dist").topk(2, dim=1, largest=False).values
-    )
-    ratio = near[:, 0] / near[:, 1].clamp_min(torch.finfo(torch.float32).tiny)
-    # Two centroids in one place: neither is nearer, even on the very spot.
-    result: FloatArray = (1 - ratio.where(near[:, 1] > 0, 1.0)).numpy()
-    return result
 
 
 def _chunks(rows: NDArray[Any], size: int = 65_536) -> list[NDArray[Any]]:

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from speechunits.errors import UsageError
-from speechunits.units.kmeans import KMeans, nearest
+from speechunits.units.kmeans import KMeans
+from speechunits.units.nearest import nearest
 
 FloatArray = NDArray[np.float32]
 

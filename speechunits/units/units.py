@@ -22,7 +22,7 @@ from speechunits.run import content_key
 from speechunits.units.bundle import read_bundle, refused_header, tensors_hash, write_bundle
 from speechunits.units.extract import FeatureExtractor, OnFault, map_recordings
 from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, MfccFeatures, Precision, smoothed
-from speechunits.units.kmeans import margins, nearest
+from speechunits.units.nearest import margins, nearest
 from speechunits.units.pseudotext import Pseudotext
 from speechunits.units.transcript import UnitTranscript
 

@@ -83,7 +83,7 @@ def test_neither_padding_nor_what_it_holds_changes_anything(encoder):
 @torch.no_grad()
 def test_a_window_is_the_same_bit_for_bit_in_any_batch(size, bf16):
     encoder = build(frontend="waveform") if size == "waveform" else Encoder(EncoderConfig(layers=2)).eval()
-    padded = PADDED_LENGTHS[0]
+    padded = PADDED_LENGTHS[1]
     waveforms = noise(8, padded)
     lengths = torch.tensor([padded, 31000, 400, 0, 20000, 17333, 32000, 9999])
     for row, length in enumerate(lengths):

@@ -68,7 +68,7 @@ def speechlike(samples, seed=0):
 
 def run_ours(encoder, waveform):
     """Encode a recording as units do: in a longer, padded window."""
-    padded = torch.full((1, PADDED_LENGTHS[0]), 0.3)
+    padded = torch.full((1, PADDED_LENGTHS[1]), 0.3)
     padded[0, : len(waveform)] = torch.from_numpy(waveform)
     count = (len(waveform) - 400) // 320 + 1
     with torch.inference_mode():

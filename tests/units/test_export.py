@@ -24,7 +24,7 @@ def check(units, path, seconds=2, agreement=0.995):
     size = session.get_inputs()[0].shape[1]
     assert size == seconds * SAMPLE_RATE_HZ + 80
     same = total = 0
-    for samples in (400, 719, 720, 20_011, seconds * SAMPLE_RATE_HZ):
+    for samples in (400, 719, 720, min(20_011, seconds * SAMPLE_RATE_HZ), seconds * SAMPLE_RATE_HZ):
         waveform = noise(samples, samples)
         padded = np.zeros((1, size), np.float32)
         padded[0, :samples] = waveform
@@ -37,8 +37,9 @@ def check(units, path, seconds=2, agreement=0.995):
     assert len(set(found.tolist())) > 1
 
 
-def test_units_of_a_log_mel_encoder(units, tmp_path):
-    check(units, tmp_path / "units.onnx")
+@pytest.mark.parametrize("seconds", [1, 2, 7])
+def test_units_of_a_log_mel_encoder(units, tmp_path, seconds):
+    check(units, tmp_path / "units.onnx", seconds)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +71,8 @@ def test_units_of_a_waveform_encoder(changes, corpus, tmp_path):
 
 
 def test_what_cannot_be_exported_is_refused(units, corpus, tmp_path):
-    with pytest.raises(UsageError, match="one of 2, 5, 10, 20, but is 7"):
-        export_onnx(units, tmp_path / "x.onnx", seconds=7)
+    with pytest.raises(UsageError, match="within 1 and 20, but is 21"):
+        export_onnx(units, tmp_path / "x.onnx", seconds=21)
     config = UnitsConfig(source="mfcc", clusters=5, sample_frames=500)
     with pytest.raises(UsageError, match="MFCC"):
         export_onnx(fit_units(None, corpus[:3], config, path=tmp_path / "m.safetensors"), tmp_path / "x.onnx")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from speechunits.errors import UsageError
-from speechunits.units.kmeans import fit_kmeans, nearest
+from speechunits.units.kmeans import describe, fit_kmeans
+from speechunits.units.nearest import nearest
 from speechunits.units.sample import FrameSample, sample_frames
 from tests.reference import units as reference
 
@@ -112,11 +113,34 @@ def test_a_small_corpus_is_taken_whole():
     assert sample_frames([], 100, seed=0).shape[0] == 0
 
 
-def test_a_start_on_a_subset_saves_iterations_and_keeps_the_promise_of_seeds():
-    points = np.random.default_rng(0).standard_normal((6_000, 8)).astype(np.float32)
-    one = fit_kmeans(points, 20, iterations=1, seed=3, seeding="subset")
-    assert one.inertia < fit_kmeans(points, 20, iterations=1, seed=3).inertia
-    assert one.points == len(points)
-    assert np.array_equal(one.centroids, fit_kmeans(points, 20, iterations=1, seed=3, seeding="subset").centroids)
-    few = fit_kmeans(points[:25], 20, seeding="subset")
-    assert few.points == 25
+def test_one_pass_is_worth_many_iterations_and_keeps_the_promise_of_seeds():
+    generator = np.random.default_rng(0)
+    points = (generator.standard_normal((9_000, 8)) + 4 * generator.standard_normal((30, 8)).repeat(300, 0)).astype(
+        np.float32
+    )
+    passed = fit_kmeans(points, 20, iterations=0, seed=3, seeding="pass")
+    assert passed.points == 64 * 20
+    everywhere = describe(points, passed.centroids)[0].inertia
+    assert passed.inertia == pytest.approx(everywhere, rel=0.05)
+    assert everywhere < fit_kmeans(points, 20, iterations=3, seed=3).inertia
+    assert np.array_equal(passed.centroids, fit_kmeans(points, 20, iterations=0, seed=3, seeding="pass").centroids)
+    refined = fit_kmeans(points, 20, iterations=5, seed=3, seeding="pass")
+    assert refined.points == len(points)
+    assert refined.inertia < everywhere
+    assert fit_kmeans(points[:25], 20, seeding="pass").points == 25
+
+
+def test_no_iterations_are_enough_after_a_pass_only():
+    points = np.random.default_rng(0).standard_normal((100, 2)).astype(np.float32)
+    with pytest.raises(UsageError, match="at least 1, but is 0"):
+        fit_kmeans(points, 5, iterations=0)
+
+
+def test_many_points_find_the_centroids_that_few_find():
+    generator = np.random.default_rng(1)
+    points = generator.standard_normal((3_000, 7)).astype(np.float32)
+    centroids = torch.from_numpy(generator.standard_normal((11, 7)).astype(np.float32))
+    exact = np.square(points[:, None].astype(np.float64) - centroids.numpy()[None]).sum(axis=2)
+    found = nearest(points, centroids)
+    assert np.array_equal(found, exact.argmin(axis=1))
+    assert np.array_equal(found[1_024:1_500], nearest(points[1_024:1_500], centroids))

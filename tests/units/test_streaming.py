@@ -73,9 +73,9 @@ def test_a_dead_unit_of_the_sample_is_revived(monkeypatch):
     lloyd = kmeans._lloyd
     calls = []
 
-    def with_a_dead_unit(faiss, rows, clusters, iterations, seed, *, start=None, restarts=1):
+    def with_a_dead_unit(rows, clusters, iterations, seed, *, start=None, restarts=1):
         calls.append(start)
-        found = lloyd(faiss, rows, clusters, iterations, seed, start=start, restarts=restarts)
+        found = lloyd(rows, clusters, iterations, seed, start=start, restarts=restarts)
         if len(calls) == 1:
             found[2] = 1e4
         return found
