@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +50,13 @@ class LayerScores:
     pnmi: list[float]
     """PNMI without silence by layer; empty where no phones were given."""
     pnmi_corrected: list[float]
+    abx: list[float] = field(default_factory=list)
+    """ABX error across speakers of each layer's frames, where it was measured (``evaluation.survey``)."""
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain numbers."""
-        return {"scores": dict(self.scores), "pnmi": self.pnmi, "pnmi_corrected": self.pnmi_corrected}
+        tree = {"scores": dict(self.scores), "pnmi": self.pnmi, "pnmi_corrected": self.pnmi_corrected}
+        return {**tree, "abx": self.abx} if self.abx else tree
 
 
 class LayerUnitsFinder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,6 +16,8 @@ from speechunits.evaluation.layers import LayerScores, measure_layers
 from speechunits.units.extract import OnFault
 
 CRITERIA = (*MEASURED, "combined")
+Judge = Literal["pnmi", "abx"]
+"""What says, with phones, how good a layer is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,17 +63,18 @@ class Regret:
 
     chosen: int
     regret: float
-    """PNMI of the best layer less that of the chosen one."""
+    """How much better the best layer is than the chosen one: PNMI, or ABX error, as a share."""
 
 
-def regrets(measured: LayerScores) -> dict[str, Regret]:
+def regrets(measured: LayerScores, judge: Judge = "pnmi") -> dict[str, Regret]:
     """Return the regret of every criterion that could be measured, and of two rules that measure nothing.
 
     ``middle`` always takes the middle layer, ``last`` the last: a criterion that does not beat them is worth nothing.
     """
-    best, count = max(measured.pnmi), len(measured.pnmi)
+    worth = measured.pnmi if judge == "pnmi" else [-error for error in measured.abx]
+    best, count = max(worth), len(worth)
     choices = {"middle": count // 2, "last": count - 1}
     for criterion in CRITERIA:
         if set(needed(criterion)) <= set(measured.scores):
             choices[criterion] = int(np.argmax(criterion_values(measured.scores, criterion)))
-    return {name: Regret(chosen=layer, regret=best - measured.pnmi[layer]) for name, layer in choices.items()}
+    return {name: Regret(chosen=layer, regret=best - worth[layer]) for name, layer in choices.items()}
