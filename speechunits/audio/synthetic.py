@@ -91,7 +91,7 @@ def split_hours(hours: float) -> dict[str, float]:
 def synthesise(
     out: Path, config: SynthConfig, *, on_progress: Callable[[float, str], None] | None = None
 ) -> SynthReport:
-    """Write ``OUT/audio/SPEAKER/*.flac``, ``manifest``, ``phones`` and ``words.tsv``, ``synth.json``; keep what there is.
+    """Write ``audio/**.flac``, ``manifest``, ``phones`` and ``words.tsv``, ``synth.json``; keep what is there.
 
     The same configuration gives the same bytes on one machine, whatever the number of jobs. ``synth.json`` is written
     last: a folder without it is unfinished and is made anew. ``on_progress`` is called with shares of the whole.
