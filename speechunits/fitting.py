@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from speechunits.audio.corpus import Corpus
 from speechunits.config import PseudotextConfig, UnitsConfig, to_tree
+from speechunits.errors import UsageError
 from speechunits.run import content_key, file_hash, provenance
 from speechunits.units.fit import fit_units as fit_bundle
 from speechunits.units.units import Units
 
 
-def fit_units(source: Path | None, corpus: Corpus, config: UnitsConfig, out: Path) -> None:
-    """Fit a units bundle on the train split; ``layer: auto`` takes the best by its criterion."""
-    from speechunits.evaluation.select import select_layer  # noqa: PLC0415 - only where units are fitted
+def fit_units(
+    source: Path | None, corpus: Corpus, config: UnitsConfig, out: Path, *, sizes: Sequence[int] = ()
+) -> None:
+    """Fit a units bundle on the train split; ``layer: auto`` takes the best by its criterion.
+
+    With ``sizes`` the number of clusters is chosen among them, without labels, once the layer is.
+
+    Raises
+    ------
+    UsageError
+        If the configuration cannot be met, or sizes are given for another source than k-means.
+    """
+    from speechunits.evaluation.select import select_clusters, select_layer  # noqa: PLC0415 - only in fitting
     from speechunits.units.bundle import read_bundle  # noqa: PLC0415
 
     train = corpus.split("train")
     made_by = {**provenance(config, corpus.manifest), "source_sha256": file_hash(source) if source else None}
     parts = [made_by["config"], made_by["manifest_sha256"], made_by["source_sha256"]]
     # The default criterion may change: what was chosen by another is chosen again.
-    made_by["key"] = content_key(*parts, *([config.criterion] if config.layer == "auto" else []))
+    made_by["key"] = content_key(*parts, *([config.criterion] if config.layer == "auto" else []), *sizes)
     if out.exists() and read_bundle(out, "units")[1]["provenance"].get("key") == made_by["key"]:
         print(f"{out} is there already, made by the same settings", file=sys.stderr)
         return
@@ -31,6 +43,13 @@ def fit_units(source: Path | None, corpus: Corpus, config: UnitsConfig, out: Pat
         made_by["layer_choice"] = choice.to_tree()
         print(f"layer {choice.layer}: the best by {choice.criterion} on held-out speech", file=sys.stderr)
         config = replace(config, layer=choice.layer)
+    if sizes:
+        if config.source != "kmeans" or source is None:
+            raise UsageError(f"clusters: auto needs k-means on an encoder, but the source is {config.source!r}; name K")
+        chosen = select_clusters(source, train, corpus.split("tune"), config, sizes)
+        made_by["clusters_choice"] = chosen.to_tree()
+        print(f"K = {chosen.clusters}: the best by {chosen.criterion} on held-out speech", file=sys.stderr)
+        config = replace(config, clusters=chosen.clusters)
     fit_bundle(source, train, config, path=out, provenance=made_by)
 
 

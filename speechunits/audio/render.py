@@ -5,6 +5,8 @@ The workers import neither torch nor anything else heavy (hence the rate as a va
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from speechunits.audio.degrade import Samples, degrade, set_level
-from speechunits.audio.speech_engine import SpeechEngine, Voice
+from speechunits.audio.speech_engine import Speech, SpeechEngine, Voice
 from speechunits.errors import UsageError
 from speechunits.processes import in_processes
 
@@ -37,11 +39,12 @@ class Utterance(NamedTuple):
 
 
 class Rendered(NamedTuple):
-    """What was written: the length in samples, and the phones as (start, end, label) in samples."""
+    """What was written: the length in samples, and phones and words as (start, end, label) in samples."""
 
     id: str
     samples: int
     phones: list[tuple[float, float, str]]
+    words: list[tuple[float, float, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,7 @@ def render_utterance(utterance: Utterance, engine: SpeechEngine, studio: Studio,
     """Speak, degrade and write one utterance."""
     import soundfile  # noqa: PLC0415 - not needed to plan a corpus
 
-    samples, phones = _spoken(engine, utterance.text, utterance.voice, utterance.shift, studio.rate_hz)
+    samples, phones, words = _spoken(engine, utterance.text, utterance.voice, utterance.shift, studio.rate_hz)
     if studio.field:
         voiced = np.zeros(len(samples), bool)
         for start, end, label in phones:
@@ -91,7 +94,7 @@ def render_utterance(utterance: Utterance, engine: SpeechEngine, studio: Studio,
     utterance.path.parent.mkdir(parents=True, exist_ok=True)
     # 16-bit integers of our own rounding: what is written does not depend on the encoder's.
     soundfile.write(utterance.path, np.round(samples * 32767).astype(np.int16), studio.rate_hz, format="FLAC")
-    return Rendered(utterance.id, len(samples), phones)
+    return Rendered(utterance.id, len(samples), phones, words)
 
 
 def _babble(engine: SpeechEngine, studio: Studio) -> Samples:
@@ -107,8 +110,8 @@ def _babble(engine: SpeechEngine, studio: Studio) -> Samples:
 
 def _spoken(
     engine: SpeechEngine, text: str, voice: Voice, shift: float, rate_hz: int
-) -> tuple[Samples, list[tuple[float, float, str]]]:
-    """Return speech with pitch and formants multiplied by ``shift``, and its phones from 0 to its end in samples.
+) -> tuple[Samples, list[tuple[float, float, str]], list[tuple[float, float, str]]]:
+    """Return speech with pitch and formants multiplied by ``shift``, phones from 0 to its end in samples, and words.
 
     The speech is read as if it had been sampled ``shift`` times as fast, after being spoken that much slower.
     """
@@ -131,4 +134,21 @@ def _spoken(
             phones[-1] = (phones[-1][0], end, label)
         else:
             phones.append((start, end, label))
-    return samples, phones
+    words = [(start * scale, min(end * scale, len(samples)), label) for start, end, label in word_times(spoken)]
+    return samples, phones, words
+
+
+def word_times(spoken: Speech) -> list[tuple[float, float, str]]:
+    """Return start, end and spelling of words: from their first phone to their last, pauses at either side left out.
+
+    A word is announced a little before its first phone, and after the start of the phone before it.
+    """
+    starts = [start for start, _ in spoken.phones]
+    firsts = [bisect_left(starts, start) for start, _ in spoken.words]
+    words: list[tuple[float, float, str]] = []
+    for (_, label), first, after in zip(spoken.words, firsts, [*firsts[1:], len(starts)], strict=True):
+        own = [place for place in range(first, after) if spoken.phones[place][1]]
+        if own and label.strip():
+            end = starts[own[-1] + 1] if own[-1] + 1 < len(starts) else math.inf
+            words.append((starts[own[0]], end, label))
+    return words

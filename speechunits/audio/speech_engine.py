@@ -23,7 +23,7 @@ _SYNCHRONOUS = 2
 _PHONEME_EVENTS, _IPA, _DO_NOT_EXIT = 0x1, 0x2, 0x8000
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
-_END_OF_LIST, _PHONEME = 0, 7
+_END_OF_LIST, _WORD, _PHONEME = 0, 1, 7
 _STRESS = "ˈˌ"
 _NOISE_SEED = 1
 
@@ -35,6 +35,8 @@ class Speech(NamedTuple):
     """``(T,)`` at the engine's rate."""
     phones: list[tuple[int, str]]
     """Start in samples and IPA label, without stress marks; an empty label is a pause."""
+    words: list[tuple[int, str]]
+    """Start in samples and spelling, as espeak-ng announces them: a little before the first phone."""
 
 
 class Voice(NamedTuple):
@@ -100,7 +102,7 @@ class SpeechEngine:
                 os.close(reader)
                 with os.fdopen(writer, "wb") as pipe:
                     speech = self._speak(text, voice)
-                    pipe.write(json.dumps(speech.phones).encode() + b"\n" + speech.samples.tobytes())
+                    pipe.write(json.dumps([speech.phones, speech.words]).encode() + b"\n" + speech.samples.tobytes())
                 os._exit(0)
             os._exit(1)
         os.close(writer)
@@ -112,11 +114,13 @@ class SpeechEngine:
             raise UsageError(
                 f"espeak-ng could not speak {text!r} with the voice {voice.name!r}; is the language one of espeak-ng's?"
             )
-        return Speech(np.frombuffer(body, np.int16), [(start, label) for start, label in json.loads(header)])
+        phones, words = ([(start, label) for start, label in rows] for rows in json.loads(header))
+        return Speech(np.frombuffer(body, np.int16), phones, words)
 
     def _speak(self, text: str, voice: Voice) -> Speech:
         chunks: list[npt.NDArray[np.int16]] = []
         phones: list[tuple[int, str]] = []
+        words: list[tuple[int, str]] = []
 
         def receive(samples: Any, count: int, events: Any) -> int:
             if samples and count > 0:
@@ -126,6 +130,9 @@ class SpeechEngine:
                 if events[index].type == _PHONEME:
                     label = events[index].identifier.string.decode("utf-8", "ignore")
                     phones.append((events[index].sample, label.strip(_STRESS)))
+                elif events[index].type == _WORD:
+                    first = events[index].text_position - 1
+                    words.append((events[index].sample, text[first : first + events[index].length]))
                 index += 1
             return 0
 
@@ -133,13 +140,13 @@ class SpeechEngine:
         self._library.espeak_ng_SetRandSeed(ctypes.c_long(_NOISE_SEED))
         self._library.espeak_SetSynthCallback(callback)
         if self._library.espeak_SetVoiceByName(voice.name.encode()) != 0:
-            return Speech(np.zeros(0, np.int16), [])
+            return Speech(np.zeros(0, np.int16), [], [])
         for parameter, value in ((_RATE, voice.words_per_minute), (_PITCH, voice.pitch), (_RANGE, voice.pitch_range)):
             self._library.espeak_SetParameter(parameter, value, 0)
         data = text.encode()
         self._library.espeak_Synth(data, len(data) + 1, 0, 1, 0, _UTF8, None, None)
         self._library.espeak_Synchronize()
-        return Speech(np.concatenate(chunks) if chunks else np.zeros(0, np.int16), phones)
+        return Speech(np.concatenate(chunks) if chunks else np.zeros(0, np.int16), phones, words)
 
 
 def find_loader() -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,7 +91,7 @@ def split_hours(hours: float) -> dict[str, float]:
 def synthesise(
     out: Path, config: SynthConfig, *, on_progress: Callable[[float, str], None] | None = None
 ) -> SynthReport:
-    """Write ``OUT/audio/SPEAKER/*.flac``, ``manifest.tsv``, ``phones.tsv`` and ``synth.json``; keep what is there.
+    """Write ``audio/**.flac``, ``manifest``, ``phones`` and ``words.tsv``, ``synth.json``; keep what is there.
 
     The same configuration gives the same bytes on one machine, whatever the number of jobs. ``synth.json`` is written
     last: a folder without it is unfinished and is made anew. ``on_progress`` is called with shares of the whole.
@@ -234,14 +234,9 @@ def _write(
                 )
             )  # fmt: skip
     recordings = cut_tune(recordings, config.seed)
-    phones = {
-        recording.id: [
-            Phone(start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ, label)
-            for start, end, label in rendered[recording.id].phones
-        ]
-        for recording in recordings
-    }
+    phones = {recording.id: _timed(rendered[recording.id].phones) for recording in recordings}
     write_phones(out / "phones.tsv", phones)
+    write_phones(out / "words.tsv", {recording.id: _timed(rendered[recording.id].words) for recording in recordings})
     write_manifest(out / "manifest.tsv", recordings)
     seconds: dict[str, float] = defaultdict(float)
     for recording in recordings:
@@ -255,6 +250,10 @@ def _write(
         "phone_types": len(labels),
         "voices": [to_tree(person) for person in people],
     }
+
+
+def _timed(intervals: Iterable[tuple[float, float, str]]) -> list[Phone]:
+    return [Phone(start / SAMPLE_RATE_HZ, end / SAMPLE_RATE_HZ, label) for start, end, label in intervals]
 
 
 def _report(out: Path, summary: dict[str, Any], *, made: bool) -> SynthReport:

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     synth = commands.add_parser("synth", help="synthesise a corpus with text and exact phone alignments")
-    synth.add_argument("out", type=Path, metavar="OUT", help="folder to write: audio/, manifest.tsv, phones.tsv")
+    synth.add_argument(
+        "out", type=Path, metavar="OUT", help="folder to write: audio/, manifest.tsv, phones.tsv, words.tsv"
+    )
     synth.add_argument("--hours", type=float, default=1.0, help="hours of speech (default %(default)s)")
     synth.add_argument("--seed", type=int, default=0)
     synth.add_argument("--voices", type=int, default=60, help="speakers over all splits (default %(default)s)")

@@ -76,7 +76,9 @@ def _add_fit(commands: Commands) -> None:
     )  # fmt: skip
     fit.add_argument("--manifest", type=Path, required=True)
     fit.add_argument("--source", choices=("kmeans", "codebook"), default="kmeans")
-    fit.add_argument("--clusters", type=int, default=100)
+    fit.add_argument(
+        "--clusters", default="100", metavar="K", help="a number, or `auto`, `auto:50,100,200`: the best without labels"
+    )
     fit.add_argument("--layer", default="auto", help="a number, or `auto`: the best without labels")
     fit.add_argument("--criterion", default="predictability", help="by which `auto` chooses (docs/evaluation.md)")
     fit.add_argument("--seed", type=int, default=0)
@@ -124,9 +126,11 @@ def run_fit(options: argparse.Namespace) -> int:
     from speechunits.config import UnitsConfig, build_config
 
     mfcc = str(options.source_model) == "mfcc"
-    same = ("criterion", "clusters", "seed", "restarts", "seeding", "stream_passes", "residual_clusters")
+    sizes, clusters = _sizes(options.clusters)
+    same = ("criterion", "seed", "restarts", "seeding", "stream_passes", "residual_clusters")
     tree = {key: getattr(options, key) for key in same} | {
         "source": "mfcc" if mfcc else options.source,
+        "clusters": clusters,
         "layer": int(options.layer) if options.layer.isdigit() else options.layer,
     }
     config = build_config(UnitsConfig, tree, origin="units fit")
@@ -135,8 +139,22 @@ def run_fit(options: argparse.Namespace) -> int:
         source = None
         if not mfcc:
             source = pipeline.encoder_bundle(options.source_model, Path(folder), allow_pickle=options.allow_pickle)
-        fitting.fit_units(source, corpus, config, options.out)
+        fitting.fit_units(source, corpus, config, options.out, sizes=sizes)
     return 0
+
+
+def _sizes(word: str) -> tuple[tuple[int, ...], int]:
+    """Return the numbers of clusters to choose among, and the one to begin with."""
+    from speechunits.evaluation.select import SIZES
+
+    head, _, tail = word.partition(":")
+    numbers = tail.split(",") if tail else [] if head == "auto" else [head]
+    if head not in ("auto", *numbers) or not all(number.isdecimal() for number in numbers):
+        raise UsageError(f"--clusters must be a number, auto, or auto:50,100,200, but is {word!r} instead")
+    if head != "auto":
+        return (), int(head)
+    # Layers are compared at the protocol's K.
+    return tuple(map(int, numbers)) or SIZES, 100
 
 
 def run_export(options: argparse.Namespace) -> int:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,28 +50,38 @@ class LayerScores:
     pnmi: list[float]
     """PNMI without silence by layer; empty where no phones were given."""
     pnmi_corrected: list[float]
+    abx: list[float] = field(default_factory=list)
+    """ABX error across speakers of each layer's frames, where it was measured (``evaluation.survey``)."""
 
     def to_tree(self) -> dict[str, Any]:
         """Return plain numbers."""
-        return {"scores": dict(self.scores), "pnmi": self.pnmi, "pnmi_corrected": self.pnmi_corrected}
+        tree = {"scores": dict(self.scores), "pnmi": self.pnmi, "pnmi_corrected": self.pnmi_corrected}
+        return {**tree, "abx": self.abx} if self.abx else tree
+
+
+class Choice(NamedTuple):
+    """A layer and the number of units fitted on it."""
+
+    layer: int
+    clusters: int
 
 
 class LayerUnitsFinder:
-    """Units of every layer in one pass over a recording, by centroids fitted on one sample of train."""
+    """Units of every layer (or choice) in one pass over a recording, by centroids fitted on one sample of train."""
 
     def __init__(
         self, encoder: Path, train: Sequence[Recording], config: UnitsConfig, *, sample_frames: int, halves: bool,
-        on_fault: OnFault | None = None,
+        choices: Sequence[Choice] | None = None, on_fault: OnFault | None = None,
     ) -> None:  # fmt: skip
         # Layers are compared by their first codebook.
         config = replace(config, source="kmeans", layer=0, residual_clusters=0, stream_passes=0)
         tensors, header = read_source(encoder, config)
         network = encoder_from_export(tensors, header)
-        self.count = network.num_layers + 1
-        self.extractor = FeatureExtractor(
-            smoothed(LayerFeatures(network, range(self.count), config.precision), config.smooth)
-        )
-        self.columns = np.split(np.arange(self.extractor.dim), self.count)
+        self.choices = choices or [Choice(layer, config.clusters) for layer in range(network.num_layers + 1)]
+        layers = sorted({choice.layer for choice in self.choices})
+        self.extractor = FeatureExtractor(smoothed(LayerFeatures(network, layers, config.precision), config.smooth))
+        columns = dict(zip(layers, np.split(np.arange(self.extractor.dim), len(layers)), strict=True))
+        self.columns = [columns[choice.layer] for choice in self.choices]
         size = min(config.sample_frames, sample_frames, _SAMPLE_VALUES // self.extractor.dim)
         points = sample_recordings(self.extractor, part(train, size, config.seed), config, size, on_fault)
         self.fitted = self._fit(points, config)
@@ -81,7 +91,10 @@ class LayerUnitsFinder:
         ]
 
     def _fit(self, points: FloatArray, config: UnitsConfig) -> list[dict[str, Tensor]]:
-        return [fit_points(points[:, column], config)[0] for column in self.columns]
+        return [
+            fit_points(points[:, column], replace(config, clusters=choice.clusters))[0]
+            for choice, column in zip(self.choices, self.columns, strict=True)
+        ]
 
     def features(self, waveform: FloatArray) -> FloatArray:
         """Return ``(S, layers · D)``: all layers of ``(T,)`` samples side by side."""
@@ -103,11 +116,13 @@ def measure_layers(
     sample_frames: int = SAMPLE_FRAMES,
     train_frames: int = TRAIN_FRAMES,
     judged: Sequence[tuple[Recording, Sequence[Phone]]] = (),
+    choices: Sequence[Choice] | None = None,
     on_fault: OnFault | None = None,
 ) -> LayerScores:
     """Fit ``config.clusters`` units on every layer and measure the named criteria on ``tune``; streamed.
 
-    ``judged`` are recordings with their phones: PNMI by layer, for finding out how good a criterion is.
+    ``choices`` take the place of layers where they are given: one layer with several numbers of units. ``judged`` are
+    recordings with their phones: PNMI by layer, for finding out how good a criterion is.
 
     Raises
     ------
@@ -117,8 +132,9 @@ def measure_layers(
     if not tune:
         raise UsageError("choosing a layer needs held-out speech (the split `tune`), but there is none; give a number")
     finder = LayerUnitsFinder(
-        encoder, train, config, sample_frames=sample_frames, halves="stability" in names, on_fault=on_fault
-    )
+        encoder, train, config, sample_frames=sample_frames, halves="stability" in names, choices=choices,
+        on_fault=on_fault,
+    )  # fmt: skip
     seen: list[list[IntArray]] = []
     if _USING_TRAIN & set(names):
         wanted = part(train, train_frames, config.seed)
@@ -128,11 +144,11 @@ def measure_layers(
         ]
     held = _held_out(finder, tune, config, views=bool(_USING_VIEWS & set(names)), on_fault=on_fault)
     scores: dict[str, list[float]] = {}
-    for layer in range(finder.count):
+    for layer, choice in enumerate(finder.choices):
         picked = [row.of_layer(layer, finder.columns[layer]) for row in held]
         found = measure(
             LayerUnits(
-                clusters=config.clusters,
+                clusters=choice.clusters,
                 train=[row[layer] for row in seen],
                 held_out=[row.units for row in picked],
                 halves=([row.halves[0] for row in picked], [row.halves[1] for row in picked]),
@@ -145,7 +161,7 @@ def measure_layers(
         )
         for name, value in found.items():
             scores.setdefault(name, []).append(value)
-    pnmi = _judge(finder, judged, config.clusters, on_fault)
+    pnmi = _judge(finder, judged, on_fault)
     return LayerScores(scores=scores, pnmi=[raw for raw, _ in pnmi], pnmi_corrected=[kept for _, kept in pnmi])
 
 
@@ -200,7 +216,6 @@ def _held_out(
 def _judge(
     finder: LayerUnitsFinder,
     judged: Sequence[tuple[Recording, Sequence[Phone]]],
-    clusters: int,
     on_fault: OnFault | None,
 ) -> list[tuple[float, float]]:
     if not judged:
@@ -213,8 +228,8 @@ def _judge(
         )
     ]
     qualities = [
-        unit_quality([(found[layer], spoken) for spoken, found in rows], clusters).without_silence
-        for layer in range(finder.count)
+        unit_quality([(found[place], spoken) for spoken, found in rows], choice.clusters).without_silence
+        for place, choice in enumerate(finder.choices)
     ]
     return [(quality.pnmi, quality.pnmi_corrected) for quality in qualities]
 

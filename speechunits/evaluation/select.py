@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from speechunits.audio.manifest import Recording
 from speechunits.config import UnitsConfig
+from speechunits.errors import UsageError
 from speechunits.evaluation.criteria import MEASURED, criterion_values, needed
-from speechunits.evaluation.layers import LayerScores, measure_layers
+from speechunits.evaluation.layers import Choice, LayerScores, measure_layers
 from speechunits.units.extract import OnFault
 
 CRITERIA = (*MEASURED, "combined")
+SIZES = (50, 100, 200)
+"""Numbers of units that are compared where none are named; PNMI is not to be trusted beyond 256."""
+CLUSTERS_CRITERION = "view_information"
+"""Bits of a unit that survive alterations of the sound: unlike predictability it does not grow with K for ever."""
+Judge = Literal["pnmi", "abx"]
+"""What says, with phones, how good a layer is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,22 +63,71 @@ def select_layer(
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClustersChoice:
+    """The number of units chosen, and what each was chosen on."""
+
+    clusters: int
+    criterion: str
+    sizes: tuple[int, ...]
+    scores: Mapping[str, list[float]]
+    """What was measured, by size."""
+
+    def to_tree(self) -> dict[str, Any]:
+        """Return the choice as plain numbers."""
+        return {
+            "clusters": self.clusters, "criterion": self.criterion, "sizes": list(self.sizes),
+            "scores": dict(self.scores),
+        }  # fmt: skip
+
+
+def select_clusters(
+    encoder: Path,
+    train: Sequence[Recording],
+    tune: Sequence[Recording],
+    config: UnitsConfig,
+    sizes: Sequence[int] = SIZES,
+    *,
+    on_fault: OnFault | None = None,
+) -> ClustersChoice:
+    """Fit units of several numbers on ``config.layer`` at once and take the best by ``CLUSTERS_CRITERION``.
+
+    Of equally good numbers the smallest is taken.
+
+    Raises
+    ------
+    UsageError
+        If there are no sizes, the layer is no number of the encoder's, ``tune`` is empty, or train has too few frames.
+    """
+    if not sizes or min(sizes) < 2 or not isinstance(config.layer, int):
+        raise UsageError(
+            f"choosing the number of clusters needs sizes of at least 2 and a layer, but has {list(sizes)} and layer "
+            f"{config.layer!r} instead"
+        )
+    ordered = tuple(sorted(set(sizes)))
+    choices = [Choice(config.layer, size) for size in ordered]
+    found = measure_layers(encoder, train, tune, config, needed(CLUSTERS_CRITERION), choices=choices, on_fault=on_fault)
+    best = int(np.argmax(criterion_values(found.scores, CLUSTERS_CRITERION)))
+    return ClustersChoice(clusters=ordered[best], criterion=CLUSTERS_CRITERION, sizes=ordered, scores=found.scores)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Regret:
     """What a criterion's choice of layer costs."""
 
     chosen: int
     regret: float
-    """PNMI of the best layer less that of the chosen one."""
+    """How much better the best layer is than the chosen one: PNMI, or ABX error, as a share."""
 
 
-def regrets(measured: LayerScores) -> dict[str, Regret]:
+def regrets(measured: LayerScores, judge: Judge = "pnmi") -> dict[str, Regret]:
     """Return the regret of every criterion that could be measured, and of two rules that measure nothing.
 
     ``middle`` always takes the middle layer, ``last`` the last: a criterion that does not beat them is worth nothing.
     """
-    best, count = max(measured.pnmi), len(measured.pnmi)
+    worth = measured.pnmi if judge == "pnmi" else [-error for error in measured.abx]
+    best, count = max(worth), len(worth)
     choices = {"middle": count // 2, "last": count - 1}
     for criterion in CRITERIA:
         if set(needed(criterion)) <= set(measured.scores):
             choices[criterion] = int(np.argmax(criterion_values(measured.scores, criterion)))
-    return {name: Regret(chosen=layer, regret=best - measured.pnmi[layer]) for name, layer in choices.items()}
+    return {name: Regret(chosen=layer, regret=best - worth[layer]) for name, layer in choices.items()}

@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from speechunits.audio.corpus import Corpus
+from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import Phone
 from speechunits.config import UnitsConfig
+from speechunits.evaluation.abx.items import items_from_phones
+from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
 from speechunits.evaluation.criteria import MEASURED
 from speechunits.evaluation.layers import LayerScores, measure_layers, part
-from speechunits.evaluation.select import Regret, regrets
+from speechunits.evaluation.select import Judge, Regret, regrets
+from speechunits.evaluation.sources import open_sources
 from speechunits.run import content_key, file_hash, read_json, write_json
 
 JUDGED_FRAMES = 40_000
 """Of the split that judges: a quarter of an hour."""
+ABX_GROUP = 10
+"""Most items of a phone, context and speaker that ABX judges layers by: a layer costs seconds."""
 
 
 def survey(
@@ -31,7 +37,7 @@ def survey(
 
     Returns
     -------
-        Rows of ``encoder``, ``corpus``, ``clusters``, ``scores``, ``pnmi``, ``pnmi_corrected``; written after each.
+    Rows of ``encoder``, ``corpus``, ``clusters``, ``scores``, ``pnmi``, ``pnmi_corrected``, ``abx``; kept one by one.
 
     Raises
     ------
@@ -50,18 +56,39 @@ def survey(
         for encoder, source in encoders.items():
             for clusters in sizes:
                 key = content_key(manifest, file_hash(source), clusters, split, sample_frames)
-                if any(row["key"] == key for row in rows):
-                    continue
-                found = measure_layers(
-                    source, corpus.split("train"), corpus.split("tune"), UnitsConfig(clusters=clusters), MEASURED,
-                    sample_frames=sample_frames, train_frames=sample_frames, judged=judged,
-                )  # fmt: skip
-                made = {"encoder": encoder, "corpus": name, "clusters": clusters, "key": key, **found.to_tree()}
-                rows.append(made)
+                row = next((row for row in rows if row["key"] == key), None)
+                if row is None:
+                    found = measure_layers(
+                        source, corpus.split("train"), corpus.split("tune"), UnitsConfig(clusters=clusters), MEASURED,
+                        sample_frames=sample_frames, train_frames=sample_frames, judged=judged,
+                    )  # fmt: skip
+                    row = {"encoder": encoder, "corpus": name, "clusters": clusters, "key": key, **found.to_tree()}
+                    rows.append(row)
+                if "abx" not in row:
+                    row["abx"] = layer_abx(source, judged)
                 write_json(path, rows)
     return rows
 
 
-def row_regrets(row: Mapping[str, Any]) -> dict[str, Regret]:
+def layer_abx(encoder: Path, judged: Sequence[tuple[Recording, Sequence[Phone]]]) -> list[float]:
+    """Return the ABX error of each layer's frames: triphones, across speakers, angular, at most ``ABX_GROUP`` a cell.
+
+    Raises
+    ------
+    UsageError
+        If the recordings hold no triple, or lack speakers.
+    InputRefused
+        If the encoder or a recording cannot be read.
+    """
+    recordings = [row for row, _ in judged]
+    items = items_from_phones(recordings, {row.id: phones for row, phones in judged}, "triphone")
+    settings = AbxSettings(speakers=("across",), max_group=ABX_GROUP)
+    sources = open_sources({encoder.name: str(encoder)})
+    return [score["error"] for score in measure_abx(sources, {}, items, recordings, settings)["scores"]]
+
+
+def row_regrets(row: Mapping[str, Any], judge: Judge = "pnmi") -> dict[str, Regret]:
     """Return the regrets of one row of :func:`survey`."""
-    return regrets(LayerScores(scores=row["scores"], pnmi=row["pnmi"], pnmi_corrected=row["pnmi_corrected"]))
+    return regrets(
+        LayerScores(**{key: row[key] for key in ("scores", "pnmi", "pnmi_corrected", "abx") if key in row}), judge
+    )

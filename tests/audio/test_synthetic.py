@@ -49,6 +49,22 @@ def test_splits_share_no_speaker_and_no_sentence(corpus):
         assert 3600 * hours <= seconds < 3600 * hours + 6
 
 
+def test_words_lie_on_phones_and_spell_the_text(corpus):
+    out, _ = corpus
+    phones, words = read_phones(out / "phones.tsv"), read_phones(out / "words.tsv")
+    for recording in read_manifest(out / "manifest.tsv"):
+        spoken = words[recording.id]
+        assert " ".join(word.label for word in spoken) == recording.text
+        starts = {phone.start_s for phone in phones[recording.id] if phone.label != "SIL"}
+        ends = {phone.end_s for phone in phones[recording.id] if phone.label != "SIL"}
+        assert {word.start_s for word in spoken} <= starts
+        assert {word.end_s for word in spoken} <= ends
+        # Every phone belongs to one word; espeak-ng pauses within some.
+        for phone in phones[recording.id]:
+            inside = [word for word in spoken if word.start_s <= phone.start_s and phone.end_s <= word.end_s]
+            assert len(inside) == 1 or phone.label == "SIL"
+
+
 def test_the_manifest_tells_the_truth(corpus):
     out, _ = corpus
     recordings = read_manifest(out / "manifest.tsv")

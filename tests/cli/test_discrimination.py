@@ -35,6 +35,24 @@ def test_abx_of_layers_and_units(tiny_corpus, tiny_runs, corpus, tmp_path, capsy
     assert "| edit |" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("distance", ["cosine", "euclidean", "kl"])
+def test_every_distance_and_what_a_score_depends_on_is_stored(tiny_corpus, corpus, tmp_path, distance):
+    out = tmp_path / "abx.json"
+    chosen = ["--distance", distance, "--span", "phoneme", "--context", "any", "--speaker", "across", "--seed", "7"]
+    limits = ["--max-group", "3", "--max-other-speakers", "2", "--drop-last-frame"]
+    command = ["evaluate", "abx", "mfcc", *corpus, *phones(tiny_corpus), *chosen, *limits, "-o", str(out)]
+    assert main(command) == 0
+    measured = json.loads(out.read_text())
+    assert measured["settings"] == {
+        "span": "phoneme", "speakers": ["across"], "context": "any", "distance": distance, "max_group": 3,
+        "max_other_speakers": 2, "seed": 7, "drop_last_frame": True,
+    }  # fmt: skip
+    assert [row["distance"] for row in measured["scores"]] == [distance]
+    assert 0 < measured["scores"][0]["error"] < 0.5
+    assert measured["items"]["subsampled"] < measured["items"]["given"]
+    assert len(measured["items"]["key"]) == 16
+
+
 def test_items_written_from_phones_score_the_same(tiny_corpus, corpus, tmp_path):
     items, first, second = (tmp_path / name for name in ("x.item", "a.json", "b.json"))
     made = ["--span", "phoneme", "--save-items", str(items), "-o", str(first)]
@@ -85,6 +103,15 @@ def test_probes_of_phone_and_speaker_and_a_reason_for_words(tiny_corpus, tiny_ru
     again = tmp_path / "again.json"
     assert main([*command[:-1], str(again)]) == 0
     assert json.loads(again.read_text()) == measured
+
+
+def test_words_of_a_synthetic_corpus_are_probed(tiny_corpus, corpus, tmp_path):
+    out = tmp_path / "probe.json"
+    words = ["--words", str(tiny_corpus / "words.tsv"), "--label", "word", "--seeds", "1", "-o", str(out)]
+    assert main(["evaluate", "probe", "mfcc", *corpus, *words]) == 0
+    word = json.loads(out.read_text())["labels"]["word"]
+    assert 2 < word["classes"] <= 50
+    assert word["rows"][0]["accuracy"] > word["majority"] > word["chance"]
 
 
 def test_nothing_to_probe_is_2(tiny_corpus, corpus, capsys):

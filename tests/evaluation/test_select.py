@@ -14,8 +14,8 @@ from speechunits.encoder.encoder import Encoder
 from speechunits.errors import UsageError
 from speechunits.evaluation.criteria import MEASURED, criterion_values
 from speechunits.evaluation.information import held_out_predictability
-from speechunits.evaluation.layers import measure_layers
-from speechunits.evaluation.select import regrets, select_layer
+from speechunits.evaluation.layers import Choice, measure_layers
+from speechunits.evaluation.select import regrets, select_clusters, select_layer
 from speechunits.units.bundle import write_bundle
 from speechunits.units.fit import fit_units
 
@@ -99,3 +99,32 @@ def test_an_unknown_criterion_is_named(encoder_bundle, corpus):
 def test_without_held_out_speech_there_is_no_choice(encoder_bundle, corpus):
     with pytest.raises(UsageError, match="held-out speech"):
         select_layer(encoder_bundle, corpus, [], UnitsConfig())
+
+
+def test_the_number_of_units_is_the_one_of_which_most_survives(encoder_bundle, corpus):
+    config = UnitsConfig(clusters=4, iterations=8, layer=1)
+    choice = select_clusters(encoder_bundle, corpus[:18], corpus[18:], config, [9, 3, 5, 3])
+    assert choice.sizes == (3, 5, 9)
+    bits = choice.scores["view_information"]
+    assert choice.clusters == choice.sizes[int(np.argmax(bits))]
+    assert choice.to_tree()["sizes"] == [3, 5, 9]
+    # Each is what the layer alone gives with so many units.
+    for size, value in zip(choice.sizes, bits, strict=True):
+        alone = measure_layers(
+            encoder_bundle, corpus[:18], corpus[18:], config, ["view_information"], choices=[Choice(1, size)]
+        )
+        assert alone.scores["view_information"] == [value]
+
+
+@pytest.mark.parametrize(("layer", "sizes"), [("auto", [3]), (1, []), (1, [1, 3])])
+def test_sizes_that_are_none_are_named(encoder_bundle, corpus, layer, sizes):
+    with pytest.raises(UsageError, match="sizes of at least 2 and a layer"):
+        select_clusters(encoder_bundle, corpus[:18], corpus[18:], UnitsConfig(clusters=4, layer=layer), sizes)
+
+
+def test_abx_may_judge_too(encoder_bundle, corpus):
+    found = replace(measure_layers(encoder_bundle, corpus[:18], corpus[18:], UnitsConfig(clusters=4, iterations=2),
+                                   ["predictability"]), abx=[0.3, 0.2, 0.25])  # fmt: skip
+    costs = regrets(found, "abx")
+    assert (costs["last"].chosen, costs["last"].regret) == (2, pytest.approx(0.05))
+    assert costs["middle"].regret == 0

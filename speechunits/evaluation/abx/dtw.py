@@ -1,14 +1,12 @@
 """Distances between tokens: dynamic time warping over frame distances, averaged over the path; edit distance of units.
 
-The loops are plain Python that numba compiles at first use (and keeps beside the source): tokens last 3 to 15 frames,
-too few for batched tensors to pay for their padding. Numba comes with librosa.
+The loops are in ``kernels``, which numba compiles; numba comes with librosa.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,8 +65,10 @@ class FrameTokens:
 
     def between(self, rows: IntArray, columns: IntArray) -> FloatArray:
         """Return the ``(R, C)`` distances."""
+        from speechunits.evaluation.abx.kernels import warp  # noqa: PLC0415 - numba takes a second to import
+
         out = np.zeros((len(rows), len(columns)), np.float32)
-        compiled(warp)(
+        warp(
             self._frames, self._starts[rows], self._lengths[rows], self._starts[columns], self._lengths[columns],
             self._kind, int(rows is columns), out,
         )  # fmt: skip
@@ -89,63 +89,3 @@ class UnitTokens:
 
         texts = [[self._texts[token] for token in tokens] for tokens in (rows, columns)]
         return cdist(*texts, scorer=Levenshtein.normalized_distance, dtype=np.float32)
-
-
-@functools.cache
-def compiled(function: Callable[..., None]) -> Callable[..., Any]:
-    """Return a loop as machine code; sums over features may be taken in any order."""
-    from numba import njit  # noqa: PLC0415 - takes a second to import
-
-    machine_code: Callable[..., Any] = njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})(function)
-    return machine_code
-
-
-def warp(  # noqa: PLR0912 - one nest of loops, as the compiler needs it
-    frames: FloatArray, starts: IntArray, lengths: IntArray, other_starts: IntArray, other_lengths: IntArray,
-    kind: int, same: int, out: FloatArray,
-) -> None:  # fmt: skip
-    """Fill ``(R, C)`` ``out`` with the mean distance along the best path of each pair (Sakoe and Chiba 1978, P = 0).
-
-    Among predecessors of equal cost the diagonal one is taken, then the one with the shorter path.
-    """
-    size = frames.shape[1] // 2 if kind == 3 else frames.shape[1]
-    widest = other_lengths.max()
-    cost, steps = np.empty(widest, np.float64), np.empty(widest, np.int64)
-    for row in range(len(starts)):
-        for column in range(row + 1 if same else 0, len(other_starts)):
-            width = other_lengths[column]
-            for i in range(lengths[row]):
-                x = frames[starts[row] + i]
-                diagonal, diagonal_steps = 0.0, 0
-                for j in range(width):
-                    y = frames[other_starts[column] + j]
-                    total = np.float32(0)
-                    if kind == 3:
-                        for k in range(size):
-                            total += (x[k] - y[k]) * (x[size + k] - y[size + k])
-                        distance = total / 2
-                    elif kind == 2:
-                        for k in range(size):
-                            total += (x[k] - y[k]) * (x[k] - y[k])
-                        distance = np.sqrt(total)
-                    else:
-                        for k in range(size):
-                            total += x[k] * y[k]
-                        total = min(max(total, np.float32(-1)), np.float32(1))
-                        distance = np.arccos(total) / np.float32(np.pi) if kind == 0 else 1 - total
-                    best, taken = diagonal, diagonal_steps
-                    if i == 0:
-                        if j > 0:
-                            best, taken = cost[j - 1], steps[j - 1]
-                    elif j == 0:
-                        best, taken = cost[0], steps[0]
-                    elif not (diagonal <= cost[j] and diagonal <= cost[j - 1]):
-                        best, taken = cost[j - 1], steps[j - 1]
-                        if cost[j] < best or (cost[j] == best and steps[j] < taken):
-                            best, taken = cost[j], steps[j]
-                    # cost[j] still holds the row above: it is the diagonal of the next column.
-                    diagonal, diagonal_steps = cost[j], steps[j]
-                    cost[j], steps[j] = best + distance, taken + 1
-            out[row, column] = cost[width - 1] / steps[width - 1]
-            if same:
-                out[column, row] = out[row, column]

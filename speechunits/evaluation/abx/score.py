@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechunits.errors import UsageError
-from speechunits.evaluation.abx.dtw import FloatArray, IntArray, Tokens, compiled
+from speechunits.evaluation.abx.dtw import FloatArray, IntArray, Tokens
 from speechunits.evaluation.abx.items import Item
 
 Speaker = Literal["within", "across"]
@@ -71,8 +71,8 @@ def abx_score(
             continue
         sides = {name: _Side(places, [phone_ids[items[place].phone] for place in places])
                  for name, places in sorted(group.items())}  # fmt: skip
-        for name, side, other, allowed in _boards(sides, speaker, max_other_speakers, generator):
-            found, counts = _cells(tokens, side, other, allowed)
+        boards = list(_boards(sides, speaker, max_other_speakers, generator))
+        for name, side, other, found, counts in _scored(tokens, boards):
             for row, column in zip(*(place.tolist() for place in counts.nonzero()), strict=True):
                 rows.append((speaker_ids[name], other.phones[row], side.phones[column]))
                 errors.append(float(found[row, column]))
@@ -134,9 +134,13 @@ class _Side:
         """Some phone has two tokens."""
 
 
+_Board = tuple[str, _Side, _Side, set[int]]
+"""The speaker of A and B, its tokens, the tokens X is taken from, and which of X's phones may be A."""
+
+
 def _boards(
     sides: dict[str, _Side], speaker: Speaker, most: int | None, generator: np.random.Generator
-) -> Iterator[tuple[str, _Side, _Side, set[int]]]:
+) -> Iterator[_Board]:
     """Yield the speaker of A and B, its tokens, the tokens X is taken from, and which of X's phones may be A."""
     for name, side in sides.items():
         if len(side.phones) < 2:
@@ -157,42 +161,29 @@ def _boards(
                 yield name, side, sides[other], phones
 
 
-def _cells(tokens: Tokens, side: _Side, other: _Side, allowed: set[int]) -> tuple[NDArray[np.float64], IntArray]:
+def _scored(
+    tokens: Tokens, boards: Sequence[_Board]
+) -> Iterator[tuple[str, _Side, _Side, NDArray[np.float64], IntArray]]:
+    """Yield the speaker of A and B, the sides, and errors and numbers of triples; (s, t) and (t, s) share distances."""
+    waiting = {(id(board[1]), id(board[2])): board for board in boards}
+    for board in boards:
+        _, side, other, _ = board
+        if waiting.pop((id(side), id(other)), None) is None:
+            continue
+        distances = tokens.between(other.tokens, other.tokens if other is side else side.tokens)
+        yield (board[0], side, other, *_cells(distances, board))
+        mirrored = waiting.pop((id(other), id(side)), None)
+        if mirrored is not None:
+            yield (mirrored[0], other, side, *_cells(np.ascontiguousarray(distances.T), mirrored))
+
+
+def _cells(distances: FloatArray, board: _Board) -> tuple[NDArray[np.float64], IntArray]:
     """Return error and number of triples for each phone of X (and A) and each phone of B; 0 triples: undefined."""
+    from speechunits.evaluation.abx.kernels import count_errors  # noqa: PLC0415 - numba takes a second to import
+
+    _, side, other, allowed = board
     shape = (len(other.phones), len(side.phones))
     errors, counts = np.zeros(shape), np.zeros(shape, np.int64)
     match = np.array([side.index.get(phone, -1) if phone in allowed else -1 for phone in other.phones], np.int64)
-    same = other is side
-    distances = tokens.between(other.tokens, other.tokens if same else side.tokens)
-    compiled(count_errors)(distances, other.edges, side.edges, match, int(same), errors, counts)
+    count_errors(distances, other.edges, side.edges, match, int(other is side), errors, counts)
     return errors, counts
-
-
-def count_errors(
-    distances: FloatArray, row_edges: IntArray, column_edges: IntArray, match: IntArray, same: int,
-    errors: NDArray[np.float64], counts: IntArray,
-) -> None:  # fmt: skip
-    """Fill errors and numbers of triples from ``(X, A and B)`` distances, tokens of a phone side by side.
-
-    Equal distances count half.
-    """
-    for p in range(len(match)):
-        a = match[p]
-        if a < 0:
-            continue
-        for b in range(len(column_edges) - 1):
-            if b == a:
-                continue
-            halves, pairs = 0, 0
-            for x in range(row_edges[p], row_edges[p + 1]):
-                for y in range(column_edges[a], column_edges[a + 1]):
-                    if same and x == y:
-                        continue
-                    pairs += 1
-                    near = distances[x, y]
-                    for z in range(column_edges[b], column_edges[b + 1]):
-                        far = distances[x, z]
-                        halves += (near > far) + (near >= far)
-            counts[p, b] = pairs * (column_edges[b + 1] - column_edges[b])
-            if counts[p, b]:
-                errors[p, b] = halves / (2 * counts[p, b])

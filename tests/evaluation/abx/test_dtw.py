@@ -63,3 +63,23 @@ def test_kl_must_be_given_probabilities():
         FrameTokens(np.array([[0.5, -0.5]], np.float32), one - 1, one, "kl")
     with pytest.raises(UsageError, match="'manhattan' instead"):
         FrameTokens(np.ones((1, 2), np.float32), one - 1, one, "manhattan")
+
+
+@pytest.mark.parametrize("kind", DISTANCES)
+def test_blocks_of_columns_change_nothing_and_equal_tokens_are_equally_far(kind):
+    """Tokens of up to 700 frames span blocks; copies of a token at other places are at exactly its distances."""
+    lengths = [700, 3, 260, 250, 5, 3, 5, 260]
+    frames, starts, counts = make(np.random.default_rng(2), kind, lengths, 4)
+    for copy, original in ((5, 1), (6, 4), (7, 2)):
+        frames[starts[copy] : starts[copy] + counts[copy]] = frames[starts[original] : starts[original] + counts[copy]]
+    tokens = FrameTokens(frames, starts, counts, kind)
+    everything = np.arange(8)
+    full = tokens.between(everything, everything.copy())
+    for copy, original in ((5, 1), (6, 4), (7, 2)):
+        np.testing.assert_array_equal(full[copy], full[original])
+        np.testing.assert_array_equal(full[:, copy], full[:, original])
+    alone = [[tokens.between(np.array([x]), np.array([y])).item() for y in everything] for x in everything]
+    np.testing.assert_array_equal(full, alone)
+    np.testing.assert_array_equal(
+        full[~np.eye(8, dtype=bool)], tokens.between(everything, everything)[~np.eye(8, dtype=bool)]
+    )
