@@ -171,9 +171,7 @@ def _validator(
     )  # fmt: skip
 
 
-def make_trainer(
-    learner: Learner, model: nn.Module, task: TrainingTask, parts: Parts, guard: FiniteGuard
-) -> Trainer:
+def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: Parts, guard: FiniteGuard) -> Trainer:
     """Return fairseq2's Trainer over the parts."""
     gangs, engine, config = parts.gangs, task.engine, task.optimizer
     precision = choose_precision(engine, gangs.device)
