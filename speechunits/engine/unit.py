@@ -90,7 +90,7 @@ class LearnerUnit(TrainUnit[EngineBatch]):
     def process_batch(self, batch: EngineBatch, metric_bag: MetricBag) -> tuple[Tensor, None]:
         """Return the summed loss; ``targets`` keeps what :class:`FiniteGuard` divides its gradient by."""
         self.ids += batch.audio.ids
-        torch.manual_seed(batch.dropout_seed)
+        _seed_dropout(batch.dropout_seed, batch.audio.waveforms.device)
         loss: Loss = self._model(batch.audio)
         finite = loss.sum.detach().isfinite()
         for name, (total, count) in {**loss.metrics, **self._work(batch)}.items():
@@ -111,3 +111,14 @@ class LearnerUnit(TrainUnit[EngineBatch]):
             FLOPS: (self._learner.training_flops(lengths), one),
             "padding_share": (rows * width - lengths.sum(), rows * width * one),
         }
+
+
+def _seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed torch's own generator of a device.
+
+    ``torch.manual_seed`` also seeds every accelerator there could be; where none is in use it keeps the request, with a
+    formatted stack, for the day one is.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
