@@ -2,7 +2,8 @@
 
 Each RUN is a folder with a ``metrics.jsonl``; runs of a version differ in their seed alone. The figure shows the
 training loss over the audio seen; the JSON beside it says by how much the versions' means differ at the end, in
-standard errors of the seeds.
+standard errors of the seeds, and the verdict: within seed noise if that is less than Student's t (two-sided, 95 %) for
+as many runs.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ Curve = tuple[NDArray[np.float64], NDArray[np.float64]]
 POINTS = 50
 TAIL = 0.1
 """Share of the training over whose end the loss is averaged."""
+STUDENT_T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31)
+"""Its 97.5th percentile for 1, 2, … degrees of freedom: runs of both versions less two."""
 
 
 def curve(folder: Path) -> Curve:
@@ -46,10 +49,21 @@ def comparison(before: list[Curve], after: list[Curve]) -> dict[str, object]:
     spreads = [statistics.variance(values) / len(values) if len(values) > 1 else 0.0 for values in finals]
     difference = statistics.mean(finals[1]) - statistics.mean(finals[0])
     error = math.sqrt(sum(spreads))
+    found = difference / error if error else None
     return {
         "audio_hours": end, "before_bits": finals[0], "after_bits": finals[1], "difference_bits": difference,
-        "standard_errors": difference / error if error else None,
+        "standard_errors": found, "verdict": verdict(found, len(before) + len(after) - 2),
     }  # fmt: skip
+
+
+def verdict(standard_errors: float | None, degrees: int) -> str:
+    """Say in words whether a difference of so many standard errors is more than seeds make by themselves."""
+    if standard_errors is None or degrees < 1:
+        return "unknown: one seed a version shows no noise"
+    limit = STUDENT_T[min(degrees, len(STUDENT_T)) - 1]
+    if abs(standard_errors) <= limit:
+        return f"within seed noise: {abs(standard_errors):.2f} standard errors, at most {limit:.2f}"
+    return f"beyond seed noise: {abs(standard_errors):.2f} standard errors, more than {limit:.2f}"
 
 
 def draw(before: list[Curve], after: list[Curve], path: Path) -> None:

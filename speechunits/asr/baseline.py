@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechunits.asr.masks import augment_masks
 from speechunits.config import AugmentConfig
+from speechunits.encoder.dropout import Dropout
 from speechunits.features.mel import LogMel
 from speechunits.frames import FRAME_RATE_HZ, frame_counts, frames_mask
 
@@ -72,7 +73,7 @@ class ConvolutionBlock(nn.Module):
         self.convolution = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.inner_norm = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, dim)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden: Tensor, real: Tensor) -> Tensor:
         """Map ``(B, S, D)`` to the same; ``(B, S, 1)`` ``real`` is false on padding, which stays zero."""

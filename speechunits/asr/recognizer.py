@@ -18,6 +18,7 @@ from speechunits.asr.tokens import Tokenizer
 from speechunits.asr.unit_network import PREFIX, UnitNetwork, restored_inventory
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, FinetuneConfig, build_config, to_tree
+from speechunits.encoder.dropout import Dropout
 from speechunits.encoder.encoder import Encoder, load_exported
 from speechunits.encoder.flops import BACKWARD
 from speechunits.errors import InputRefused
@@ -42,7 +43,7 @@ class Recognizer(Learner):
         self.tokenizer = tokenizer
         self.config = config
         self.norm = nn.LayerNorm(network.dim)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.head = nn.Linear(network.dim, len(tokenizer))
         self._average = WeightAverage(self, config.average)
         # All symbols start equally likely: what a random head prefers costs the first updates, and those are few.

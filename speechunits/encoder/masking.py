@@ -28,8 +28,7 @@ def span_mask(frame_lengths: Tensor, size: int, config: MaskConfig, generator: t
     rounding = torch.rand(batch, generator=generator, device=device)
     wanted = (config.start_prob * frame_lengths + rounding).floor().long().clamp(min=config.min_spans)
     count = torch.minimum(wanted, places)
-    # As many draws as the longest row has frames, so that padding changes no mask.
-    longest = min(int(frame_lengths.max()), size) if batch else 0
+    longest = _longest(frame_lengths, size)
     scores = torch.rand((batch, longest), generator=generator, device=device)
     scores = torch.nn.functional.pad(scores, (0, size - longest)).masked_fill(~frames_mask(places, size), -1.0)
     ranks = scores.argsort(dim=1, descending=True).argsort(dim=1)
@@ -37,3 +36,13 @@ def span_mask(frame_lengths: Tensor, size: int, config: MaskConfig, generator: t
     begun = (ranks < count[:, None]).cumsum(dim=1)
     ended = torch.nn.functional.pad(begun, (config.span, 0))[:, :size]
     return begun > ended
+
+
+def _longest(frame_lengths: Tensor, size: int) -> int:
+    """Return as many frames as are to be drawn for: on CPUs those of the longest row, so that padding changes no mask.
+
+    Another device would have to be waited for.
+    """
+    if frame_lengths.device.type != "cpu":
+        return size
+    return min(int(frame_lengths.max()), size) if len(frame_lengths) else 0

@@ -29,6 +29,7 @@ from speechunits.config import OptimizerConfig
 from speechunits.engine import seal
 from speechunits.engine.best import Best
 from speechunits.engine.checkpoint import NoCheckpoints, SealedCheckpoints
+from speechunits.engine.guard import FiniteGuard
 from speechunits.engine.held_out import HeldOut, HeldOutStopper
 from speechunits.engine.history import History
 from speechunits.engine.journal import Journal
@@ -170,7 +171,7 @@ def _validator(
     )  # fmt: skip
 
 
-def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: Parts) -> Trainer:
+def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: Parts, guard: FiniteGuard) -> Trainer:
     """Return fairseq2's Trainer over the parts."""
     gangs, engine, config = parts.gangs, task.engine, task.optimizer
     precision = choose_precision(engine, gangs.device)
@@ -178,6 +179,7 @@ def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: 
         learner.parameter_groups(config.lr), lr=config.lr, betas=config.betas, eps=config.epsilon,
         weight_decay=config.weight_decay, fused=gangs.sdp.size == 1,
     )  # fmt: skip
+    guard.take(optimizer)
     evaluations = engine.held_out_evaluations
     return Trainer(
         model=model,

@@ -15,13 +15,13 @@ from torch import nn
 
 from speechunits.engine import seal
 from speechunits.engine.assembly import Parts, assemble, make_sampler, make_trainer
+from speechunits.engine.guard import FiniteGuard
 from speechunits.engine.history import HISTORY
 from speechunits.engine.journal import Journal
 from speechunits.engine.machine import machine_state, open_gangs, wrap
 from speechunits.engine.settings import TRAINING, earlier_result, training_settings
 from speechunits.engine.steering import signals_noted
 from speechunits.engine.train import TrainingResult, TrainingTask
-from speechunits.engine.unit import FiniteGuard
 from speechunits.errors import Interrupted, TrainingStopped
 from speechunits.learners.learner import Learner
 from speechunits.run import write_json
@@ -38,7 +38,7 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
         done = earlier_result(task, settings, resumed)
         model = wrap(learner, gangs, resuming=resumed is not None)
         parts = assemble(learner, model, task, gangs, journal, sampler, resumed, stack)
-        guard = FiniteGuard(get_data_parallel_facade(model), learner, journal, parts.unit.ids)
+        guard = FiniteGuard(get_data_parallel_facade(model), learner, journal, parts.unit, gangs.dp)
         set_data_parallel_facade(model, guard)
         stack.callback(_forget_facade, model)
         if resumed is not None and (resumed >= parts.total_steps or (done and done["stopped"])):
@@ -52,11 +52,12 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
         else:
             if gangs.root.rank == 0 and task.checkpoints:
                 write_json(task.folder / TRAINING, {"settings": settings, "result": None})
-            trainer = make_trainer(learner, model, task, parts)
+            trainer = make_trainer(learner, model, task, parts, guard)
             parts.steering.take(trainer)
             stack.callback(parts.steering.release)
             with suppress(TaskStopException):  # how it says that it was asked to stop
                 trainer.run()
+            guard.verdicts.settle()
         if parts.best is not None:
             parts.best.restore()
         learner.eval()

@@ -1,22 +1,16 @@
-"""One training step as fairseq2's Trainer sees it, and the guard against losses that are not finite."""
+"""One training step as fairseq2's Trainer sees it: nothing in it waits for the device."""
 
 from __future__ import annotations
 
-import math
-import sys
 from collections.abc import Callable, Iterable
 
 import torch
 from fairseq2.metrics import MetricBag
-from fairseq2.nn.data_parallel import DataParallelFacade
 from fairseq2.trainer import TrainUnit
-from fairseq2.typing import ContextManager
 from torch import Tensor, nn
 from torcheval.metrics import Metric
 
-from speechunits.engine.journal import Journal
 from speechunits.engine.reader import EngineBatch
-from speechunits.errors import TrainingStopped
 from speechunits.learners.learner import Learner
 from speechunits.objectives.loss import Loss
 
@@ -24,8 +18,6 @@ PREFIX = "learner/"
 """Marks the learner's own metrics among the Trainer's."""
 FLOPS = "flops"
 """Metric of the mean FLOPs of a batch."""
-_MOST_SKIPPED = 5
-"""Steps in a row without a finite gradient after which training stops."""
 
 
 class Ratio(Metric[Tensor]):
@@ -80,6 +72,8 @@ class LearnerUnit(TrainUnit[EngineBatch]):
         """Names of the learner's metrics, known from its first batch on; a checkpoint keeps them."""
         self.ids: list[str] = []
         """Recordings of the step that runs."""
+        self.targets: list[Tensor] = []
+        """Number of targets, a scalar, of each batch of the step that runs."""
 
     def prepare_metric_bag(self, metric_bag: MetricBag) -> None:
         """Register the metrics a resumed training already has."""
@@ -89,22 +83,25 @@ class LearnerUnit(TrainUnit[EngineBatch]):
     def set_step_nr(self, step_nr: int) -> None:
         """Begin a step (they count from 1)."""
         self.ids.clear()
+        self.targets.clear()
         self._learner.set_progress(step_nr - 1, self._total_steps)
         self._before_step(step_nr)
 
-    def process_batch(self, batch: EngineBatch, metric_bag: MetricBag) -> tuple[Tensor, int]:
-        """Return the summed loss and its number of targets."""
+    def process_batch(self, batch: EngineBatch, metric_bag: MetricBag) -> tuple[Tensor, None]:
+        """Return the summed loss; ``targets`` keeps what :class:`FiniteGuard` divides its gradient by."""
         self.ids += batch.audio.ids
-        torch.manual_seed(batch.dropout_seed)
+        _seed_dropout(batch.dropout_seed, batch.audio.waveforms.device)
         loss: Loss = self._model(batch.audio)
-        if math.isfinite(float(loss.sum.detach())):
-            for name, (total, count) in {**loss.metrics, **self._work(batch)}.items():
-                if name not in self.metric_names:
-                    self.metric_names.add(name)
-                    metric_bag.add(PREFIX + name, Ratio())
-                metric_bag.get(PREFIX + name, Ratio).update(total, count)
+        finite = loss.sum.detach().isfinite()
+        for name, (total, count) in {**loss.metrics, **self._work(batch)}.items():
+            if name not in self.metric_names:
+                self.metric_names.add(name)
+                metric_bag.add(PREFIX + name, Ratio())
+            metric_bag.get(PREFIX + name, Ratio).update(torch.where(finite, total, 0), torch.where(finite, count, 0))
         # Ranks must agree on whether there are targets, since gradients are divided by their sum over ranks.
-        return loss.sum, max(1, int(loss.count.detach()))
+        self.targets.append(loss.count.detach().clamp(min=1))
+        # Were the number returned, the Trainer would want it on the host, and the host would wait for the device.
+        return loss.sum, None
 
     def _work(self, batch: EngineBatch) -> dict[str, tuple[Tensor, Tensor]]:
         """Return the mean FLOPs of a batch and the share of its samples that are padding, as (sum, count)."""
@@ -116,51 +113,12 @@ class LearnerUnit(TrainUnit[EngineBatch]):
         }
 
 
-class FiniteGuard(DataParallelFacade):
-    """Skips the update of a step whose gradient is not finite: its batch is named and counted.
+def _seed_dropout(seed: int, device: torch.device) -> None:
+    """Seed torch's own generator of a device.
 
-    The norm is the same on all ranks, so all of them skip, or stop, together.
+    ``torch.manual_seed`` also seeds every accelerator there could be; where none is in use it keeps the request, with a
+    formatted stack, for the day one is.
     """
-
-    def __init__(self, facade: DataParallelFacade, learner: Learner, journal: Journal, ids: list[str]) -> None:
-        self._facade = facade
-        self._learner = learner
-        self._journal = journal
-        self._ids = ids
-        self._in_a_row = 0
-
-    def clip_grad_norm(self, max_norm: float | None) -> Tensor:
-        """Clip the gradient; return its norm, or 0 for a step that is skipped."""
-        norm = self._facade.clip_grad_norm(max_norm)
-        if math.isfinite(float(norm)):
-            self._in_a_row = 0
-            return norm
-        self._in_a_row += 1
-        self._journal.skipped_batches += 1
-        names = ", ".join(self._ids)
-        print(f"skipped a batch whose loss or gradient is not finite: {names}", file=sys.stderr, flush=True)
-        if self._in_a_row >= _MOST_SKIPPED:
-            raise TrainingStopped(
-                f"loss or gradient was not finite in {self._in_a_row} steps in a row, the last with {names}; the last "
-                "checkpoint is kept. Lower optimizer.lr or use engine.precision=fp32, and look at these recordings"
-            )
-        # Without gradients the optimiser leaves weights and moments alone.
-        for parameter in self._learner.parameters():
-            parameter.grad = None
-        return torch.zeros_like(norm)
-
-    def state_dict(self) -> dict[str, object]:
-        """Return the model's state."""
-        return self._facade.state_dict()
-
-    def load_state_dict(self, state_dict: dict[str, object]) -> None:
-        """Load the model's state."""
-        self._facade.load_state_dict(state_dict)
-
-    def no_sync(self) -> ContextManager[None]:
-        """Accumulate without communication."""
-        return self._facade.no_sync()
-
-    def summon_full_parameters(self) -> ContextManager[None]:
-        """Gather sharded parameters for a while."""
-        return self._facade.summon_full_parameters()
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)

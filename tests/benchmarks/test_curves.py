@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from benchmarks.curves import comparison, curve
+from benchmarks.curves import comparison, curve, verdict
 
 
 def run(folder, losses):
@@ -31,3 +31,11 @@ def test_differences_are_in_standard_errors_of_the_seeds(tmp_path):
 def test_one_seed_has_no_error(tmp_path):
     before, after = [run(tmp_path / "a", [5.0, 4.0])], [run(tmp_path / "b", [5.0, 4.0])]
     assert comparison(before, after)["standard_errors"] is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "degrees", "begins"),
+    [(None, 0, "unknown"), (2.7, 4, "within"), (-2.7, 4, "within"), (-2.9, 4, "beyond"), (2.7, 100, "beyond")],
+)
+def test_the_verdict_is_by_students_t(errors, degrees, begins):
+    assert verdict(errors, degrees).startswith(begins)

@@ -1,0 +1,125 @@
+"""The engine's step: nothing in it waits for the device, and what is not finite changes nothing."""
+
+import copy
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from speechunits.encoder import masking
+from speechunits.engine.native import prepare_fairseq2
+from tests.learners.tiny import batch, build
+
+prepare_fairseq2()
+
+from fairseq2.gang import FakeGang  # noqa: E402 - only after the stand-ins
+from fairseq2.metrics import MetricBag  # noqa: E402
+from fairseq2.nn.data_parallel import get_data_parallel_facade  # noqa: E402
+
+from speechunits.engine.guard import FiniteGuard  # noqa: E402
+from speechunits.engine.journal import Journal  # noqa: E402
+from speechunits.engine.reader import EngineBatch  # noqa: E402
+from speechunits.engine.unit import PREFIX, LearnerUnit, Ratio  # noqa: E402
+
+WAITS = ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::masked_select", "aten::equal")
+"""Operators whose result the host must know before it goes on."""
+
+
+class NoWaiting(TorchDispatchMode):
+    """Refuses what a GPU would have to be waited for."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        name = function._schema.name
+        index = args[1] if name.startswith("aten::index") and name != "aten::index_select" and len(args) > 1 else ()
+        by_mask = any(isinstance(part, torch.Tensor) and part.dtype == torch.bool for part in index)
+        if name in WAITS or by_mask:
+            raise AssertionError(f"{name} waits for the device")
+        return function(*args, **(kwargs or {}))
+
+
+class Unread:
+    """Keeps verdicts for later, as they are on a GPU."""
+
+    def __init__(self):
+        self.kept = []
+
+    def add(self, finite, names):
+        self.kept.append((finite, names))
+
+
+class Step:
+    """A training step as fairseq2's Trainer takes it, without the Trainer."""
+
+    def __init__(self, learner):
+        self.learner = learner.train()
+        self.journal = Journal()
+        self.unit = LearnerUnit(learner, learner, total_steps=10, before_step=lambda _: None, metric_names=[])
+        self.bag = MetricBag(torch.device("cpu"))
+        gang = FakeGang(torch.device("cpu"))
+        self.guard = FiniteGuard(get_data_parallel_facade(learner), learner, self.journal, self.unit, gang)
+        self.optimizer = torch.optim.AdamW(learner.parameters(), lr=0.1, fused=True)
+        self.guard.take(self.optimizer)
+
+    def __call__(self, *batches, max_norm=1.0):
+        self.optimizer.zero_grad()
+        self.unit.set_step_nr(1)
+        for item in batches:
+            loss, _ = self.unit.process_batch(EngineBatch(item, 0), self.bag)
+            (loss / len(batches)).backward()
+        norm = self.guard.clip_grad_norm(max_norm)
+        self.optimizer.step()
+        return norm
+
+
+@pytest.mark.parametrize("variant", ["masked_prediction"])
+def test_a_step_waits_for_nothing(variant, monkeypatch):
+    monkeypatch.setattr(masking, "_longest", lambda lengths, size: size)  # as on a GPU
+    step = Step(build(variant))
+    step.guard.verdicts = Unread()
+    before = copy.deepcopy(step.learner.state_dict())
+    with NoWaiting():
+        step(batch(9000, 7000))
+    (finite, names), *others = step.guard.verdicts.kept
+    assert finite
+    assert names
+    assert not others
+    assert any(not torch.equal(value, before[name]) for name, value in step.learner.state_dict().items())
+
+
+def test_what_waits_is_refused():
+    with NoWaiting(), pytest.raises(AssertionError, match="waits"):
+        torch.ones(()).item()
+    with NoWaiting(), pytest.raises(AssertionError, match="waits"):
+        torch.ones(3)[torch.ones(3, dtype=torch.bool)]
+
+
+@pytest.mark.parametrize("max_norm", [None, 1e-3, 1e3])
+def test_the_gradient_is_that_of_the_mean_over_all_targets(max_norm):
+    items = [batch(9000, 7000, seed=1), batch(5000, seed=2), batch(8000, seed=3)]
+    step = Step(build("masked_prediction"))
+    expected = copy.deepcopy(step.learner)
+    losses = [expected(item) for item in items]
+    (sum(loss.sum for loss in losses) / sum(loss.count for loss in losses)).backward()
+    wanted = torch.nn.utils.clip_grad_norm_(expected.parameters(), float("inf") if max_norm is None else max_norm)
+    norm = step(*items, max_norm=max_norm)
+    torch.testing.assert_close(norm, wanted)
+    for ours, theirs in zip(step.learner.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-9)
+
+
+def test_a_gradient_that_is_not_finite_changes_neither_weights_nor_moments(capfd):
+    step = Step(build("masked_prediction"))
+    item = batch(9000, 7000)
+    step(item)
+    before = copy.deepcopy((step.learner.state_dict(), step.optimizer.state_dict()))
+    counted = step.bag.get(PREFIX + "loss", Ratio).weight.clone()
+    norm = step(item._replace(waveforms=torch.full_like(item.waveforms, float("nan"))))
+    assert float(norm) == 0
+    assert step.journal.skipped_batches == 1
+    assert item.ids[0] in capfd.readouterr().err
+    torch.testing.assert_close(step.learner.state_dict(), before[0], rtol=0, atol=0)
+    torch.testing.assert_close(step.optimizer.state_dict()["state"], before[1]["state"], rtol=0, atol=0)
+    assert step.bag.get(PREFIX + "loss", Ratio).weight == counted
+    step(item)
+    assert step.journal.skipped_batches == 1
+    assert any(not torch.equal(value, before[0][name]) for name, value in step.learner.state_dict().items())
