@@ -10,6 +10,7 @@ from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import Phone
 from speechunits.config import UnitsConfig
+from speechunits.errors import UsageError
 from speechunits.evaluation.abx.items import items_from_phones
 from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
 from speechunits.evaluation.criteria import MEASURED
@@ -57,6 +58,8 @@ def survey(
             for clusters in sizes:
                 key = content_key(manifest, file_hash(source), clusters, split, sample_frames)
                 row = next((row for row in rows if row["key"] == key), None)
+                if row is not None and "abx" in row:
+                    continue
                 if row is None:
                     found = measure_layers(
                         source, corpus.split("train"), corpus.split("tune"), UnitsConfig(clusters=clusters), MEASURED,
@@ -64,8 +67,7 @@ def survey(
                     )  # fmt: skip
                     row = {"encoder": encoder, "corpus": name, "clusters": clusters, "key": key, **found.to_tree()}
                     rows.append(row)
-                if "abx" not in row:
-                    row["abx"] = layer_abx(source, judged)
+                row["abx"] = layer_abx(source, judged)
                 write_json(path, rows)
     return rows
 
@@ -73,18 +75,21 @@ def survey(
 def layer_abx(encoder: Path, judged: Sequence[tuple[Recording, Sequence[Phone]]]) -> list[float]:
     """Return the ABX error of each layer's frames: triphones, across speakers, angular, at most ``ABX_GROUP`` a cell.
 
+    Empty where the recordings hold no triple, or lack speakers.
+
     Raises
     ------
-    UsageError
-        If the recordings hold no triple, or lack speakers.
     InputRefused
         If the encoder or a recording cannot be read.
     """
     recordings = [row for row, _ in judged]
-    items = items_from_phones(recordings, {row.id: phones for row, phones in judged}, "triphone")
     settings = AbxSettings(speakers=("across",), max_group=ABX_GROUP)
     sources = open_sources({encoder.name: str(encoder)})
-    return [score["error"] for score in measure_abx(sources, {}, items, recordings, settings)["scores"]]
+    try:
+        items = items_from_phones(recordings, {row.id: phones for row, phones in judged}, "triphone")
+        return [score["error"] for score in measure_abx(sources, {}, items, recordings, settings)["scores"]]
+    except UsageError:
+        return []
 
 
 def row_regrets(row: Mapping[str, Any], judge: Judge = "pnmi") -> dict[str, Regret]:
