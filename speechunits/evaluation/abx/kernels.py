@@ -99,8 +99,7 @@ def path_mean(table: FloatArray, height: int, first: int, width: int, cost: Doub
             left_steps = (diagonal_steps if straight else taken) + 1
             diagonal, diagonal_steps = above, above_steps
             cost[j], steps[j] = left, left_steps
-    mean: float = cost[width - 1] / steps[width - 1]
-    return mean
+    return float(cost[width - 1] / steps[width - 1])
 
 
 @njit(cache=True, nogil=True, fastmath=_FLAGS)
