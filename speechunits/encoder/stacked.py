@@ -56,7 +56,9 @@ class _Stacked(torch.autograd.Function):
         if not ctx.needs_input_grad[0]:
             return None, to_weight, to_bias, None
         pieces = (rows @ weight.transpose(1, 2).flatten(1)).view(*gradient.shape[:2], taps, inputs)
-        to_frames = gradient.new_zeros(ctx.shape)
+        # Taps of one stride reach every frame but the last few.
+        to_frames = gradient.new_zeros(ctx.shape) if taps < ctx.stride else gradient.new_empty(ctx.shape)
+        to_frames[:, gradient.shape[1] * ctx.stride :] = 0
         span = (gradient.shape[1] - 1) * ctx.stride + 1
         for tap in range(taps):
             # Taps within one stride share no frame, so that the first sums are copies.
