@@ -40,7 +40,7 @@ def compiled(learner: nn.Module, config: EngineConfig, device: torch.device) -> 
     wanted = config.compile and reason is None
     blocks = [module for module in learner.modules() if isinstance(module, Block)] if wanted else []
     for block in blocks:
-        block.compile()
+        block.compile()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:

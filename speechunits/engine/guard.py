@@ -38,8 +38,8 @@ class Verdicts:
         event = None
         if finite.device.type == "cuda":
             finite = finite.to("cpu", non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            event.record()  # type: ignore[no-untyped-call]
         self._pending.append((finite, event, names))
         while self._pending and (self._pending[0][1] is None or len(self._pending) > 1):
             self._read()

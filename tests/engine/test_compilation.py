@@ -43,6 +43,7 @@ def test_shards_and_a_gpu_without_triton_are_obstacles(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute")  # of torch's own looking around
 def test_compiled_equals_eager():
     learner = build("masked_prediction").train()
     found = []
