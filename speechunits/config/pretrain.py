@@ -75,6 +75,8 @@ class EngineConfig:
     """Batches summed before a step."""
     threads: int = 0
     """Torch threads; 0 leaves the machine's own number."""
+    compile: bool = False
+    """Compile the transformer's blocks (``torch.compile``): a minute or two at the start; no gain on CPUs (LOG)."""
     checkpoint_minutes: float = 2.0
     """Minutes of wall clock between checkpoints."""
     checkpoint_steps: int | None = None

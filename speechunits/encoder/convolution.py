@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechunits.encoder.stacked import stacked_convolution, trains_in_bf16
+
 _LARGE = 2**20
 """Values of a row from which its taps are not stacked: a copy of all of them, and half as many again."""
 
@@ -31,6 +33,9 @@ class FrameConvolution(nn.Conv1d):
             frames = torch.cat([past, frames], dim=1)
         elif self.past:
             frames = F.pad(frames, (0, 0, self.past, 0))
+        if trains_in_bf16(frames):
+            stride, padding = self.stride[0], int(self.padding[0])
+            return stacked_convolution(frames, self.weight, self.bias, stride=stride, padding=padding)
         if not inferring(frames):
             return super().forward(frames.transpose(1, 2)).transpose(1, 2)
         (taps,), (stride,), (padding,) = self.kernel_size, self.stride, (int(self.padding[0]),)

@@ -15,6 +15,7 @@ from torch import nn
 
 from speechunits.engine import seal
 from speechunits.engine.assembly import Parts, assemble, make_sampler, make_trainer
+from speechunits.engine.compilation import compiled
 from speechunits.engine.guard import FiniteGuard
 from speechunits.engine.history import HISTORY
 from speechunits.engine.journal import Journal
@@ -36,6 +37,7 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
         resumed = _newest_checkpoint(task, gangs)
         settings = training_settings(learner, task, gangs)
         done = earlier_result(task, settings, resumed)
+        stack.enter_context(compiled(learner, task.engine, gangs.device))
         model = wrap(learner, gangs, resuming=resumed is not None)
         parts = assemble(learner, model, task, gangs, journal, sampler, resumed, stack)
         guard = FiniteGuard(get_data_parallel_facade(model), learner, journal, parts.unit, gangs.dp)
