@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from speechunits.config import EncoderConfig
 from speechunits.encoder.convolution import FrameConvolution, inferring
+from speechunits.encoder.fused import convolution_gelu, fuses
 from speechunits.encoder.opening import over_time
 from speechunits.features.mel import LogMel
 from speechunits.frames import HOP, frames_mask
@@ -134,6 +135,10 @@ class WaveformFrontend(nn.Module):
             lengths = torch.where(lengths < kernel, 0, (lengths - kernel) // stride + 1)
             if isinstance(norm, TimeNorm) and isinstance(convolution, FrameConvolution) and inferring(frames):
                 frames = norm.after(convolution, frames[..., 0], lengths)
+                continue
+            if isinstance(norm, nn.Identity) and fuses(frames):
+                flat = convolution_gelu(frames.transpose(1, 2), convolution.weight, convolution.bias, stride=stride)
+                frames = flat.transpose(1, 2)
                 continue
             frames = convolution(frames)
             frames = F.gelu(norm(frames, lengths) if isinstance(norm, TimeNorm) else norm(frames))

@@ -112,8 +112,10 @@ def ready(encoder: Encoder, precision: Precision) -> Encoder:
     for module in rounded.modules():
         if isinstance(module, Positions):
             module.convolution = _settled(module.convolution)
-        # A convolution over samples is computed in fp32: in bf16 it would round what everything else is made of.
-        if isinstance(module, nn.Linear) or (isinstance(module, nn.Conv1d) and module.in_channels > 1):
+        # These two are computed in fp32: all else is made of them, and they are cheap.
+        if module is rounded.context.projection or (isinstance(module, nn.Conv1d) and module.in_channels == 1):
+            continue
+        if isinstance(module, nn.Linear | nn.Conv1d):
             module.to(torch.bfloat16)
             module.weight.data = _taps_first(module.weight.data)
     return rounded
