@@ -136,7 +136,7 @@ class WaveformFrontend(nn.Module):
             if isinstance(norm, TimeNorm) and isinstance(convolution, FrameConvolution) and inferring(frames):
                 frames = norm.after(convolution, frames[..., 0], lengths)
                 continue
-            if isinstance(norm, nn.Identity) and fuses(frames):
+            if isinstance(norm, nn.Identity) and isinstance(convolution, FrameConvolution) and fuses(frames):
                 flat = convolution_gelu(frames.transpose(1, 2), convolution.weight, convolution.bias, stride=stride)
                 frames = flat.transpose(1, 2)
                 continue
