@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from speechunits.config import EncoderConfig, build_config
 from speechunits.encoder.context import Context
@@ -101,6 +102,22 @@ class Encoder(nn.Module):
         return zero_beyond(self.norm(features), frame_lengths), penalty
 
 
+class _Undrawn(TorchFunctionMode):
+    """Weights without values are neither drawn nor measured: torch would import its compiler for that, a second."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if function in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        if getattr(function, "__module__", None) == nn.init.__name__:
+            return args[0] if args else (kwargs or {})["tensor"]
+        if function is torch.norm_except_dim:
+            tensor, _, kept = args
+            return tensor.new_empty([size if dim == kept else 1 for dim, size in enumerate(tensor.shape)])
+        return function(*args, **(kwargs or {}))
+
+
 def encoder_from_export(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Encoder:
     """Return the encoder that a learner exported, in evaluation mode.
 
@@ -122,7 +139,7 @@ def _check_sizes(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> None:
     """Refuse a configuration of other sizes than the tensors before memory is taken for it."""
     stored = {name.removeprefix("encoder."): tensor.shape for name, tensor in tensors.items()}
     if config.layers <= len(stored):
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             wanted = {name: tensor.shape for name, tensor in Encoder(config).state_dict().items()}
         wrong = [name for name, shape in wanted.items() if stored.get(name) != shape]
     else:

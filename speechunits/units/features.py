@@ -123,10 +123,11 @@ def ready(encoder: Encoder, precision: Precision) -> Encoder:
 
 def _settled(convolution: nn.Conv1d) -> nn.Conv1d:
     """Return a convolution with the weight that a normalised one would compute in every window."""
-    settled = nn.Conv1d(
-        convolution.in_channels, convolution.out_channels, convolution.kernel_size[0], groups=convolution.groups,
-        device="meta",
-    )  # fmt: skip
+    # Drawn for nothing, but quickly: without values, on the meta device, torch would import its compiler to do so.
+    with torch.random.fork_rng(devices=[]):
+        settled = nn.Conv1d(
+            convolution.in_channels, convolution.out_channels, convolution.kernel_size[0], groups=convolution.groups
+        )
     settled.weight, settled.bias = nn.Parameter(convolution.weight.detach()), convolution.bias
     return settled
 
