@@ -68,7 +68,7 @@ class WaveformStore:
                 return None
             samples: Samples = np.memmap(path, np.dtype("<i2"), "r", _HEADER.size, (count,))
             if name not in self._checked:
-                if zlib.crc32(samples) != total:
+                if zlib.crc32(samples.data) != total:
                     return None
                 self._checked.add(name)
             if time.time() - status.st_mtime > _TOUCH_S and self._writes:
@@ -89,7 +89,7 @@ class WaveformStore:
             with self._locked() as record:
                 self._make_room(record, size)
                 with atomic_path(self._path(name)) as temporary, temporary.open("wb") as file:
-                    file.write(_HEADER.pack(_MARK, len(little), zlib.crc32(little)))
+                    file.write(_HEADER.pack(_MARK, len(little), zlib.crc32(little.data)))
                     file.write(little.data)
         except OSError as error:
             self._writes = False
