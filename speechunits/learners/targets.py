@@ -33,8 +33,6 @@ def masked_places(mask: Tensor) -> tuple[Tensor, Tensor]:
 
 def pad_rows(rows: Tensor, valid: Tensor) -> Tensor:
     """Return ``(B, M, D)``: the first ``(N, D)`` rows at the true places of ``(B, M)``, in order, zeros elsewhere."""
-    if not rows.shape[0]:
-        return rows.new_zeros((*valid.shape, rows.shape[-1]))
     order = (valid.flatten().cumsum(dim=0) - 1).clamp(min=0).view_as(valid)
     return rows[order].masked_fill(~valid[..., None], 0)
 
