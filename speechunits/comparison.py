@@ -212,4 +212,5 @@ def _deciding(config: PretrainConfig) -> dict[str, Any]:
     """Return the settings that decide which weights come out, and when a collapse ends it; threads do not."""
     tree: dict[str, Any] = to_tree(config)
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate", "held_out_evaluations")}
+    tree["batch"] = {name: value for name, value in tree["batch"].items() if name not in ("cache_dir", "cache_disk_mb")}
     return tree

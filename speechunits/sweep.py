@@ -193,6 +193,8 @@ def _deciding(config: FinetuneConfig) -> dict[str, Any]:
     """Return the settings that decide which weights come out; threads and reporting do not."""
     tree: dict[str, Any] = to_tree(config)
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
+    # Where decoded audio is kept decides nothing; cache_mb stays, since the keys of older cells hold it.
+    tree["batch"] = {name: value for name, value in tree["batch"].items() if name not in ("cache_dir", "cache_disk_mb")}
     # Settings that came later: at these values they change nothing, and cells trained before them keep their keys.
     later = {"average": 0.0, "patience": 0, "unit_input": "units", "self_training": to_tree(SelfTrainingConfig())}
     return {name: value for name, value in tree.items() if name not in later or value != later[name]}

@@ -13,17 +13,20 @@ def span_mask(lengths: Tensor, size: int, *, spans: int, widest: int, generator:
     """Return a ``(B, size)`` mask, true in ``spans`` spans a row of 0 to ``widest`` positions within ``(B,)`` lengths.
 
     torchaudio's masking draws from the global generator and over the padding too: hence our own. Everything is drawn on
-    the CPU, so that the masks of a seed do not depend on the device.
+    the CPU, so that the masks of a seed do not depend on the device, and without the lengths, which a GPU would have to
+    be waited for.
     """
-    limits = lengths.cpu()[:, None].clamp(min=1)
-    uniform = torch.rand(2, len(lengths), max(spans, 1), generator=generator)
+    device = lengths.device
+    limits = lengths[:, None].clamp(min=1)
+    uniform = torch.rand(2, len(lengths), max(spans, 1), generator=generator, pin_memory=device.type == "cuda")
+    uniform = uniform.to(device, non_blocking=True)
     widths = (uniform[0] * (limits.clamp(max=widest) + 1)).long()
     # A span may cover at most half of a short row: masking all of it teaches nothing but blanks.
     widths = torch.minimum(widths, limits // 2)
     starts = (uniform[1] * (limits - widths + 1)).long()
-    positions = torch.arange(size)[None, None, :]
+    positions = torch.arange(size, device=device)[None, None, :]
     inside = (positions >= starts[..., None]) & (positions < (starts + widths)[..., None])
-    return (inside[:, :spans].any(dim=1)).to(lengths.device)
+    return inside[:, :spans].any(dim=1)
 
 
 def augment_masks(

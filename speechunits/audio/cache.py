@@ -1,4 +1,4 @@
-"""Decoded recordings kept in memory as 16-bit samples, the least recently used forgotten first."""
+"""Decoded recordings kept as 16-bit samples in memory, the least recently used forgotten first, and on disk."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import Recording
+from speechunits.audio.store import WaveformStore
 from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
 
@@ -22,10 +23,13 @@ _SCALE = 32768.0
 class WaveformCache:
     """Reads stretches of recordings; safe to share between threads.
 
-    Samples are rounded to 16 bits whether they are kept or not, so that training does not depend on what fits.
+    Samples are rounded to 16 bits whether they are kept or not, so that training does not depend on what fits. What
+    ``store`` has is read through its map, whose memory all processes share; what it does not have is put there, and
+    kept in memory as well.
     """
 
-    def __init__(self, recordings: Sequence[Recording], limit_mb: float) -> None:
+    def __init__(self, recordings: Sequence[Recording], limit_mb: float, store: WaveformStore | None = None) -> None:
+        self._store = store
         self._recordings = recordings
         self._limit = int(limit_mb * 1_000_000)
         self._kept: OrderedDict[int, NDArray[np.int16]] = OrderedDict()
@@ -61,7 +65,13 @@ class WaveformCache:
             if kept is not None:
                 self._kept.move_to_end(index)
                 return kept
-        samples = _load(self._recordings[index], 0, None)
+        recording = self._recordings[index]
+        stored = None if self._store is None else self._store.get(recording)
+        if stored is not None:
+            return stored
+        samples = _load(recording, 0, None)
+        if self._store is not None:
+            self._store.put(recording, samples)
         with self._lock:
             # Another thread may have been faster.
             if index not in self._kept and samples.nbytes <= self._limit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from speechunits.config.encoder import EncoderConfig, MaskConfig
@@ -14,6 +15,7 @@ from speechunits.config.learners import (
     SwavConfig,
     Wav2Vec2Config,
 )
+from speechunits.config.loader import LATER
 from speechunits.config.views import ViewsConfig
 
 
@@ -29,10 +31,18 @@ class BatchConfig:
     """Shorter recordings are left out of pretraining, and counted."""
     cache_mb: int = 2000
     """Decoded audio kept in memory (16-bit), in MB."""
+    cache_dir: Path | None = field(default=None, metadata=LATER)
+    """Folder where decoded audio is kept for other trainings of the same recordings; null: nowhere."""
+    cache_disk_mb: int = field(default=10_000, metadata=LATER)
+    """Largest size of that folder in MB (115 an audio-hour); what was unused for longest is removed."""
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_s <= 20:
             raise ValueError(f"crop_s must be within (0, 20] seconds, but is {self.crop_s} instead")
+        if self.cache_mb < 0 or self.cache_disk_mb < 0:
+            raise ValueError(
+                f"cache_mb and cache_disk_mb must be at least 0, but are {self.cache_mb} and {self.cache_disk_mb}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from speechunits.config.finetune import FinetuneConfig
+from speechunits.config.loader import LATER
 from speechunits.config.pretrain import PretrainConfig
 from speechunits.config.units import PseudotextConfig, UnitsConfig
+
+Training = TypeVar("Training", PretrainConfig, FinetuneConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,5 +134,20 @@ class RecipeConfig:
     reduction: ReductionConfig = field(default_factory=ReductionConfig)
     runs: Path = Path("runs")
     """Folder of run folders."""
+    cache_dir: Path | None = field(default=None, metadata=LATER)
+    """``batch.cache_dir`` of all trainings of the recipe that do not have their own; null: none is kept on disk."""
     smoke: bool = False
     """Too small to measure anything: says so in place of a factor."""
+
+    def __post_init__(self) -> None:
+        if self.cache_dir is not None:
+            sides = {
+                side: self._cached(getattr(self.reduction, side))
+                for side in ("finetune", "untrained", "logmel", "units")
+            }
+            object.__setattr__(self, "pretrain", self._cached(self.pretrain))
+            object.__setattr__(self, "reduction", replace(self.reduction, **sides))
+
+    def _cached(self, training: Training) -> Training:
+        folder = training.batch.cache_dir or self.cache_dir
+        return replace(training, batch=replace(training.batch, cache_dir=folder))

@@ -25,6 +25,7 @@ from torch import nn
 
 from speechunits.audio.manifest import Recording
 from speechunits.audio.sampler import Sampler, consecutive_batches
+from speechunits.audio.store import WaveformStore
 from speechunits.config import OptimizerConfig
 from speechunits.engine import seal
 from speechunits.engine.best import Best
@@ -110,7 +111,9 @@ def assemble(
         tensorboard=engine.tensorboard, silent=gangs.root.rank != 0, work=_work(learner, task, gangs, resumed or 0),
     )  # fmt: skip
     stack.callback(history.close)
-    loader = Loader(task.train, task.labels, task.batch.cache_mb, journal.refused, task.views, task.altered)
+    batch = task.batch
+    store = None if batch.cache_dir is None else WaveformStore(batch.cache_dir, batch.cache_disk_mb)
+    loader = Loader(task.train, task.labels, batch.cache_mb, journal.refused, task.views, task.altered, store)
     reader = Reader(
         sampler, loader, journal, rank=gangs.dp.rank, world=gangs.dp.size, accumulate=engine.accumulate, seed=task.seed
     )
@@ -135,7 +138,7 @@ def assemble(
         else NoCheckpoints(task.folder, gangs)
     )
     best = Best(learner, journal, task.patience) if task.patience else None
-    validator = _validator(learner, task, gangs, journal, history, total_steps, best)
+    validator = _validator(learner, task, gangs, journal, history, total_steps, best, store)
     return Parts(
         gangs=gangs, journal=journal, sampler=sampler, reader=reader, history=history, steering=steering, unit=unit,
         validator=validator, best=best, checkpoints=checkpoints, total_steps=total_steps, resumed=resumed,
@@ -157,13 +160,15 @@ def _validator(
     history: History,
     total_steps: int,
     best: Best | None,
+    store: WaveformStore | None,
 ) -> Validator:
     crop = task.labels is None or task.labels.tokens is None
     batches = consecutive_batches(_samples(task.held_out), task.batch, crop=crop)
     if not batches or not task.engine.held_out_evaluations:
         return NOOP_VALIDATOR
     # Names of unreadable held-out recordings stay out of the count of those left out of training.
-    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), None if task.altered else task.views)
+    views = None if task.altered else task.views
+    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), views, store=store)
     return HeldOut(
         learner, batches, loader, journal, gang=gangs.dp, precision=choose_precision(task.engine, gangs.device),
         seed=task.seed, watch=CollapseWatch(round(task.optimizer.warmup * total_steps), total_steps),

@@ -21,6 +21,7 @@ from speechunits.audio.cache import WaveformCache
 from speechunits.audio.load import resample
 from speechunits.audio.manifest import Recording
 from speechunits.audio.sampler import Batch, Piece, Sampler
+from speechunits.audio.store import WaveformStore
 from speechunits.config import ViewsConfig
 from speechunits.engine.journal import Journal
 from speechunits.engine.train import Labels
@@ -66,12 +67,13 @@ class Loader:
         refused: set[str],
         views: ViewsConfig | None = None,
         altered: float = 0.0,
+        store: WaveformStore | None = None,
     ) -> None:
         self._altered = altered
         self._views = views
         self._recordings = recordings
         self._labels = labels
-        self._cache = WaveformCache(recordings, cache_mb)
+        self._cache = WaveformCache(recordings, cache_mb, store)
         self._refused = refused
 
     def is_refused(self, piece: Piece) -> bool:

@@ -19,8 +19,7 @@ TRAINING = "training.json"
 
 def training_settings(learner: Learner, task: TrainingTask, gangs: Gangs) -> dict[str, Any]:
     """Return all that decides which weights come out, in JSON types; machine, threads and clock are left out."""
-    batch = to_tree(task.batch)
-    del batch["cache_mb"]
+    batch = {name: value for name, value in to_tree(task.batch).items() if not name.startswith("cache_")}
     return {
         "batch": batch,
         "optimizer": to_tree(task.optimizer),

@@ -22,6 +22,7 @@ from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.reports import contrast_report
 from speechunits.learners.targets import batch_generator
 from speechunits.objectives.bounds import infonce_bits
+from speechunits.objectives.chosen import on_device
 from speechunits.objectives.cpc import cpc_loss, sample_pool
 from speechunits.objectives.loss import Loss
 
@@ -88,4 +89,4 @@ class CpcLearner(Pretrainer):
         else:
             names = ("",) * len(batch.ids)
         numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
-        return torch.tensor([numbers[name] for name in names], device=batch.waveforms.device)
+        return on_device([numbers[name] for name in names], batch.waveforms.device)

@@ -23,6 +23,7 @@ from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.ranks import sum_over_ranks
 from speechunits.learners.reports import symbols_report
 from speechunits.learners.targets import batch_generator, non_silent
+from speechunits.objectives.chosen import chosen_places, on_device
 from speechunits.objectives.direct_mi import direct_mi_loss, updated_marginal
 from speechunits.objectives.loss import Loss
 
@@ -97,10 +98,14 @@ class DirectMILearner(Pretrainer):
 
     def _loss(self, batch: AudioBatch, encoded: EncoderOutput, chosen: Tensor, speech: Tensor) -> Loss:
         """Return the loss of the ``(B, S)`` chosen frames; in training the marginal follows their symbols first."""
-        rows, frames = chosen.nonzero(as_tuple=True)
-        latents, places = encoded.latents, frames + self.config.shift
+        index, real = chosen_places(chosen)
+        size = chosen.shape[1]
+        latents = encoded.latents
         if self.config.views:
-            latents, rows, frames, places = self._other_view(batch, rows, frames, places)
+            latents, index, real, places = self._other_view(batch, index, real, size)
+        else:
+            places = (index % size + self.config.shift).clamp(max=size - 1)
+        rows, frames = index // size, index % size
         context = self.heads["context"](encoded.output[rows, frames])
         targets = self.heads["target"](latents[rows, places])
         if self.frozen:
@@ -108,29 +113,30 @@ class DirectMILearner(Pretrainer):
             targets = targets.detach() + 0 * targets
         speakers = self._speaker_rows(batch)[rows]
         if self.training:
-            self._count(targets.detach(), speakers)
+            self._count(targets.detach(), speakers, real)
         return direct_mi_loss(
-            context, targets, self.marginal[speakers], speech[rows, frames], gradient=self.config.gradient
+            context, targets, self.marginal[speakers], speech[rows, frames], gradient=self.config.gradient, real=real
         )
 
     def _other_view(
-        self, batch: AudioBatch, rows: Tensor, frames: Tensor, places: Tensor
+        self, batch: AudioBatch, index: Tensor, real: Tensor, size: int
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return the latents of the second view, and rows, frames and places of the targets that lie within it."""
+        """Return the latents of the second view; index, whether real, and place there of the targets it has."""
         waveforms, lengths, matches = second_view(batch)
         latents, _ = self.encoder.latents(waveforms, lengths)
-        there = matches[rows, places]
-        found = (there >= 0) & (there < frame_counts(lengths)[rows])
-        return latents, rows[found], frames[found], there[found]
+        rows, frames = index // size, index % size
+        there = matches[rows, (frames + self.config.shift).clamp(max=size - 1)]
+        found, real = chosen_places(real & (there >= 0) & (there < frame_counts(lengths)[rows]))
+        return latents, index[found], real, torch.where(real, there[found], 0)
 
     def _speaker_rows(self, batch: AudioBatch) -> Tensor:
         """Return ``(B,)`` int64: the marginal of each row's speaker, by a hash of the name."""
         names = batch.speakers or batch.ids
         numbers = [zlib.crc32(name.encode()) % len(self.marginal) for name in names]
-        return torch.tensor(numbers, device=batch.waveforms.device)
+        return on_device(numbers, batch.waveforms.device)
 
     @torch.no_grad()
-    def _count(self, targets: Tensor, speakers: Tensor) -> None:
-        probabilities = targets.float().softmax(dim=-1)
+    def _count(self, targets: Tensor, speakers: Tensor, real: Tensor) -> None:
+        probabilities = targets.float().softmax(dim=-1) * real[:, None]
         sums = sum_over_ranks(torch.zeros_like(self.marginal).index_add_(0, speakers, probabilities))
         self.marginal.copy_(updated_marginal(self.marginal, sums, decay=self.config.decay))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.ranks import of_first_rank, sum_over_ranks
 from speechunits.learners.reports import symbols_report
 from speechunits.learners.targets import batch_generator, non_silent
+from speechunits.objectives.chosen import chosen_places
 from speechunits.objectives.codebook import Codebook, cluster_sums, codeword_loss, nearest, updated_codebook
 from speechunits.objectives.loss import Loss
 
@@ -55,6 +56,8 @@ class OnlinePredictionLearner(Pretrainer):
         self.register_buffer("sums", torch.zeros(settings.layers, settings.codewords, encoder.dim))
         self.register_buffer("counts", torch.ones(settings.layers, settings.codewords))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        self._begun = False
+        """Whether the host knows that codebooks are ``started``: it asks until they are, and never again."""
 
     def forward(self, batch: AudioBatch) -> Loss:
         """Return the cross-entropy of the teacher's codewords at masked frames; in training, codebooks follow."""
@@ -64,21 +67,25 @@ class OnlinePredictionLearner(Pretrainer):
         generator = batch_generator(batch.seed, batch.waveforms.device)
         mask = span_mask(frame_lengths, size, self.mask, generator)
         real = frames_mask(frame_lengths, size)
+        places, there = chosen_places(real)
         # (R, D) for each codebook, R the real frames of the batch in order.
-        features = self._features(batch, frame_lengths, real)
-        if self.training and not self.started:
-            self._start(features, generator)
+        features = self._features(batch, frame_lengths, places)
+        if self.training and not self._begun:
+            self._begin(features, int(there.sum()), generator)
         codes = torch.stack(
             [nearest(layer, self._codebook(place).codewords) for place, layer in enumerate(features)], 1
         )
         if self.training:
-            self._learn(features, codes)
+            self._learn(features, codes, there)
         output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False).output
         speech = non_silent(batch.waveforms, frame_lengths)
 
         def loss_at(chosen: Tensor) -> Loss:
-            logits = self.heads["context"](output[chosen]).view(-1, settings.layers, settings.codewords)
-            return codeword_loss(logits, codes[chosen[real]], speech[chosen])
+            among, counts = chosen_places(chosen.flatten()[places] & there)
+            frames = places[among]
+            logits = self.heads["context"](output.flatten(0, 1)[frames])
+            logits = logits.view(-1, settings.layers, settings.codewords)
+            return codeword_loss(logits, codes[among], speech.flatten()[frames], counts)
 
         loss = loss_at(mask)
         if self.training and self.config.unmasked_weight > 0:
@@ -107,18 +114,28 @@ class OnlinePredictionLearner(Pretrainer):
         return self
 
     @torch.no_grad()
-    def _features(self, batch: AudioBatch, frame_lengths: Tensor, real: Tensor) -> list[Tensor]:
+    def _features(self, batch: AudioBatch, frame_lengths: Tensor, places: Tensor) -> list[Tensor]:
         """Return the ``(R, D)`` real frames of each of the top layers, normalised over the time of their utterance."""
         layers = self.teacher(batch.waveforms, batch.lengths).layers[-self.config.teacher.layers :]
-        return [normalize(layer.float(), frame_lengths)[real] for layer in layers]
+        return [normalize(layer.float(), frame_lengths).flatten(0, 1)[places] for layer in layers]
 
     def _codebook(self, place: int) -> Codebook:
         return Codebook(self.sums[place], self.counts[place])
 
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        super()._load_from_state_dict(*arguments)
+        self._begun = False
+
+    def _begin(self, features: list[Tensor], frames: int, generator: torch.Generator) -> None:
+        """Start the codebooks where they are not; the one place that waits for the device, in the first step."""
+        if not self.started:
+            self._start(features, frames, generator)
+        self._begun = bool(self.started)
+
     @torch.no_grad()
-    def _start(self, features: list[Tensor], generator: torch.Generator) -> None:
-        """Begin with frames of the first batch as codewords: random vectors far from all frames would die."""
-        frames, size = features[0].shape[0], self.config.teacher.codewords
+    def _start(self, features: list[Tensor], frames: int, generator: torch.Generator) -> None:
+        """Begin with some of the first batch's ``frames`` as codewords: random vectors far from all would die."""
+        size = self.config.teacher.codewords
         enough = of_first_rank(torch.tensor(frames, device=self.sums.device)) > 0
         if not enough:
             return
@@ -129,10 +146,10 @@ class OnlinePredictionLearner(Pretrainer):
         self.started.fill_(value=True)
 
     @torch.no_grad()
-    def _learn(self, features: list[Tensor], codes: Tensor) -> None:
+    def _learn(self, features: list[Tensor], codes: Tensor, real: Tensor) -> None:
         settings = self.config.teacher
         for place, layer in enumerate(features):
-            batch = cluster_sums(layer, codes[:, place], settings.codewords)
+            batch = cluster_sums(layer, codes[:, place], settings.codewords, real)
             batch = Codebook(sum_over_ranks(batch.sums), sum_over_ranks(batch.counts))
             self.sums[place], self.counts[place] = updated_codebook(
                 self._codebook(place), batch, decay=settings.codebook_decay

@@ -12,10 +12,11 @@ from speechunits.audio.batch import AudioBatch
 from speechunits.encoder.encoder import Encoder
 from speechunits.frames import frame_counts, frames_mask
 from speechunits.learners.targets import batch_generator, non_silent
+from speechunits.objectives.chosen import chosen_places, waits_for_counts
 
 
 class Pairs(NamedTuple):
-    """N frames seen twice."""
+    """N frames seen twice; those that are not ``real`` come last, and are only there where N must not be asked for."""
 
     first: Tensor
     """``(N, D)``."""
@@ -25,6 +26,8 @@ class Pairs(NamedTuple):
     """``(N,)`` int64 row of each pair in the batch."""
     speech: Tensor
     """``(N,)``, true where the frame is not silent."""
+    real: Tensor
+    """``(N,)``, true where there is a pair."""
 
 
 def second_view(batch: AudioBatch) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,18 +43,26 @@ def second_view(batch: AudioBatch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.second, batch.second_lengths, batch.matches
 
 
-def shared_frames(batch: AudioBatch, matches: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``(N,)`` row, frame, and frame of the second view of at most ``most`` pairs, drawn by the batch's seed."""
+def shared_frames(batch: AudioBatch, matches: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return ``(N,)`` row, frame, and frame of the second view of at most ``most`` pairs, drawn by the batch's seed.
+
+    Last ``(N,)``, true where there is such a pair.
+    """
     frame_lengths = frame_counts(batch.lengths)
     assert batch.second_lengths is not None
     limits = frame_counts(batch.second_lengths)[:, None]
     valid = frames_mask(frame_lengths, matches.shape[1]) & (matches >= 0) & (matches < limits)
-    rows, frames = valid.nonzero(as_tuple=True)
-    if len(rows) > most:
-        generator = batch_generator(batch.seed, rows.device)
-        drawn = torch.randperm(len(rows), generator=generator, device=rows.device)[:most].sort().values
-        rows, frames = rows[drawn], frames[drawn]
-    return rows, frames, matches[rows, frames]
+    index, real = chosen_places(valid)
+    if len(index) > most:
+        generator = batch_generator(batch.seed, index.device)
+        if waits_for_counts(index.device):
+            scores = torch.rand(len(index), generator=generator, device=index.device).masked_fill(~real, -1.0)
+            drawn = scores.topk(most).indices.sort().values
+        else:
+            drawn = torch.randperm(len(index), generator=generator, device=index.device)[:most].sort().values
+        index, real = index[drawn], real[drawn]
+    rows, frames = index // matches.shape[1], index % matches.shape[1]
+    return rows, frames, torch.where(real, matches[rows, frames], 0), real
 
 
 def encode_pairs(encoder: Encoder, head: nn.Module, batch: AudioBatch, most: int) -> Pairs:
@@ -60,12 +71,12 @@ def encode_pairs(encoder: Encoder, head: nn.Module, batch: AudioBatch, most: int
     size = max(batch.waveforms.shape[1], other.shape[1])
     both = torch.cat([F.pad(view, (0, size - view.shape[1])) for view in (batch.waveforms, other)])
     output = encoder(both, torch.cat((batch.lengths, other_lengths))).output
-    rows, frames, places = shared_frames(batch, matches, most)
+    rows, frames, places, real = shared_frames(batch, matches, most)
     first, second = output.chunk(2)
     projected = head(torch.cat((first[rows, frames], second[rows, places])))
     speech = non_silent(batch.waveforms, frame_counts(batch.lengths))[rows, frames]
     one, two = projected.chunk(2)
-    return Pairs(one, two, rows, speech)
+    return Pairs(one, two, rows, speech, real)
 
 
 def projection(dim: int, final_dim: int) -> nn.Sequential:

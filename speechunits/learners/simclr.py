@@ -36,7 +36,9 @@ class SimclrLearner(Pretrainer):
         """Return NT-Xent over the frames that both views share; ValueError if there is one view only."""
         pairs = encode_pairs(self.encoder, self.heads["context"], batch, self.config.pairs)
         groups = pairs.rows if self.config.negatives_from == "utterance" else None
-        return nt_xent_loss(pairs.first, pairs.second, temperature=self.config.temperature, groups=groups)
+        return nt_xent_loss(
+            pairs.first, pairs.second, temperature=self.config.temperature, groups=groups, real=pairs.real
+        )
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:  # noqa: ARG002 - no symbols
         """Return loss and chance in bits, the bound, and accuracy."""

@@ -18,6 +18,7 @@ from speechunits.encoder.encoder import Encoder
 from speechunits.learners.pairs import encode_pairs, projection
 from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.reports import symbols_report
+from speechunits.objectives.chosen import waits_for_counts
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 from speechunits.objectives.swav import sinkhorn, swapped_prediction_loss
@@ -54,12 +55,13 @@ class SwavLearner(Pretrainer):
             views = [F.normalize(at_least_fp32(view), dim=-1) for view in (pairs.first, pairs.second)]
             prototypes = F.normalize(weight, dim=-1)
             scores = [view @ prototypes.T for view in views]
-            codes = [self._assign(place, score, prototypes) for place, score in enumerate(scores)]
+            codes = [self._assign(place, score, prototypes, pairs.real) for place, score in enumerate(scores)]
         if self.training and config.queue:
-            self._enqueue(views)
+            self._enqueue(views, pairs.real)
         return swapped_prediction_loss(
-            scores[0], scores[1], codes[0], codes[1], temperature=config.temperature, speech=pairs.speech
-        )
+            scores[0], scores[1], codes[0], codes[1], temperature=config.temperature, speech=pairs.speech,
+            real=pairs.real,
+        )  # fmt: skip
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
         """Return loss, chance and bound in bits, accuracy, and how the prototypes are used, without Sinkhorn."""
@@ -70,16 +72,20 @@ class SwavLearner(Pretrainer):
         self.frozen = step < self.config.frozen * total_steps
 
     @torch.no_grad()
-    def _assign(self, place: int, scores: Tensor, prototypes: Tensor) -> Tensor:
+    def _assign(self, place: int, scores: Tensor, prototypes: Tensor, real: Tensor) -> Tensor:
         """Return ``(N, K)`` assignments; a full queue takes part, so that small batches are balanced with it."""
-        if self.training and self.config.queue and int(self.queued) >= self.config.queue:
-            scores = torch.cat((self.queue[place] @ prototypes.T, scores))
-            codes = sinkhorn(scores, epsilon=self.config.epsilon, iterations=self.config.iterations)
-            return codes[self.config.queue :]
-        return sinkhorn(scores, epsilon=self.config.epsilon, iterations=self.config.iterations)
+        older = self.config.queue if self.training else 0
+        if older:
+            full = self.queued >= older
+            # Where the host would have to wait to know, an empty queue is there without weight.
+            older = older if waits_for_counts(scores.device) or bool(full) else 0
+            scores = torch.cat((self.queue[place, :older] @ prototypes.T, scores))
+            real = torch.cat((full.expand(older), real))
+        return sinkhorn(scores, epsilon=self.config.epsilon, iterations=self.config.iterations, real=real)[older:]
 
     @torch.no_grad()
-    def _enqueue(self, views: list[Tensor]) -> None:
+    def _enqueue(self, views: list[Tensor], real: Tensor) -> None:
         newest = torch.cat((self.queue, torch.stack(views).to(self.queue.dtype)), dim=1)
-        self.queue.copy_(newest[:, -self.config.queue :])
-        self.queued += views[0].shape[0]
+        last = real.sum() + torch.arange(self.config.queue, device=real.device)
+        self.queue.copy_(newest[:, last])
+        self.queued += real.sum()

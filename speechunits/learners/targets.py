@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechunits.frames import HOP, RECEPTIVE_FIELD, frame_count
+from speechunits.objectives.chosen import waits_for_counts
 
 SILENCE_DB = -40.0
 """A frame this far below the loudest one of its row is silent."""
@@ -20,18 +21,20 @@ def batch_generator(seed: int, device: torch.device) -> torch.Generator:
 def masked_places(mask: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``(B, M)`` indices of the masked frames of each row of a ``(B, S)`` mask, in order, and which are real.
 
-    M is the largest number of masked frames of a row; places beyond a row's own number point anywhere.
+    M is the largest number of masked frames of a row (S where the host would have to wait for it); places beyond a
+    row's own number point anywhere.
     """
     counts = mask.sum(dim=1)
-    size = int(counts.max()) if mask.numel() else 0
+    known = mask.numel() and not waits_for_counts(mask.device)
+    size = int(counts.max()) if known else mask.shape[1]
     places = torch.argsort(~mask, dim=1, stable=True)[:, :size]
     return places, torch.arange(size, device=mask.device)[None, :] < counts[:, None]
 
 
 def pad_rows(rows: Tensor, valid: Tensor) -> Tensor:
-    """Return ``(B, M, D)``: the ``(N, D)`` rows at the N true places of ``(B, M)``, in order, zeros elsewhere."""
-    empty = rows.new_zeros((*valid.shape, rows.shape[-1]))
-    return empty.masked_scatter(valid[..., None], rows)
+    """Return ``(B, M, D)``: the first ``(N, D)`` rows at the true places of ``(B, M)``, in order, zeros elsewhere."""
+    order = (valid.flatten().cumsum(dim=0) - 1).clamp(min=0).view_as(valid)
+    return rows[order].masked_fill(~valid[..., None], 0)
 
 
 def non_silent(waveforms: Tensor, frame_lengths: Tensor) -> Tensor:

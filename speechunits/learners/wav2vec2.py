@@ -21,6 +21,7 @@ from speechunits.frames import frame_count, frame_counts, frames_mask
 from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.targets import batch_generator, exported, masked_places, non_silent, pad_rows
 from speechunits.objectives.bounds import bits, infonce_bits
+from speechunits.objectives.chosen import chosen_places, histogram
 from speechunits.objectives.collapse import inventory_report
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.wav2vec2 import contrastive_loss, diversity_loss, feature_penalty, sample_negatives
@@ -58,8 +59,9 @@ class Wav2Vec2Learner(Pretrainer):
         # Two frames make a contrast; a row with one masked frame has nothing to tell it from.
         mask = mask & (mask.sum(dim=1, keepdim=True) > 1)
         encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
+        places, real = chosen_places(mask)
         loss, quantized = self._contrast(encoded, mask, generator)
-        diversity = diversity_loss(quantized.probabilities)
+        diversity = diversity_loss(quantized.probabilities, real)
         penalty = feature_penalty(encoded.penalty, encoded.frame_lengths)
         total = loss.sum
         if self.training:
@@ -70,8 +72,10 @@ class Wav2Vec2Learner(Pretrainer):
             total = total + config.unmasked_weight * self._contrast(encoded, rest, generator)[0].sum
         one = torch.ones_like(loss.count)
         metrics = loss.metrics | {"diversity": (diversity.detach(), one), "penalty": (penalty.detach(), one)}
-        speech = non_silent(batch.waveforms, frame_lengths)[mask]
-        histograms = {"codes": self._histogram(quantized.codes), "speech": self._histogram(quantized.codes[speech])}
+        speech = non_silent(batch.waveforms, frame_lengths).flatten()[places] & real
+        histograms = {
+            "codes": self._histogram(quantized.codes, real), "speech": self._histogram(quantized.codes, speech)
+        }  # fmt: skip
         return Loss(total, loss.count, metrics, histograms)
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
@@ -101,10 +105,11 @@ class Wav2Vec2Learner(Pretrainer):
     def _contrast(self, encoded: EncoderOutput, chosen: Tensor, generator: torch.Generator) -> tuple[Loss, Quantized]:
         """Return the contrast among the ``(B, S)`` chosen frames of each row, and their codes."""
         places, valid = masked_places(chosen)
-        quantized: Quantized = self.quantizer(encoded.latents[chosen], generator)
+        index, _ = chosen_places(chosen)
+        quantized: Quantized = self.quantizer(encoded.latents.flatten(0, 1)[index], generator)
         negatives = sample_negatives(valid.sum(dim=1), places.shape[1], self.config.negatives, generator)
         loss = contrastive_loss(
-            pad_rows(self.heads["context"](encoded.output[chosen]), valid),
+            pad_rows(self.heads["context"](encoded.output.flatten(0, 1)[index]), valid),
             pad_rows(self.heads["target"](quantized.vectors), valid),
             negatives,
             valid,
@@ -122,7 +127,7 @@ class Wav2Vec2Learner(Pretrainer):
         pairs = symbols[:, None, :].expand(-1, symbols.shape[1], -1)
         return torch.gather(pairs, 2, negatives) == symbols[..., None]
 
-    def _histogram(self, codes: Tensor) -> Tensor:
-        """Return ``(G, V)`` counts of ``(N, G)`` codes."""
+    def _histogram(self, codes: Tensor, chosen: Tensor) -> Tensor:
+        """Return ``(G, V)`` counts of ``(N, G)`` codes where ``(N,)`` chosen."""
         entries = self.config.quantizer.entries
-        return torch.stack([torch.bincount(column, minlength=entries) for column in codes.unbind(dim=1)])
+        return torch.stack([histogram(column, chosen, entries) for column in codes.unbind(dim=1)])

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechunits.objectives.chosen import histogram
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
@@ -36,11 +37,15 @@ def nearest(features: Tensor, codewords: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def cluster_sums(features: Tensor, codes: Tensor, size: int) -> Codebook:
-    """Return the ``(size, D)`` sums and ``(size,)`` counts of features by code: what ranks add up."""
-    features = at_least_fp32(features)
+def cluster_sums(features: Tensor, codes: Tensor, size: int, real: Tensor | None = None) -> Codebook:
+    """Return the ``(size, D)`` sums and ``(size,)`` counts of features (where ``(N,)`` ``real``) by code.
+
+    They are what ranks add up.
+    """
+    real = torch.ones_like(codes, dtype=torch.bool) if real is None else real
+    features = at_least_fp32(features) * real[:, None]
     sums = features.new_zeros((size, features.shape[1])).index_add_(0, codes, features)
-    return Codebook(sums, torch.bincount(codes, minlength=size).to(features.dtype))
+    return Codebook(sums, histogram(codes, real, size).to(features.dtype))
 
 
 @torch.no_grad()
@@ -55,7 +60,7 @@ def updated_codebook(codebook: Codebook, batch: Codebook, *, decay: float) -> Co
     return Codebook(torch.where(met[:, None], sums, codebook.sums), torch.where(met, counts, codebook.counts))
 
 
-def codeword_loss(logits: Tensor, codes: Tensor, speech: Tensor) -> Loss:
+def codeword_loss(logits: Tensor, codes: Tensor, speech: Tensor, real: Tensor | None = None) -> Loss:
     """Return the cross-entropy of the codewords of every codebook (equation 6).
 
     Parameters
@@ -66,17 +71,21 @@ def codeword_loss(logits: Tensor, codes: Tensor, speech: Tensor) -> Loss:
         ``(N, G)`` int64 the teacher's.
     speech
         ``(N,)``, true where the frame is not silent.
+    real
+        ``(N,)``, true where the frame counts; None: everywhere.
 
     Histograms, ``(G, V)`` each: ``targets``, the codes, and ``speech``, those of non-silent frames.
     """
-    frames, groups, size = logits.shape
+    _, groups, size = logits.shape
+    real = torch.ones_like(speech) if real is None else real
     with torch.autocast(logits.device.type, enabled=False):
-        total = F.cross_entropy(at_least_fp32(logits).flatten(0, 1), codes.flatten(), reduction="sum")
-    count = torch.tensor(frames * groups, device=codes.device)
-    right = (logits.detach().argmax(dim=-1) == codes).sum()
+        losses = F.cross_entropy(at_least_fp32(logits).flatten(0, 1), codes.flatten(), reduction="none")
+        total = (losses.view_as(codes) * real[:, None]).sum()
+    count = groups * real.sum()
+    right = ((logits.detach().argmax(dim=-1) == codes) & real[:, None]).sum()
 
-    def histogram(chosen: Tensor) -> Tensor:
-        return torch.stack([torch.bincount(column, minlength=size) for column in chosen.unbind(dim=1)])
+    def counted(chosen: Tensor) -> Tensor:
+        return torch.stack([histogram(column, chosen, size) for column in codes.unbind(dim=1)])
 
-    histograms = {"targets": histogram(codes), "speech": histogram(codes[speech])}
+    histograms = {"targets": counted(real), "speech": counted(speech & real)}
     return Loss(total, count, {"loss": (total.detach(), count), "accuracy": (right, count)}, histograms)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechunits.objectives.chosen import chosen_places
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
@@ -69,21 +70,22 @@ def cpc_loss(predictions: Tensor, latents: Tensor, frame_lengths: Tensor, pool: 
         negative = torch.einsum("bskd,bnd->bskn", predictions, latents.flatten(0, 1)[pool])
         valid = places < frame_lengths[:, None, None]
         rows = size * torch.arange(batch, device=pool.device)[:, None, None]
-        same = ((rows + places)[..., None] == pool[:, None, None, :])[valid]
-        positive, negative = positive[valid], negative[valid]
+        index, real = chosen_places(valid)
+        same = ((rows + places)[..., None] == pool[:, None, None, :]).flatten(0, 2)[index]
+        positive, negative = positive.flatten()[index], negative.flatten(0, 2)[index]
         kept = torch.logsumexp(torch.cat((positive[:, None], negative), dim=1), dim=1) - positive
         losses = kept
         if mask_same:
             candidates = torch.cat((positive[:, None], negative.masked_fill(same, float("-inf"))), dim=1)
             losses = torch.logsumexp(candidates, dim=1) - positive
     count = valid.sum()
-    step_of = offsets.expand(valid.shape)[valid]
-    kept = kept.detach()
+    step_of = torch.where(real, offsets.expand(valid.shape).flatten()[index], 0)
+    kept = kept.detach() * real
     metrics = {
         "loss": (kept.sum(), count),
-        "accuracy": ((positive > negative.amax(dim=1)).sum(), count),
-        "negative_is_positive": (same.sum(), count * pool.shape[1]),
+        "accuracy": (((positive > negative.amax(dim=1)) & real).sum(), count),
+        "negative_is_positive": ((same & real[:, None]).sum(), count * pool.shape[1]),
     }
     for step in range(1, steps + 1):
-        metrics[f"loss_{step}"] = (kept[step_of == step].sum(), (step_of == step).sum())
-    return Loss(losses.sum(), count, metrics, {})
+        metrics[f"loss_{step}"] = ((kept * (step_of == step)).sum(), (step_of == step).sum())
+    return Loss((losses * real).sum(), count, metrics, {})

@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from speechunits.objectives.chosen import histogram
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
@@ -25,6 +26,7 @@ def direct_mi_loss(
     speech: Tensor,
     *,
     gradient: Literal["expectation", "straight_through"],
+    real: Tensor | None = None,
 ) -> Loss:
     """Return Σ_n E_{z ~ p(z | y_n)} [−ln P_Ψ(z | x_n) + ln P̂(z)]: minus the information, where P̂ is the marginal.
 
@@ -44,9 +46,13 @@ def direct_mi_loss(
     gradient
         ``expectation``: over p(z | y). ``straight_through``: the most probable symbol forward, p(z | y) backward.
 
+    real
+        ``(N,)``, true where the frame counts; None: everywhere.
+
     ``metrics["loss"]`` is the cross-entropy of the most probable symbols. Histograms, ``(1, K)`` each: ``targets``,
     those symbols, and ``speech``, those of non-silent frames.
     """
+    real = torch.ones_like(speech) if real is None else real
     symbols, kinds = targets.detach().argmax(dim=-1), targets.shape[-1]
     with torch.autocast(context.device.type, enabled=False):
         chosen = at_least_fp32(targets).softmax(dim=-1)
@@ -55,13 +61,13 @@ def direct_mi_loss(
             hard = torch.zeros_like(chosen).scatter_(-1, symbols[:, None], 1.0)
             chosen = hard - chosen.detach() + chosen
         frequent = at_least_fp32(marginal).detach().clamp(min=_FLOOR).log()
-        total = (chosen * (frequent - predicted)).sum()
-        told = torch.gather(predicted.detach(), 1, symbols[:, None]).sum()
-    count = torch.tensor(symbols.shape[0], device=symbols.device)
-    right = (predicted.detach().argmax(dim=-1) == symbols).sum()
+        total = (chosen * (frequent - predicted) * real[:, None]).sum()
+        told = (torch.gather(predicted.detach(), 1, symbols[:, None])[:, 0] * real).sum()
+    count = real.sum()
+    right = ((predicted.detach().argmax(dim=-1) == symbols) & real).sum()
     histograms = {
-        "targets": torch.bincount(symbols, minlength=kinds)[None],
-        "speech": torch.bincount(symbols[speech], minlength=kinds)[None],
+        "targets": histogram(symbols, real, kinds)[None],
+        "speech": histogram(symbols, speech & real, kinds)[None],
     }
     return Loss(total, count, {"loss": (-told, count), "accuracy": (right, count)}, histograms)
 

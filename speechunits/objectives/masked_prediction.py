@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechunits.objectives.chosen import histogram
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
@@ -60,15 +61,8 @@ def masked_prediction_loss(
     predictions = logits.detach().argmax(dim=-1)
     metrics = {"loss": (counted, count), "accuracy": (((predictions == targets) & chosen).sum(), count)}
     histograms = {
-        "targets": _histogram(targets, chosen, embeddings.shape[0]),
-        "predictions": _histogram(predictions, chosen, embeddings.shape[0]),
-        "speech": _histogram(predictions, chosen & speech, embeddings.shape[0]),
+        "targets": histogram(targets, chosen, embeddings.shape[0])[None],
+        "predictions": histogram(predictions, chosen, embeddings.shape[0])[None],
+        "speech": histogram(predictions, chosen & speech, embeddings.shape[0])[None],
     }
     return Loss(total, count, metrics, histograms)
-
-
-def _histogram(symbols: Tensor, chosen: Tensor, size: int) -> Tensor:
-    """Return ``(1, size)`` counts of the chosen symbols; torch's own would ask the device for the largest first."""
-    return torch.zeros((1, size), dtype=torch.int64, device=symbols.device).scatter_add_(
-        1, symbols[None], chosen[None].long()
-    )

@@ -10,29 +10,43 @@ import math
 import torch
 from torch import Tensor
 
+from speechunits.objectives.chosen import histogram
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
 
 @torch.no_grad()
-def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int) -> Tensor:
+def sinkhorn(scores: Tensor, *, epsilon: float, iterations: int, real: Tensor | None = None) -> Tensor:
     """Return ``(N, K)`` soft assignments, each row summing to 1, that use all prototypes about equally (§3.1, eq. 3-5).
 
-    ``scores`` are the ``(N, K)`` cosines with the prototypes. Alternates between columns and rows in logarithms and at
+    ``scores`` are the ``(N, K)`` cosines with the prototypes; where ``(N,)`` ``real`` is false a row takes no part and
+    gets zeros. Alternates between columns and rows in logarithms and at
     least fp32: exp(score / ε) overflows in half precision.
     """
     with torch.autocast(scores.device.type, enabled=False):
         log_q = at_least_fp32(scores) / epsilon
         if log_q.shape[0] == 0:
             return log_q
+        # A row without mass stays so, whatever the number of rows below: it is a constant that the columns take out.
+        real = torch.ones_like(log_q[:, 0], dtype=torch.bool) if real is None else real
+        absent = ~real[:, None]
+        log_q = log_q.masked_fill(absent, float("-inf"))
         for _ in range(iterations):
             log_q = log_q - torch.logsumexp(log_q, dim=0, keepdim=True) - math.log(log_q.shape[1])
-            log_q = log_q - torch.logsumexp(log_q, dim=1, keepdim=True) - math.log(log_q.shape[0])
-        return (log_q + math.log(log_q.shape[0])).exp()
+            rows = torch.logsumexp(log_q, dim=1, keepdim=True).masked_fill(absent, 0.0)
+            log_q = log_q - rows - math.log(log_q.shape[0])
+        return (log_q + math.log(log_q.shape[0])).exp().masked_fill(absent, 0.0)
 
 
 def swapped_prediction_loss(
-    first: Tensor, second: Tensor, first_codes: Tensor, second_codes: Tensor, *, temperature: float, speech: Tensor
+    first: Tensor,
+    second: Tensor,
+    first_codes: Tensor,
+    second_codes: Tensor,
+    *,
+    temperature: float,
+    speech: Tensor,
+    real: Tensor | None = None,
 ) -> Loss:
     """Return −Σ q_second ln p_first − Σ q_first ln p_second (equation 2), p the softmax of scores over τ.
 
@@ -46,6 +60,8 @@ def swapped_prediction_loss(
         τ.
     speech
         ``(N,)``, true where the frame is not silent.
+    real
+        ``(N,)``, true where there is a pair (elsewhere codes are zeros); None: everywhere.
 
     Reported, without Sinkhorn's balance: ``metrics["loss"]``, the cross-entropy of the other view's most similar
     prototype. Histograms, ``(1, K)`` each: ``targets``, those prototypes, and ``speech``, those of non-silent frames.
@@ -53,16 +69,17 @@ def swapped_prediction_loss(
     with torch.autocast(first.device.type, enabled=False):
         predicted = [(at_least_fp32(view) / temperature).log_softmax(dim=-1) for view in (first, second)]
         total = -(second_codes * predicted[0]).sum() - (first_codes * predicted[1]).sum()
+    real = torch.ones_like(speech) if real is None else real
     symbols = first.detach().argmax(dim=-1), second.detach().argmax(dim=-1)
     told = [
         torch.gather(view.detach(), 1, symbol[:, None]) for view, symbol in zip(predicted, symbols[::-1], strict=True)
     ]
-    count = torch.tensor(2 * first.shape[0], device=first.device)
-    right = (symbols[0] == symbols[1]).sum() * 2
+    count = 2 * real.sum()
+    right = ((symbols[0] == symbols[1]) & real).sum() * 2
     both, kinds = torch.cat(symbols), first.shape[1]
-    metrics = {"loss": (-torch.cat(told).sum(), count), "accuracy": (right, count)}
+    metrics = {"loss": (-(torch.cat(told)[:, 0] * real.repeat(2)).sum(), count), "accuracy": (right, count)}
     histograms = {
-        "targets": torch.bincount(both, minlength=kinds)[None],
-        "speech": torch.bincount(both[speech.repeat(2)], minlength=kinds)[None],
+        "targets": histogram(both, real.repeat(2), kinds)[None],
+        "speech": histogram(both, (speech & real).repeat(2), kinds)[None],
     }
     return Loss(total, count, metrics, histograms)

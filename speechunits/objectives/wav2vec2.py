@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from speechunits.objectives.chosen import chosen_places
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
@@ -72,9 +73,10 @@ def contrastive_loss(
         targets = F.normalize(at_least_fp32(targets), dim=-1)
         # All pairs of an utterance by one product: far less memory than gathering N vectors for each frame.
         cosines = context @ targets.transpose(1, 2) / temperature
-        positive = torch.diagonal(cosines, dim1=1, dim2=2)[valid]
-        negative = torch.gather(cosines, 2, negatives)[valid]
-        duplicate = same[valid]
+        places, real = chosen_places(valid)
+        positive = torch.diagonal(cosines, dim1=1, dim2=2).flatten()[places]
+        negative = torch.gather(cosines, 2, negatives).flatten(0, 1)[places]
+        duplicate = same.flatten(0, 1)[places]
         logits = torch.cat((positive[:, None], negative), dim=1)
         kept = torch.logsumexp(logits.detach(), dim=1) - positive.detach()
         if mask_same:
@@ -86,22 +88,24 @@ def contrastive_loss(
     # A tie is a miss: where all candidates are equal nothing was recognised.
     right = positive.detach() > negative.detach().amax(dim=1)
     metrics = {
-        "loss": (kept.sum(), count),
-        "accuracy": (right.sum(), count),
-        "negative_is_positive": (duplicate.sum(), count * (candidates - 1)),
+        "loss": ((kept * real).sum(), count),
+        "accuracy": ((right & real).sum(), count),
+        "negative_is_positive": ((duplicate & real[:, None]).sum(), count * (candidates - 1)),
     }
-    return Loss(losses.sum(), count, metrics, {})
+    return Loss((losses * real).sum(), count, metrics, {})
 
 
-def diversity_loss(probabilities: Tensor) -> Tensor:
+def diversity_loss(probabilities: Tensor, real: Tensor | None = None) -> Tensor:
     """Return how far from even the average use of the entries is, between 0 (even) and 1 − 1/V; a scalar.
 
-    ``probabilities`` is ``(N, G, V)``; their average over N frames is p̄. Equation 4 asks for a high entropy of each p̄;
-    this is it in the form that wav2vec 2.0 was trained with, 1 − Σ_g exp H(p̄_g) / GV, whose weight α = .1 it is.
+    ``probabilities`` is ``(N, G, V)``; their average over N frames (those where ``(N,)`` ``real``) is p̄. Equation 4
+    asks for a high entropy of each p̄; this is it in the form that wav2vec 2.0
+    was trained with, 1 − Σ_g exp H(p̄_g) / GV, whose weight α = .1 it is.
     """
     with torch.autocast(probabilities.device.type, enabled=False):
         _, groups, entries = probabilities.shape
-        mean = at_least_fp32(probabilities).sum(dim=0) / max(probabilities.shape[0], 1)
+        real = torch.ones_like(probabilities[:, 0, 0], dtype=torch.bool) if real is None else real
+        mean = (at_least_fp32(probabilities) * real[:, None, None]).sum(dim=0) / real.sum().clamp(min=1)
         entropy = -torch.special.xlogy(mean, mean + 1e-7).sum(dim=-1)
         distance: Tensor = 1 - entropy.exp().sum() / (groups * entries)
         return distance

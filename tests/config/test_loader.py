@@ -125,3 +125,20 @@ def test_to_tree_is_the_inverse():
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.name)
 def test_the_recipes_of_the_project_load(path):
     assert load_config(RecipeConfig, path).name
+
+
+def test_one_folder_of_decoded_audio_for_all_trainings_of_a_recipe():
+    tree = {
+        "name": "x", "corpus": {"manifest": "m.tsv"}, "cache_dir": "runs/cache",
+        "pretrain": {"batch": {"cache_dir": "own"}},
+    }  # fmt: skip
+    recipe = build_config(RecipeConfig, tree)
+    assert recipe.pretrain.batch.cache_dir == Path("own")
+    sides = [getattr(recipe.reduction, side) for side in ("finetune", "untrained", "logmel", "units")]
+    assert {side.batch.cache_dir for side in sides} == {Path("runs/cache")}
+    assert sides[0].batch.batch_s == ReductionConfig().finetune.batch.batch_s
+    assert build_config(RecipeConfig, to_tree(recipe)) == recipe
+    del tree["cache_dir"], tree["pretrain"]
+    plain = build_config(RecipeConfig, tree)
+    assert plain.pretrain.batch.cache_dir is None
+    assert "cache_dir" not in str(to_tree(plain))

@@ -4,11 +4,16 @@ import copy
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from speechunits.asr.recognizer import build_recognizer
+from speechunits.asr.tokens import build_tokenizer
+from speechunits.config import FinetuneConfig
 from speechunits.encoder import masking
 from speechunits.engine.native import prepare_fairseq2
-from tests.learners.tiny import batch, build
+from speechunits.learners import pairs, swav, targets
+from speechunits.objectives import chosen
+from tests.learners.tiny import VARIANTS, batch, build
 
 prepare_fairseq2()
 
@@ -30,7 +35,7 @@ class NoWaiting(TorchDispatchMode):
 
     def __torch_dispatch__(self, function, types, args=(), kwargs=None):
         name = function._schema.name
-        index = args[1] if name.startswith("aten::index") and name != "aten::index_select" and len(args) > 1 else ()
+        index = args[1] if name in ("aten::index", "aten::index_put", "aten::index_put_") and len(args) > 1 else ()
         by_mask = any(isinstance(part, torch.Tensor) and part.dtype == torch.bool for part in index)
         if name in WAITS or by_mask:
             raise AssertionError(f"{name} waits for the device")
@@ -71,19 +76,98 @@ class Step:
         return norm
 
 
-@pytest.mark.parametrize("variant", ["masked_prediction"])
-def test_a_step_waits_for_nothing(variant, monkeypatch):
-    monkeypatch.setattr(masking, "_longest", lambda lengths, size: size)  # as on a GPU
-    step = Step(build(variant))
+STARTS = {"online", "online-unmasked"}
+"""Their first step starts the codebooks with frames of the batch, and asks how many there are; no later one does."""
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """Numbers of frames are as unknown to the host as on a GPU."""
+    for module in (chosen, pairs, swav, targets):
+        monkeypatch.setattr(module, "waits_for_counts", lambda device: True)
+
+
+def step_without_waiting(learner, item, *, started=False):
+    step = Step(learner)
     step.guard.verdicts = Unread()
+    if started:
+        step(item)
+        step.guard.verdicts.kept.clear()
     before = copy.deepcopy(step.learner.state_dict())
     with NoWaiting():
-        step(batch(9000, 7000))
+        step(item)
     (finite, names), *others = step.guard.verdicts.kept
     assert finite
     assert names
     assert not others
     assert any(not torch.equal(value, before[name]) for name, value in step.learner.state_dict().items())
+
+
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+@pytest.mark.usefixtures("on_a_gpu")
+def test_a_step_waits_for_nothing(variant, monkeypatch):
+    monkeypatch.setattr(masking, "_longest", lambda lengths, size: size)
+    step_without_waiting(build(variant), batch(9000, 7000), started=variant in STARTS)
+
+
+@pytest.mark.parametrize("side", ["logmel", "untrained"])
+def test_a_step_of_a_recogniser_waits_for_its_lengths_alone(side, monkeypatch):
+    """torch's CTC has its lengths on the host, whatever they were given as; units as input are made on the host too."""
+    encoder = build("masked_prediction").encoder.config
+    config = FinetuneConfig(side=side, encoder=encoder, frozen=0.0)
+    recognizer = build_recognizer(config, build_tokenizer(["ab ba"], "characters", 10))
+    item = batch(9000, 7000)._replace(tokens=torch.tensor([[1, 2], [2, 0]]), token_lengths=torch.tensor([2, 1]))
+    original = torch.nn.functional.ctc_loss
+
+    def excluded(*arguments, **options):
+        with _disable_current_modes():
+            return original(*arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "ctc_loss", excluded)
+    step_without_waiting(recognizer, item)
+
+
+@pytest.mark.parametrize("variant", sorted(set(VARIANTS) - {"masked_prediction"}))
+def test_frames_left_out_by_weight_count_for_nothing(variant, request):
+    """As on a GPU, where all places are kept; wav2vec 2.0 draws negatives for each, so they are others."""
+    learner = build(variant, **({"pairs": 5000} if variant.startswith(("simclr", "swav")) else {}))
+    items = [batch(9000, 7000), batch(5000, 12000, seed=1, data_seed=1)]
+    trained = Step(learner)
+    trained(*items)
+    learner.eval()
+    drawn = variant.startswith("wav2vec2")
+    with torch.no_grad():
+        expected = [learner(item) for item in items]
+        request.getfixturevalue("on_a_gpu")
+        found = [learner(item) for item in items]
+    for one, other in zip(expected, found, strict=True):
+        names = {"diversity", "penalty"} if drawn else one.metrics.keys()
+        torch.testing.assert_close(other.count, one.count)
+        torch.testing.assert_close(
+            [other.metrics[name] for name in sorted(names)], [one.metrics[name] for name in sorted(names)]
+        )
+        torch.testing.assert_close(other.histograms, one.histograms)
+        if not drawn:
+            torch.testing.assert_close(other.sum, one.sum)
+
+
+@pytest.mark.parametrize("variant", [name for name in sorted(VARIANTS) if not name.startswith("wav2vec2")])
+def test_gradients_are_those_of_the_chosen_frames(variant, request):
+    changes = {"pairs": 5000} if variant.startswith(("simclr", "swav")) else {}
+    learners = [build(variant, **changes).train() for _ in range(2)]
+    items = [batch(9000, 7000), batch(5000, 12000, seed=1, data_seed=1)]
+    for place, learner in enumerate(learners):
+        if place:
+            request.getfixturevalue("on_a_gpu")
+        for item in items:
+            learner(item).sum.backward()
+    for ours, theirs in zip(learners[1].parameters(), learners[0].parameters(), strict=True):
+        if not theirs.requires_grad:
+            continue
+        largest = float(theirs.grad.abs().max())
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-4 * largest + 1e-7)
+    for (name, ours), theirs in zip(learners[1].named_buffers(), learners[0].buffers(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5, msg=name)
 
 
 def test_what_waits_is_refused():

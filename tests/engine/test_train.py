@@ -229,3 +229,27 @@ def test_bf16_trains(tmp_path, corpus):
     run(learner, tmp_path, corpus, engine={"precision": "bf16"}, checkpoints=False)
     assert dtypes == {torch.bfloat16}
     assert {parameter.dtype for parameter in learner.parameters()} == {torch.float32}
+
+
+def test_decoded_audio_on_disk_changes_nothing_and_is_shared(tmp_path, corpus, held_out, monkeypatch):
+    learners = [TinyLearner() for _ in range(3)]
+    kept = {"cache_dir": tmp_path / "cache", "cache_mb": 0}
+    run(learners[0], tmp_path / "plain", corpus, held_out)
+    run(learners[1], tmp_path / "first", corpus, held_out, batch=kept)
+    made = {path.name for path in (tmp_path / "cache").glob("*.pcm")}
+    assert made
+    monkeypatch.setattr("speechunits.audio.cache.load_waveform", None)  # Whoever decodes now, fails.
+    run(learners[2], tmp_path / "second", corpus, held_out, batch=kept)
+    for learner in learners[1:]:
+        assert same(weights(learner), weights(learners[0]))
+        assert all(
+            torch.equal(one.waveforms, other.waveforms)
+            for one, other in zip(learner.batches, learners[0].batches, strict=True)
+        )
+    assert {path.name for path in (tmp_path / "cache").glob("*.pcm")} == made
+
+
+def test_a_training_goes_on_with_its_audio_kept_elsewhere(tmp_path, corpus):
+    run(TinyLearner(), tmp_path, corpus, steps=4)
+    result = run(TinyLearner(), tmp_path, corpus, steps=4, batch={"cache_dir": tmp_path / "cache", "cache_mb": 1})
+    assert result.steps == result.resumed_from == 4
