@@ -94,7 +94,7 @@ def plot_comparison(results: Mapping[str, Any], path: Path) -> None:
     axes.set_yticks(range(len(names)), names)
     axes.set_xlabel("PNMI without silence (%)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
+    figure.legend(frameon=False, fontsize=8, loc="outside upper right", ncols=3)
     with atomic_path(path) as temporary:
         # Without the date and version that matplotlib adds, the same results give the same bytes.
         figure.savefig(temporary, metadata={"Software": None})
