@@ -20,10 +20,10 @@ import numpy as np
 from speechunits.audio.corpus import Corpus
 from speechunits.config import UnitsConfig
 from speechunits.evaluation.abx.items import items_from_phones
-from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
+from speechunits.evaluation.abx.measure import QUICK, measure_abx
 from speechunits.evaluation.layers import Choice, measure_layers, part
 from speechunits.evaluation.select import select_layer
-from speechunits.evaluation.survey import ABX_GROUP, JUDGED_FRAMES
+from speechunits.evaluation.survey import JUDGED_FRAMES
 from speechunits.pipeline import corpus_of, encoder_path
 from speechunits.report.tables import markdown
 from speechunits.run import read_json, write_json
@@ -48,8 +48,7 @@ def measure(encoder: Path, corpus: Corpus, sizes: list[int]) -> dict[str, Any]:
         for size, path in bundles.items():
             fit_units(encoder, train, replace(config, clusters=int(size)), path=path)
         items = items_from_phones(heard, corpus.phones, "triphone")
-        settings = AbxSettings(speakers=("across",), max_group=ABX_GROUP)
-        errors = [row["error"] for row in measure_abx([], bundles, items, heard, settings)["scores"]]
+        errors = [row["error"] for row in measure_abx([], bundles, items, heard, QUICK)["scores"]]
     return {"layer": layer, "sizes": sizes, "scores": dict(found.scores), "pnmi_corrected": found.pnmi_corrected,
             "unit_abx": errors}  # fmt: skip
 

@@ -11,18 +11,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
-from speechunits.audio.corpus import Corpus, load_corpus
-from speechunits.audio.manifest import Recording
+from speechunits.audio.corpus import Corpus, drawn, load_corpus
 from speechunits.config import PretrainConfig, RecipeConfig, UnitsConfig, to_tree
 from speechunits.errors import TrainingStopped, UsageError
+from speechunits.evaluation.abx.measure import QUICK
 from speechunits.fitting import fit_units
 from speechunits.pretraining import pretrain_passes
 from speechunits.processes import in_processes
 from speechunits.quality import measure_units
-from speechunits.representation import ABX, HEARD_HOURS, PROBES, measure_representation
+from speechunits.representation import HEARD_HOURS, PROBES, measure_representation
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json
 
 Ranking = Literal["hours", "minutes"]
@@ -122,7 +121,7 @@ def run_contenders(todo: Sequence[Contender]) -> Iterator[str]:
 
 def _measured() -> str:
     """Return the key of what is measured: figures of another one are measured again, the training is kept."""
-    return content_key(FITTED_HOURS, HEARD_HOURS, asdict(ABX), asdict(PROBES))
+    return content_key(FITTED_HOURS, HEARD_HOURS, asdict(QUICK), asdict(PROBES))
 
 
 def _is_current(saved: Mapping[str, Any], key: str) -> bool:
@@ -185,13 +184,7 @@ def _measures(recipe: RecipeConfig, encoder: Path | None, folder: RunFolder) -> 
 
 def _shortened(corpus: Corpus) -> Corpus:
     """Return the corpus with an hour of train, drawn with a fixed seed."""
-    train = corpus.split("train")
-    kept: set[Recording] = set()
-    total_s = 0.0
-    for place in np.random.default_rng(0).permutation(len(train)):
-        if total_s < 3600 * FITTED_HOURS:
-            kept.add(train[place])
-            total_s += train[place].duration_s
+    kept = set(drawn(corpus.split("train"), FITTED_HOURS))
     return replace(corpus, recordings=tuple(row for row in corpus.recordings if row.split != "train" or row in kept))
 
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from speechunits.audio.card import absent_message, read_card
 from speechunits.audio.manifest import Recording, check_durations, read_manifest
 from speechunits.audio.phones import SILENCE, UNKNOWN, Phone, read_phones
@@ -67,6 +69,17 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         recordings=tuple(cut_tune(recordings, SPLIT_SEED)),
         phones=read_phones(config.phones) if config.phones is not None else {},
     )
+
+
+def drawn(recordings: Sequence[Recording], hours: float) -> list[Recording]:
+    """Return recordings drawn with a fixed seed until they reach so many hours, in the order given."""
+    kept: set[int] = set()
+    total_s = 0.0
+    for place in np.random.default_rng(0).permutation(len(recordings)).tolist():
+        if total_s < 3600 * hours:
+            kept.add(place)
+            total_s += recordings[place].duration_s
+    return [row for place, row in enumerate(recordings) if place in kept]
 
 
 def with_phones_as_text(corpus: Corpus) -> Corpus:

@@ -10,9 +10,7 @@ from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import Phone
 from speechunits.config import UnitsConfig
-from speechunits.errors import UsageError
-from speechunits.evaluation.abx.items import items_from_phones
-from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
+from speechunits.evaluation.abx.measure import quick_abx
 from speechunits.evaluation.criteria import MEASURED
 from speechunits.evaluation.layers import LayerScores, measure_layers, part
 from speechunits.evaluation.select import Judge, Regret, regrets
@@ -21,8 +19,6 @@ from speechunits.run import content_key, file_hash, read_json, write_json
 
 JUDGED_FRAMES = 40_000
 """Of the split that judges: a quarter of an hour."""
-ABX_GROUP = 10
-"""Most items of a phone, context and speaker that ABX judges layers by: a layer costs seconds."""
 
 
 def survey(
@@ -73,7 +69,7 @@ def survey(
 
 
 def layer_abx(encoder: Path, judged: Sequence[tuple[Recording, Sequence[Phone]]]) -> list[float]:
-    """Return the ABX error of each layer's frames: triphones, across speakers, angular, at most ``ABX_GROUP`` a cell.
+    """Return the ABX error of each layer's frames: triphones, across speakers, angular, at most ten a cell.
 
     Empty where the recordings hold no triple, or lack speakers.
 
@@ -82,14 +78,9 @@ def layer_abx(encoder: Path, judged: Sequence[tuple[Recording, Sequence[Phone]]]
     InputRefused
         If the encoder or a recording cannot be read.
     """
-    recordings = [row for row, _ in judged]
-    settings = AbxSettings(speakers=("across",), max_group=ABX_GROUP)
     sources = open_sources({encoder.name: str(encoder)})
-    try:
-        items = items_from_phones(recordings, {row.id: phones for row, phones in judged}, "triphone")
-        return [score["error"] for score in measure_abx(sources, {}, items, recordings, settings)["scores"]]
-    except UsageError:
-        return []
+    rows = quick_abx(sources, [row for row, _ in judged], {row.id: phones for row, phones in judged})
+    return [row["error"] for row in rows]
 
 
 def row_regrets(row: Mapping[str, Any], judge: Judge = "pnmi") -> dict[str, Regret]:

@@ -13,9 +13,10 @@ from scipy.special import softmax
 
 from speechunits import __version__
 from speechunits.audio.manifest import Recording
+from speechunits.audio.phones import Phone
 from speechunits.errors import UsageError
 from speechunits.evaluation.abx.dtw import Distance, FrameTokens, IntArray, Tokens, UnitTokens
-from speechunits.evaluation.abx.items import Item, Span, check_items, item_frames, subsample
+from speechunits.evaluation.abx.items import Item, Span, check_items, item_frames, items_from_phones, subsample
 from speechunits.evaluation.abx.score import Context, Speaker, abx_score
 from speechunits.evaluation.sources import Source, columns, features_of, stacked
 from speechunits.run import commit, content_key
@@ -101,6 +102,28 @@ def measure_abx(
         },
         "scores": rows,
     }  # fmt: skip
+
+
+QUICK = AbxSettings(speakers=("across",), max_group=10)
+"""Triphones in their context, across speakers, at most ten tokens of each: a layer costs seconds."""
+
+
+def quick_abx(
+    sources: Sequence[Source], recordings: Sequence[Recording], phones: Mapping[str, Sequence[Phone]]
+) -> list[dict[str, Any]]:
+    """Return the rows of ``QUICK`` scores, one a source and layer; none where there is no triple, or no speaker.
+
+    Raises
+    ------
+    InputRefused
+        If a recording cannot be read.
+    """
+    try:
+        items = items_from_phones(recordings, phones, "triphone")
+        rows: list[dict[str, Any]] = measure_abx(sources, {}, items, recordings, QUICK)["scores"]
+    except UsageError:
+        return []
+    return rows
 
 
 def _scores(
