@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechunits.encoder.stacked import stacked_convolution, trains_in_bf16
+from speechunits.encoder.stacked import stacked_convolution, stacked_taps, trains_in_bf16
 
 _LARGE = 2**20
 """Values of a row from which its taps are not stacked: a copy of all of them, and half as many again."""
@@ -41,12 +41,10 @@ class FrameConvolution(nn.Conv1d):
         (taps,), (stride,), (padding,) = self.kernel_size, self.stride, (int(self.padding[0]),)
         if padding:
             frames = F.pad(frames, (0, 0, padding, padding))
-        span = (frames.shape[1] - taps) // stride * stride + 1
         if frames.shape[1] * frames.shape[2] > _LARGE:
             flat = flat_convolution(frames.transpose(1, 2), self.weight, self.bias, stride=stride)
             return flat.transpose(1, 2)
-        stacked = torch.cat([frames[:, tap : tap + span : stride] for tap in range(taps)], dim=-1)
-        return F.linear(stacked, self.weight.transpose(1, 2).flatten(1), self.bias)
+        return F.linear(stacked_taps(frames, taps, stride), self.weight.transpose(1, 2).flatten(1), self.bias)
 
 
 def inferring(frames: Tensor) -> bool:

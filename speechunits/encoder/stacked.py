@@ -22,6 +22,12 @@ def trains_in_bf16(frames: Tensor) -> bool:
     return frames.dtype == torch.bfloat16
 
 
+def stacked_taps(frames: Tensor, taps: int, stride: int) -> Tensor:
+    """Return ``(B, S', K C)``: beside each other the K frames of ``(B, S, C)`` that every output reads."""
+    span = (frames.shape[1] - taps) // stride * stride + 1
+    return torch.cat([frames[:, tap : tap + span : stride] for tap in range(taps)], dim=-1)
+
+
 def stacked_convolution(frames: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int, padding: int) -> Tensor:
     """Return ``(B, S', O)`` bf16 for ``(B, S, C)`` frames and the ``(O, C, K)`` weight of torch's ``conv1d``.
 
@@ -38,9 +44,7 @@ def stacked_convolution(frames: Tensor, weight: Tensor, bias: Tensor | None, *, 
 class _Stacked(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, frames: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
-        taps = weight.shape[-1]
-        span = (frames.shape[1] - taps) // stride * stride + 1
-        stacked = torch.cat([frames[:, tap : tap + span : stride] for tap in range(taps)], dim=-1)
+        stacked = stacked_taps(frames, weight.shape[-1], stride)
         ctx.save_for_backward(stacked, weight)
         ctx.shape, ctx.stride = frames.shape, stride
         return F.linear(stacked, weight.transpose(1, 2).flatten(1), bias)

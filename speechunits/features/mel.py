@@ -61,9 +61,7 @@ class LogMel(nn.Module):
 
     def __init__(self, bins: int = 80) -> None:
         super().__init__()
-        # A constant: on the meta device torch would import its compiler, a second, to know nothing but its size.
-        window = torch.hann_window(RECEPTIVE_FIELD, device="cpu").to(torch.empty(0).device)
-        self.register_buffer("window", window, persistent=False)
+        self.register_buffer("window", torch.hann_window(RECEPTIVE_FIELD), persistent=False)
         self.register_buffer("filters", mel_filters(bins), persistent=False)
 
     @torch.no_grad()
