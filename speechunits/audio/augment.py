@@ -39,6 +39,8 @@ class Views(NamedTuple):
     """``(U,)``."""
     matches: npt.NDArray[np.int64]
     """``(S,)`` for each frame of the first view that of the second with the same centre, -1 where there is none."""
+    origins: npt.NDArray[np.int64]
+    """``(S,)`` for each frame of the first view the same moment's frame of the piece, -1 where there is none."""
 
 
 def make_views(samples: Samples, config: ViewsConfig, generator: np.random.Generator) -> Views:
@@ -54,11 +56,10 @@ def make_views(samples: Samples, config: ViewsConfig, generator: np.random.Gener
         views.append(augment(view, config, generator))
         places.append((start, speed))
     (start, speed), (other_start, other_speed) = places
-    matches = matching_frames(
-        frame_count(len(views[0])), frame_count(len(views[1])), start=start, other_start=other_start, speed=speed,
-        other_speed=other_speed,
-    )  # fmt: skip
-    return Views(views[0], views[1], matches.numpy())
+    counts = [frame_count(len(view)) for view in views]
+    matches = matching_frames(*counts, start=start, other_start=other_start, speed=speed, other_speed=other_speed)
+    origins = matching_frames(counts[0], frame_count(len(samples)), start=start, speed=speed)
+    return Views(views[0], views[1], matches.numpy(), origins.numpy())
 
 
 def augment(samples: Samples, config: ViewsConfig, generator: np.random.Generator) -> Samples:

@@ -37,6 +37,8 @@ class AudioBatch(NamedTuple):
     """``(B, T)`` a second view of each row, where the learner compares two."""
     second_lengths: Tensor | None = None
     """``(B,)`` int64 samples."""
+    speech: Tensor | None = None
+    """``(B, S)``, true at frames with speech, where ``waveforms`` were altered: noise hides what is silent."""
     matches: Tensor | None = None
     """``(B, S)`` int64: for each frame of ``waveforms`` the same moment's frame in ``second``, -1 where none is."""
 
@@ -65,6 +67,8 @@ class Row(NamedTuple):
     """Who speaks."""
     second: NDArray[np.float32] | None = None
     """``(U,)`` samples of another view, with ``matches``."""
+    speech: NDArray[np.bool_] | None = None
+    """``(S,)``, true at its frames with speech before it was altered."""
     matches: NDArray[np.int64] | None = None
     """``(S,)`` its frame for each frame of ``waveform``, -1 where none is."""
 
@@ -75,6 +79,7 @@ def collate(rows: Sequence[Row], *, seed: int) -> AudioBatch:
     seconds = [row.second for row in rows if row.second is not None]
     second, second_lengths = _stacked(seconds) if seconds else (None, None)
     matches = [row.matches for row in rows if row.matches is not None]
+    speech = [row.speech for row in rows if row.speech is not None]
     width = waveforms.shape[1]
     units = [row.units for row in rows if row.units is not None]
     tokens = [row.tokens for row in rows if row.tokens is not None]
@@ -89,6 +94,7 @@ def collate(rows: Sequence[Row], *, seed: int) -> AudioBatch:
         speakers=tuple(row.speaker or row.id for row in rows),
         second=second,
         second_lengths=second_lengths,
+        speech=_padded(speech, frame_count(width), 0).bool() if speech else None,
         matches=_padded(matches, frame_count(width), -1) if matches else None,
     )
 

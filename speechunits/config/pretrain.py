@@ -113,6 +113,9 @@ class PretrainConfig:
     direct_mi: DirectMIConfig = field(default_factory=DirectMIConfig)
     views: ViewsConfig = field(default_factory=ViewsConfig)
     """How simclr, swav and direct_mi see a recording twice."""
+    speech_only: bool = field(default=False, metadata=LATER)
+    """Silent frames are heard, but are neither targets nor negatives: in recordings with long pauses, what tells one
+    moment of noise from another would be half of what is learned."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)

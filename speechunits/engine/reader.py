@@ -26,7 +26,8 @@ from speechunits.config import ViewsConfig
 from speechunits.engine.journal import Journal
 from speechunits.engine.train import Labels
 from speechunits.errors import InputRefused, TrainingStopped
-from speechunits.frames import HOP, SAMPLE_RATE_HZ, frame_count
+from speechunits.frames import HOP, SAMPLE_RATE_HZ, frame_count, frame_counts
+from speechunits.learners.targets import non_silent
 
 _WORKERS = 2
 """Decoding threads: one decodes hundreds of times faster than a step trains, the other hides a slow file."""
@@ -110,9 +111,12 @@ class Loader:
     @staticmethod
     def _view(row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
         views = make_views(row.waveform, config, generator)
-        return row._replace(waveform=views.first, second=views.second, matches=views.matches)
+        # One more frame, without speech, for moments that are no frame of the piece: -1 is the last one.
+        speech = np.append(_speech(row.waveform), np.False_)[views.origins]
+        return row._replace(waveform=views.first, second=views.second, matches=views.matches, speech=speech)
 
     def _alter(self, row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
+        row = row._replace(speech=_speech(row.waveform))
         if generator.random() >= self._altered:
             return row
         return row._replace(waveform=augment(row.waveform, config, generator))
@@ -128,6 +132,13 @@ class Loader:
                 f"{len(self._labels.units[identity])} in all; its units were made from other audio: make them again"
             )
         return units
+
+
+def _speech(waveform: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return ``(S,)``, true at the frames of ``(T,)`` samples that are not silent."""
+    length = torch.tensor([len(waveform)])
+    speech: NDArray[np.bool_] = non_silent(torch.from_numpy(waveform)[None], frame_counts(length))[0].numpy()
+    return speech
 
 
 class Reader(DataReader[EngineBatch]):

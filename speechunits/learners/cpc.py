@@ -50,11 +50,11 @@ class CpcLearner(Pretrainer):
         # A batch without a frame has one of padding: nothing below then needs to know.
         missing = int(encoded.output.shape[1] == 0)
         output, latents = (F.pad(frames, (0, 0, 0, missing)) for frames in (encoded.output, encoded.latents))
+        counted = F.pad(self.counted(batch), (0, missing))
         generator = batch_generator(batch.seed, latents.device)
-        size, negatives = latents.shape[1], self.config.negatives
-        pool = sample_pool(encoded.frame_lengths, size, self._groups(batch), negatives, generator)
+        pool = sample_pool(counted, self._groups(batch), self.config.negatives, generator)
         predictions = self._predictions(output, encoded.frame_lengths)
-        return cpc_loss(predictions, latents, encoded.frame_lengths, pool, mask_same=self.training)
+        return cpc_loss(predictions, latents, counted, pool, mask_same=self.training)
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:  # noqa: ARG002 - no symbols
         """Return loss and chance in bits, the bound, also for every step, and accuracy."""

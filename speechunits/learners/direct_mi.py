@@ -11,18 +11,19 @@ import zlib
 from collections.abc import Mapping
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import DirectMIConfig, EncoderConfig, MaskConfig
 from speechunits.encoder.encoder import Encoder, EncoderOutput
 from speechunits.encoder.masking import span_mask
-from speechunits.frames import frame_count, frame_counts, frames_mask
+from speechunits.frames import frame_count, frame_counts
 from speechunits.learners.pairs import second_view
 from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.ranks import sum_over_ranks
 from speechunits.learners.reports import symbols_report
-from speechunits.learners.targets import batch_generator, non_silent
+from speechunits.learners.targets import batch_generator, speech_frames
 from speechunits.objectives.chosen import chosen_places, on_device
 from speechunits.objectives.direct_mi import direct_mi_loss, updated_marginal
 from speechunits.objectives.loss import Loss
@@ -73,16 +74,19 @@ class DirectMILearner(Pretrainer):
         frame_lengths = frame_counts(batch.lengths)
         size = frame_count(batch.waveforms.shape[1])
         mask = None
+        counted = self.counted(batch)
         if self.config.shift:
-            chosen = frames_mask(frame_lengths - self.config.shift, size)
+            # A batch shorter than the shift has nothing to predict.
+            chosen = F.pad(counted[:, self.config.shift :], (0, min(self.config.shift, size)))
         else:
             generator = batch_generator(batch.seed, batch.waveforms.device)
-            chosen = mask = span_mask(frame_lengths, size, self.mask, generator)
+            mask = span_mask(frame_lengths, size, self.mask, generator)
+            chosen = mask & counted
         encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
-        speech = non_silent(batch.waveforms, frame_lengths)
+        speech = speech_frames(batch)
         loss = self._loss(batch, encoded, chosen, speech)
         if mask is not None and self.training and self.config.unmasked_weight > 0:
-            rest = frames_mask(frame_lengths, size) & ~mask
+            rest = counted & ~mask
             loss = loss._replace(
                 sum=loss.sum + self.config.unmasked_weight * self._loss(batch, encoded, rest, speech).sum
             )

@@ -15,10 +15,10 @@ from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, MaskConfig, MaskedPredictionConfig
 from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.masking import span_mask
-from speechunits.frames import frame_count, frame_counts, frames_mask
+from speechunits.frames import frame_count, frame_counts
 from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.reports import symbols_report
-from speechunits.learners.targets import batch_generator, non_silent
+from speechunits.learners.targets import batch_generator, speech_frames
 from speechunits.objectives.collapse import inventory_report
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.masked_prediction import masked_prediction_loss
@@ -60,14 +60,14 @@ class MaskedPredictionLearner(Pretrainer):
         generator = batch_generator(batch.seed, batch.waveforms.device)
         mask = span_mask(frame_lengths, size, self.mask, generator)
         output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False).output
-        known = units >= 0
+        known = (units >= 0) & self.counted(batch)
         chosen = mask & known
         weights = chosen.float()
         if self.training and self.config.unmasked_weight > 0:
-            rest = ~mask & known & frames_mask(frame_lengths, size)
+            rest = ~mask & known
             weights = weights + self.config.unmasked_weight * rest
         # Only held-out reports ask which frames are speech.
-        speech = torch.ones_like(mask) if self.training else non_silent(batch.waveforms, frame_lengths)
+        speech = torch.ones_like(mask) if self.training else speech_frames(batch)
         embeddings: Tensor = self.heads["units"].weight  # type: ignore[assignment]  # an Embedding's own parameter
         return masked_prediction_loss(
             self.heads["context"](output).flatten(0, 1), embeddings, units.flatten(), speech.flatten(),

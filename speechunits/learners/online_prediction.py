@@ -19,11 +19,11 @@ from speechunits.config import EncoderConfig, MaskConfig, MaskedPredictionConfig
 from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.frontend import normalize
 from speechunits.encoder.masking import span_mask
-from speechunits.frames import frame_count, frame_counts, frames_mask
+from speechunits.frames import frame_count, frame_counts
 from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.ranks import of_first_rank, sum_over_ranks
 from speechunits.learners.reports import symbols_report
-from speechunits.learners.targets import batch_generator, non_silent
+from speechunits.learners.targets import batch_generator, speech_frames
 from speechunits.objectives.chosen import chosen_places
 from speechunits.objectives.codebook import Codebook, cluster_sums, codeword_loss, nearest, updated_codebook
 from speechunits.objectives.loss import Loss
@@ -66,9 +66,9 @@ class OnlinePredictionLearner(Pretrainer):
         size = frame_count(batch.waveforms.shape[1])
         generator = batch_generator(batch.seed, batch.waveforms.device)
         mask = span_mask(frame_lengths, size, self.mask, generator)
-        real = frames_mask(frame_lengths, size)
-        places, there = chosen_places(real)
-        # (R, D) for each codebook, R the real frames of the batch in order.
+        counted = self.counted(batch)
+        places, there = chosen_places(counted)
+        # (R, D) for each codebook, R the frames of the batch that count, in order.
         features = self._features(batch, frame_lengths, places)
         if self.training and not self._begun:
             self._begin(features, int(there.sum()), generator)
@@ -78,7 +78,7 @@ class OnlinePredictionLearner(Pretrainer):
         if self.training:
             self._learn(features, codes, there)
         output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False).output
-        speech = non_silent(batch.waveforms, frame_lengths)
+        speech = speech_frames(batch)
 
         def loss_at(chosen: Tensor) -> Loss:
             among, counts = chosen_places(chosen.flatten()[places] & there)
@@ -89,7 +89,7 @@ class OnlinePredictionLearner(Pretrainer):
 
         loss = loss_at(mask)
         if self.training and self.config.unmasked_weight > 0:
-            loss = loss._replace(sum=loss.sum + self.config.unmasked_weight * loss_at(real & ~mask).sum)
+            loss = loss._replace(sum=loss.sum + self.config.unmasked_weight * loss_at(counted & ~mask).sum)
         return loss
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from speechunits.audio.batch import AudioBatch
 from speechunits.encoder.encoder import Encoder
-from speechunits.frames import frame_counts, frames_mask
-from speechunits.learners.targets import batch_generator, non_silent
+from speechunits.frames import frame_counts
+from speechunits.learners.targets import batch_generator, speech_frames
 from speechunits.objectives.chosen import chosen_places, waits_for_counts
 
 
@@ -43,15 +43,17 @@ def second_view(batch: AudioBatch) -> tuple[Tensor, Tensor, Tensor]:
     return batch.second, batch.second_lengths, batch.matches
 
 
-def shared_frames(batch: AudioBatch, matches: Tensor, most: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def shared_frames(
+    batch: AudioBatch, matches: Tensor, counted: Tensor, most: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return ``(N,)`` row, frame, and frame of the second view of at most ``most`` pairs, drawn by the batch's seed.
 
-    Last ``(N,)``, true where there is such a pair.
+    Last ``(N,)``, true where there is such a pair. ``(B, S)`` ``counted`` says which frames of the first view may be
+    drawn.
     """
-    frame_lengths = frame_counts(batch.lengths)
     assert batch.second_lengths is not None
     limits = frame_counts(batch.second_lengths)[:, None]
-    valid = frames_mask(frame_lengths, matches.shape[1]) & (matches >= 0) & (matches < limits)
+    valid = counted & (matches >= 0) & (matches < limits)
     index, real = chosen_places(valid)
     if len(index) > most:
         generator = batch_generator(batch.seed, index.device)
@@ -65,16 +67,19 @@ def shared_frames(batch: AudioBatch, matches: Tensor, most: int) -> tuple[Tensor
     return rows, frames, torch.where(real, matches[rows, frames], 0), real
 
 
-def encode_pairs(encoder: Encoder, head: nn.Module, batch: AudioBatch, most: int) -> Pairs:
-    """Encode both views in one pass and return the projected outputs of at most ``most`` frames they share."""
+def encode_pairs(encoder: Encoder, head: nn.Module, batch: AudioBatch, counted: Tensor, most: int) -> Pairs:
+    """Encode both views in one pass and return the projected outputs of at most ``most`` frames they share.
+
+    ``(B, S)`` ``counted`` says which frames of the first view may be among them.
+    """
     other, other_lengths, matches = second_view(batch)
     size = max(batch.waveforms.shape[1], other.shape[1])
     both = torch.cat([F.pad(view, (0, size - view.shape[1])) for view in (batch.waveforms, other)])
     output = encoder(both, torch.cat((batch.lengths, other_lengths))).output
-    rows, frames, places, real = shared_frames(batch, matches, most)
+    rows, frames, places, real = shared_frames(batch, matches, counted, most)
     first, second = output.chunk(2)
     projected = head(torch.cat((first[rows, frames], second[rows, places])))
-    speech = non_silent(batch.waveforms, frame_counts(batch.lengths))[rows, frames]
+    speech = speech_frames(batch)[rows, frames]
     one, two = projected.chunk(2)
     return Pairs(one, two, rows, speech, real)
 

@@ -7,10 +7,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from speechunits.audio.batch import AudioBatch
 from speechunits.config import MaskConfig, to_tree
 from speechunits.encoder.encoder import Encoder
+from speechunits.frames import frame_count, frame_counts, frames_mask
 from speechunits.learners.learner import Learner
-from speechunits.learners.targets import exported
+from speechunits.learners.targets import exported, speech_frames
 from speechunits.objectives.collapse import find_collapse
 
 
@@ -27,6 +29,14 @@ class Pretrainer(Learner):
     """How spans are masked; None where nothing is."""
     groups: int = 1
     """Codebooks: each uses one entry under collapse."""
+    speech_only: bool = False
+    """Whether silent frames are neither targets nor negatives."""
+
+    def counted(self, batch: AudioBatch) -> Tensor:
+        """Return ``(B, S)``, true at the frames that the loss may speak of: the real ones, or those with speech."""
+        if self.speech_only:
+            return speech_frames(batch)
+        return frames_mask(frame_counts(batch.lengths), frame_count(batch.waveforms.shape[1]))
 
     def collapse(self, report: Mapping[str, float]) -> str | None:
         """Name the collapse that a held-out report shows, or return None."""

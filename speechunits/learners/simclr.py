@@ -34,7 +34,7 @@ class SimclrLearner(Pretrainer):
 
     def forward(self, batch: AudioBatch) -> Loss:
         """Return NT-Xent over the frames that both views share; ValueError if there is one view only."""
-        pairs = encode_pairs(self.encoder, self.heads["context"], batch, self.config.pairs)
+        pairs = encode_pairs(self.encoder, self.heads["context"], batch, self.counted(batch), self.config.pairs)
         groups = pairs.rows if self.config.negatives_from == "utterance" else None
         return nt_xent_loss(
             pairs.first, pairs.second, temperature=self.config.temperature, groups=groups, real=pairs.real

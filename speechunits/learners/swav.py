@@ -46,7 +46,7 @@ class SwavLearner(Pretrainer):
     def forward(self, batch: AudioBatch) -> Loss:
         """Return the swapped prediction over the frames that both views share; ValueError if there is one view only."""
         config = self.config
-        pairs = encode_pairs(self.encoder, self.heads["context"], batch, config.pairs)
+        pairs = encode_pairs(self.encoder, self.heads["context"], batch, self.counted(batch), config.pairs)
         weight: Tensor = self.heads["prototypes"].weight  # type: ignore[assignment]  # a Linear's own parameter
         if self.frozen:
             # Frozen by a zero gradient: data-parallel wrappers count on one for every parameter.

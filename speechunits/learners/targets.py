@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechunits.frames import HOP, RECEPTIVE_FIELD, frame_count
+from speechunits.audio.batch import AudioBatch
+from speechunits.frames import HOP, RECEPTIVE_FIELD, frame_count, frame_counts
 from speechunits.objectives.chosen import waits_for_counts
 
 SILENCE_DB = -40.0
@@ -46,6 +47,11 @@ def non_silent(waveforms: Tensor, frame_lengths: Tensor) -> Tensor:
     real = torch.arange(size, device=waveforms.device)[None, :] < frame_lengths[:, None]
     energies = energies.masked_fill(~real, 0.0)
     return real & (energies > energies.amax(dim=1, keepdim=True) * 10 ** (SILENCE_DB / 10))
+
+
+def speech_frames(batch: AudioBatch) -> Tensor:
+    """Return ``(B, S)``, true at frames with speech: as heard before any alteration, where the batch says so."""
+    return non_silent(batch.waveforms, frame_counts(batch.lengths)) if batch.speech is None else batch.speech
 
 
 def exported(**modules: nn.Module) -> dict[str, Tensor]:

@@ -17,9 +17,9 @@ from speechunits.config import EncoderConfig, MaskConfig, Wav2Vec2Config, to_tre
 from speechunits.encoder.encoder import Encoder, EncoderOutput
 from speechunits.encoder.masking import span_mask
 from speechunits.encoder.quantizer import ProductQuantizer, Quantized
-from speechunits.frames import frame_count, frame_counts, frames_mask
+from speechunits.frames import frame_count, frame_counts
 from speechunits.learners.pretrainer import Pretrainer
-from speechunits.learners.targets import batch_generator, exported, masked_places, non_silent, pad_rows
+from speechunits.learners.targets import batch_generator, exported, masked_places, pad_rows, speech_frames
 from speechunits.objectives.bounds import bits, infonce_bits
 from speechunits.objectives.chosen import chosen_places, histogram
 from speechunits.objectives.collapse import inventory_report
@@ -56,11 +56,13 @@ class Wav2Vec2Learner(Pretrainer):
         generator = batch_generator(batch.seed, batch.waveforms.device)
         frame_lengths = frame_counts(batch.lengths)
         mask = span_mask(frame_lengths, frame_count(batch.waveforms.shape[1]), self.mask, generator)
+        counted = self.counted(batch)
         # Two frames make a contrast; a row with one masked frame has nothing to tell it from.
-        mask = mask & (mask.sum(dim=1, keepdim=True) > 1)
+        mask = mask & ((mask & counted).sum(dim=1, keepdim=True) > 1)
         encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
-        places, real = chosen_places(mask)
-        loss, quantized = self._contrast(encoded, mask, generator)
+        chosen = mask & counted
+        places, real = chosen_places(chosen)
+        loss, quantized = self._contrast(encoded, chosen, generator)
         diversity = diversity_loss(quantized.probabilities, real)
         penalty = feature_penalty(encoded.penalty, encoded.frame_lengths)
         total = loss.sum
@@ -68,11 +70,11 @@ class Wav2Vec2Learner(Pretrainer):
             extra = config.diversity_weight * diversity + config.feature_penalty * penalty
             total = total + extra * loss.count
         if self.training and config.unmasked_weight > 0:
-            rest = frames_mask(frame_lengths, mask.shape[1]) & ~mask
+            rest = counted & ~mask
             total = total + config.unmasked_weight * self._contrast(encoded, rest, generator)[0].sum
         one = torch.ones_like(loss.count)
         metrics = loss.metrics | {"diversity": (diversity.detach(), one), "penalty": (penalty.detach(), one)}
-        speech = non_silent(batch.waveforms, frame_lengths).flatten()[places] & real
+        speech = speech_frames(batch).flatten()[places] & real
         histograms = {
             "codes": self._histogram(quantized.codes, real), "speech": self._histogram(quantized.codes, speech)
         }  # fmt: skip

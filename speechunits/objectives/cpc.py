@@ -14,33 +14,36 @@ from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
 
-def sample_pool(frame_lengths: Tensor, size: int, groups: Tensor, negatives: int, generator: torch.Generator) -> Tensor:
+def sample_pool(counted: Tensor, groups: Tensor, negatives: int, generator: torch.Generator) -> Tensor:
     """Return ``(B, N)`` int64 places among the B · S frames: the negatives of all frames of each row.
 
-    Drawn uniformly and with replacement from the real frames of the rows of the same group, as the bound asks: frames
-    near the positive, and the positive itself, are among them. Rows without frames get places without meaning.
+    Drawn uniformly and with replacement from the counted frames of the rows of the same group, as the bound asks:
+    frames near the positive, and the positive itself, are among them. Groups without frames get places without meaning.
 
     Parameters
     ----------
-    frame_lengths
-        ``(B,)`` real frames of each row; ``size`` is S.
+    counted
+        ``(B, S)``, true at the frames that may be drawn.
     groups
         ``(B,)`` int64: rows with the same number share their frames (utterance, speaker, or all).
     generator
-        Source of randomness; on the device of ``frame_lengths``.
+        Source of randomness; on the device of ``counted``.
     """
-    batch = frame_lengths.shape[0]
-    members = (groups[:, None] == groups[None, :]) * frame_lengths
+    batch, size = counted.shape
+    # The counted frames of each row, in order.
+    order = torch.argsort(~counted, dim=1, stable=True).flatten()
+    members = (groups[:, None] == groups[None, :]) * counted.sum(dim=1)
     ends = members.cumsum(dim=1)
     totals = ends[:, -1:]
-    drawn = torch.rand((batch, negatives), generator=generator, device=frame_lengths.device) * totals
+    drawn = torch.rand((batch, negatives), generator=generator, device=counted.device) * totals
     # rand * n may round up to n.
     drawn = torch.minimum(drawn.long(), totals - 1).clamp(min=0)
     rows = torch.searchsorted(ends, drawn, right=True).clamp(max=batch - 1)
-    return rows * size + drawn - torch.gather(ends - members, 1, rows)
+    place = drawn - torch.gather(ends - members, 1, rows)
+    return rows * size + order[rows * size + place]
 
 
-def cpc_loss(predictions: Tensor, latents: Tensor, frame_lengths: Tensor, pool: Tensor, *, mask_same: bool) -> Loss:
+def cpc_loss(predictions: Tensor, latents: Tensor, counted: Tensor, pool: Tensor, *, mask_same: bool) -> Loss:
     """Return how hard it is to pick the latent k frames ahead among the negatives of its row, summed over all k.
 
     Scores are log-bilinear (equation 3) over √D: ``predictions`` are the W_k c_t already.
@@ -51,8 +54,8 @@ def cpc_loss(predictions: Tensor, latents: Tensor, frame_lengths: Tensor, pool: 
         ``(B, S, K, D)``: what frame t says about frame t + k, k = 1 … K.
     latents
         ``(B, S, D)``.
-    frame_lengths
-        ``(B,)`` real frames of each row.
+    counted
+        ``(B, S)``, true at the frames that are predicted.
     pool
         ``(B, N)`` places of negatives among the B · S frames.
     mask_same
@@ -68,7 +71,7 @@ def cpc_loss(predictions: Tensor, latents: Tensor, frame_lengths: Tensor, pool: 
         ahead = F.pad(latents, (0, 0, 0, steps)).unfold(1, steps, 1)[:, 1:].transpose(2, 3)
         positive = (predictions * ahead).sum(dim=-1)
         negative = torch.einsum("bskd,bnd->bskn", predictions, latents.flatten(0, 1)[pool])
-        valid = places < frame_lengths[:, None, None]
+        valid = F.pad(counted, (0, steps)).unfold(1, steps, 1)[:, 1:]
         rows = size * torch.arange(batch, device=pool.device)[:, None, None]
         index, real = chosen_places(valid)
         same = ((rows + places)[..., None] == pool[:, None, None, :]).flatten(0, 2)[index]

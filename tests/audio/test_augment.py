@@ -87,6 +87,8 @@ def test_views_without_alterations_match_sample_by_sample():
     for frame, match in shared:
         one, other = (view[320 * place :][:400] for view, place in ((views.first, frame), (views.second, match)))
         np.testing.assert_array_equal(one, other)
+    for frame, origin in enumerate(views.origins):
+        np.testing.assert_array_equal(views.first[320 * frame :][:400], samples[320 * origin :][:400])
 
 
 def test_frames_of_another_speed_are_of_the_same_moment():

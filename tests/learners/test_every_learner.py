@@ -45,6 +45,30 @@ def test_padding_and_what_it_holds_change_nothing(variant, training):
 
 
 @EVERY
+@pytest.mark.parametrize("training", [False, True])
+def test_silent_frames_are_heard_but_not_asked_for(variant, training):
+    item = batch(9000, 7000)
+    real = frames_mask(frame_counts(item.lengths), frame_count(item.waveforms.shape[1]))
+    speech = real.clone()
+    speech[:, 8:13] = False
+    losses = []
+    for chosen, speech_only in ((real, False), (real, True), (speech, True)):
+        model = build(variant).train(training)
+        model.speech_only = speech_only
+        losses.append(model(item._replace(speech=chosen)))
+    everything, same, fewer = losses
+    assert torch.equal(everything.sum, same.sum)
+    assert everything.metrics.keys() == same.metrics.keys()
+    assert 0 < int(fewer.count) < int(everything.count)
+    assert float(fewer.sum.detach()) != float(everything.sum.detach())
+    # What silent frames would have to be predicted as is not looked at.
+    model = build(variant).train(training)
+    model.speech_only = True
+    other = model(item._replace(speech=speech, units=item.units.masked_fill(~speech & real, 5)))
+    assert torch.equal(other.sum, fewer.sum)
+
+
+@EVERY
 @pytest.mark.parametrize("samples", [(300, 200), (400,)], ids=["no frame", "one frame"])
 def test_finite_and_differentiable_when_there_is_nothing_to_learn(variant, samples):
     model = build(variant).train()

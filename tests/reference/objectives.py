@@ -59,15 +59,18 @@ def softmax(values):
     return [math.exp(value - total) for value in values]
 
 
-def cpc(predictions, latents, lengths, pool, *, mask_same):
-    """CPC, equations 3 and 4: nested lists (B, S, K, D), (B, S, D); places in ``pool`` count through all rows."""
+def cpc(predictions, latents, counted, pool, *, mask_same):
+    """CPC, equations 3 and 4: nested lists (B, S, K, D), (B, S, D); places in ``pool`` count through all rows.
+
+    ``counted``, (B, S), says which frames are predicted.
+    """
     size, width = len(latents[0]), len(latents[0][0])
     flat = [frame for row in latents for frame in row]
     total, count = 0.0, 0
-    for row, length in enumerate(lengths):
-        for frame in range(length):
+    for row, chosen in enumerate(counted):
+        for frame in range(len(chosen)):
             for step, predicted in enumerate(predictions[row][frame], start=1):
-                if frame + step >= length:
+                if frame + step >= len(chosen) or not chosen[frame + step]:
                     continue
 
                 def score(other, predicted=predicted):
