@@ -23,7 +23,8 @@ from speechunits.encoder.encoder import Encoder, load_exported
 from speechunits.encoder.flops import BACKWARD
 from speechunits.errors import InputRefused
 from speechunits.learners.learner import Learner
-from speechunits.objectives.ctc import ctc
+from speechunits.learners.targets import spoken_span
+from speechunits.objectives.ctc import ctc, silenced
 from speechunits.objectives.loss import Loss
 from speechunits.units.units import Units
 
@@ -51,10 +52,13 @@ class Recognizer(Learner):
         nn.init.zeros_(self.head.bias)
 
     def logits(self, waveforms: Tensor, lengths: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Return ``(B, S, V)`` logits and ``(B,)`` frame counts; in training mode the input is masked by ``seed``."""
-        augment = self.config.augment if self.training else None
-        features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed)
-        return self.head(self.dropout(self.norm(features))), frame_lengths
+        """Return ``(B, S, V)`` logits and ``(B,)`` frame counts; in training mode the input is masked by ``seed``.
+
+        With ``config.silent_edges`` the blank is certain before the first and after the last speech of a row.
+        """
+        logits, frame_lengths = self._scores(waveforms, lengths, seed)
+        spoken = self._spoken(waveforms, frame_lengths)
+        return logits if spoken is None else silenced(logits, spoken), frame_lengths
 
     def forward(self, batch: AudioBatch) -> Loss:
         """Return the CTC loss of a batch; in evaluation mode with the metric ``cer`` of the greedy hypotheses.
@@ -66,11 +70,22 @@ class Recognizer(Learner):
         """
         if batch.tokens is None or batch.token_lengths is None:
             raise ValueError("a batch must have tokens to train a recogniser, but has none; encode its texts first")
-        logits, frame_lengths = self.logits(batch.waveforms, batch.lengths, seed=batch.seed)
-        loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths)
+        logits, frame_lengths = self._scores(batch.waveforms, batch.lengths, batch.seed)
+        spoken = self._spoken(batch.waveforms, frame_lengths)
+        loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths, spoken)
         if not self.training:
+            logits = logits if spoken is None else silenced(logits, spoken)
             loss.metrics["cer"] = self._errors(logits, frame_lengths, batch.tokens, batch.token_lengths)
         return loss
+
+    def _scores(self, waveforms: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+        augment = self.config.augment if self.training else None
+        features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed)
+        return self.head(self.dropout(self.norm(features))), frame_lengths
+
+    def _spoken(self, waveforms: Tensor, frame_lengths: Tensor) -> Tensor | None:
+        """Return ``(B, S)``, true where somebody may speak; None where that is not asked."""
+        return spoken_span(waveforms, frame_lengths) if self.config.silent_edges else None
 
     def _errors(
         self, logits: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor
@@ -130,6 +145,7 @@ class Recognizer(Learner):
         header: dict[str, object] = {
             "kind": "recognizer",
             "side": self.config.side,
+            "silent_edges": self.config.silent_edges,
             "encoder": encoder,
             "tokenizer": tokenizer_header,
         }
@@ -186,7 +202,7 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
             f"the recogniser's head must have one output a symbol, but has {len(head)}, and its tokeniser "
             f"{len(tokenizer)} symbols: they are of different trainings; make the bundle again (`speechunits finetune`)"
         )
-    config = FinetuneConfig(side=header["side"])
+    config = FinetuneConfig(side=header["side"], silent_edges=header.get("silent_edges", False))
     encoder = inventory = None
     if config.side == "units":
         inventory = restored_inventory(tensors, header)

@@ -56,6 +56,9 @@ class FinetuneConfig:
     """Share of the budget in which only the head and the layer mix learn (pretrained side only)."""
     encoder_lr_scale: float = 1.0
     """Learning rate of the encoder as a share of the head's."""
+    silent_edges: bool = True
+    """Before the first and after the last speech of a window nothing can be said, in training as in recognition: where
+    recordings begin and end with pauses, a network takes many audio-hours to find out by itself where texts begin."""
     dropout: float = 0.1
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     batch: BatchConfig = field(default_factory=lambda: BatchConfig(batch_s=8.0, crop_s=20.0, min_s=0.1))

@@ -7,6 +7,7 @@ from speechunits.asr.recognizer import build_recognizer, recognizer_from_bundle
 from speechunits.asr.tokens import build_tokenizer
 from speechunits.config import FinetuneConfig
 from speechunits.errors import InputRefused
+from speechunits.learners.targets import spoken_span
 from speechunits.units.bundle import read_bundle, write_bundle
 from tests.asr.tiny import SIDES, batch, config, random_texts, recognizer
 from tests.reference.reduction import edit_distance
@@ -66,6 +67,29 @@ def test_neighbours_and_padding_change_nothing(side):
     for row, (samples, frames) in enumerate(zip(data.lengths, lengths, strict=True)):
         alone, _ = made.logits(data.waveforms[row : row + 1, :samples], data.lengths[row : row + 1])
         torch.testing.assert_close(alone[0], logits[row, :frames], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_nothing_is_said_before_the_first_or_after_the_last_speech(side):
+    made = recognizer(side).eval()
+    torch.nn.init.normal_(made.head.weight, std=1.0, generator=torch.Generator().manual_seed(0))
+    data = batch(["ab", "cba"], made.tokenizer)
+    quiet = torch.nn.functional.pad(data.waveforms, (8000, 8000))
+    data = data._replace(waveforms=quiet, lengths=data.lengths + 16000)
+    plain = recognizer(side, silent_edges=False).eval()
+    plain.load_state_dict(made.state_dict())
+    (logits, lengths), (everywhere, _) = (model.logits(data.waveforms, data.lengths) for model in (made, plain))
+    span = spoken_span(data.waveforms, lengths)
+    assert 0.2 < span.float().mean() < 0.8
+    assert torch.equal(logits[span], everywhere[span])
+    assert not logits.argmax(dim=-1)[~span].any()
+    assert everywhere.argmax(dim=-1)[~span].any()
+    assert made(data).sum != plain(data).sum
+    # A bundle remembers; one that says nothing of it was made before.
+    tensors, header = made.export()
+    assert recognizer_from_bundle(tensors, header).config.silent_edges
+    del header["silent_edges"]
+    assert not recognizer_from_bundle(tensors, header).config.silent_edges
 
 
 @pytest.mark.parametrize("side", SIDES)
