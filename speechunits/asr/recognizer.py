@@ -14,6 +14,7 @@ from speechunits.asr.average import WeightAverage
 from speechunits.asr.baseline import LogMelNetwork
 from speechunits.asr.greedy import collapse
 from speechunits.asr.mixture import LayerMixture
+from speechunits.asr.span import cropped, placed, spoken_span
 from speechunits.asr.tokens import Tokenizer
 from speechunits.asr.unit_network import PREFIX, UnitNetwork, restored_inventory
 from speechunits.audio.batch import AudioBatch
@@ -22,9 +23,9 @@ from speechunits.encoder.dropout import Dropout
 from speechunits.encoder.encoder import Encoder, load_exported
 from speechunits.encoder.flops import BACKWARD
 from speechunits.errors import InputRefused
+from speechunits.frames import frame_counts
 from speechunits.learners.learner import Learner
-from speechunits.learners.targets import spoken_span
-from speechunits.objectives.ctc import ctc, silenced
+from speechunits.objectives.ctc import ctc
 from speechunits.objectives.loss import Loss
 from speechunits.units.units import Units
 
@@ -56,9 +57,12 @@ class Recognizer(Learner):
 
         With ``config.silent_edges`` the blank is certain before the first and after the last speech of a row.
         """
-        logits, frame_lengths = self._scores(waveforms, lengths, seed)
-        spoken = self._spoken(waveforms, frame_lengths)
-        return logits if spoken is None else silenced(logits, spoken), frame_lengths
+        if not self.config.silent_edges:
+            return self._heard(waveforms, lengths, seed)
+        frame_lengths = frame_counts(lengths)
+        span = spoken_span(waveforms, frame_lengths)
+        logits, _ = self._heard(*cropped(waveforms, span), seed)
+        return placed(logits, span), frame_lengths
 
     def forward(self, batch: AudioBatch) -> Loss:
         """Return the CTC loss of a batch; in evaluation mode with the metric ``cer`` of the greedy hypotheses.
@@ -70,22 +74,19 @@ class Recognizer(Learner):
         """
         if batch.tokens is None or batch.token_lengths is None:
             raise ValueError("a batch must have tokens to train a recogniser, but has none; encode its texts first")
-        logits, frame_lengths = self._scores(batch.waveforms, batch.lengths, batch.seed)
-        spoken = self._spoken(batch.waveforms, frame_lengths)
-        loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths, spoken)
+        waveforms, lengths = batch.waveforms, batch.lengths
+        if self.config.silent_edges:
+            waveforms, lengths = cropped(waveforms, spoken_span(waveforms, frame_counts(lengths)))
+        logits, frame_lengths = self._heard(waveforms, lengths, batch.seed)
+        loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths)
         if not self.training:
-            logits = logits if spoken is None else silenced(logits, spoken)
             loss.metrics["cer"] = self._errors(logits, frame_lengths, batch.tokens, batch.token_lengths)
         return loss
 
-    def _scores(self, waveforms: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def _heard(self, waveforms: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
         augment = self.config.augment if self.training else None
         features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed)
         return self.head(self.dropout(self.norm(features))), frame_lengths
-
-    def _spoken(self, waveforms: Tensor, frame_lengths: Tensor) -> Tensor | None:
-        """Return ``(B, S)``, true where somebody may speak; None where that is not asked."""
-        return spoken_span(waveforms, frame_lengths) if self.config.silent_edges else None
 
     def _errors(
         self, logits: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor

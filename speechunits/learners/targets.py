@@ -12,12 +12,6 @@ from speechunits.objectives.chosen import waits_for_counts
 
 SILENCE_DB = -40.0
 """A frame this far below the loudest one of its row is silent."""
-EDGE_DB = -25.0
-"""Before the first frame, and after the last, that is less than this below the loud ones of its row, nobody speaks."""
-_LOUD = 0.05
-"""Share of the frames that are louder than a loud one: a click is no measure of a voice."""
-_MARGIN = 5
-"""Frames kept on either side of the first and the last: words may begin and end quietly."""
 
 
 def batch_generator(seed: int, device: torch.device) -> torch.Generator:
@@ -46,27 +40,13 @@ def pad_rows(rows: Tensor, valid: Tensor) -> Tensor:
 
 def non_silent(waveforms: Tensor, frame_lengths: Tensor) -> Tensor:
     """Return ``(B, S)``, true where the energy of a frame is within 40 dB of the loudest of its row."""
-    energies, real = _energies(waveforms, frame_lengths)
+    energies, real = frame_energies(waveforms, frame_lengths)
     if energies.shape[1] == 0:
         return real
     return real & (energies > energies.amax(dim=1, keepdim=True) * 10 ** (SILENCE_DB / 10))
 
 
-def spoken_span(waveforms: Tensor, frame_lengths: Tensor) -> Tensor:
-    """Return ``(B, S)``, true from the first to the last frame of each row that is loud enough, a margin included.
-
-    Nowhere in a row without sound; nearly everywhere in one of even noise.
-    """
-    energies, real = _energies(waveforms, frame_lengths)
-    if energies.shape[1] == 0:
-        return real
-    place = (_LOUD * frame_lengths).long().clamp(max=energies.shape[1] - 1)[:, None]
-    loud = energies.sort(dim=1, descending=True).values.gather(1, place) * 10 ** (EDGE_DB / 10)
-    heard = F.max_pool1d((real & (energies > loud)).float()[:, None], 2 * _MARGIN + 1, 1, _MARGIN)[:, 0]
-    return real & (heard.cumsum(dim=1) > 0) & (heard.flip(1).cumsum(dim=1).flip(1) > 0)
-
-
-def _energies(waveforms: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
+def frame_energies(waveforms: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
     """Return the ``(B, S)`` mean squares of the frames, 0 beyond the real ones, and which are real."""
     size = frame_count(waveforms.shape[1])
     real = frames_mask(frame_lengths, size)

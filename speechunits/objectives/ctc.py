@@ -13,38 +13,22 @@ BLANK = 0
 """Index of the blank in every token set."""
 
 
-_NEVER = -1e4
-"""Logit of what is not possible: finite, so that gradients are numbers."""
-
-
-def silenced(logits: Tensor, spoken: Tensor) -> Tensor:
-    """Return ``(B, S, V)`` logits by which the blank is certain where ``(B, S)`` ``spoken`` is false."""
-    certain = torch.full_like(logits[:1, :1], _NEVER)
-    certain[..., BLANK] = 0.0
-    return torch.where(spoken[..., None], logits, certain)
-
-
-def ctc(
-    logits: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor, spoken: Tensor | None = None
-) -> Loss:
+def ctc(logits: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor) -> Loss:
     """Return Σ −ln p(tokens | frames) over the batch, in nats; p sums over every alignment (equation 3).
 
     ``logits`` are ``(B, S, V)`` with the blank at 0 and ``(B,)`` ``frame_lengths``; ``tokens`` are ``(B, L)`` with
-    ``(B,)`` ``token_lengths``. With ``spoken``, ``(B, S)``, tokens are aligned with frames where it is true only. The
-    count is the number of tokens. A row with no alignment (more tokens and repeats than frames) has p = 0: it adds
-    nothing to sum, count or gradient, and shows in the metric ``unaligned``, the share of such rows. The other metrics
-    are ``loss`` (nats a token) and ``blank`` (share of frames whose best symbol is it).
+    ``(B,)`` ``token_lengths``. The count is the number of tokens. A row with no alignment (more tokens and repeats
+    than frames) has p = 0: it adds nothing to sum, count or gradient, and shows in the metric ``unaligned``, the share
+    of such rows. The other metrics are ``loss`` (nats a token) and ``blank`` (share of frames whose best symbol is it).
     """
     # In bf16 the sum over hundreds of frames loses the digits that tell alignments apart.
-    logits = logits if spoken is None else silenced(logits, spoken)
     log_probabilities = at_least_fp32(logits).log_softmax(dim=-1)
     losses = F.ctc_loss(
         log_probabilities.transpose(0, 1), tokens, frame_lengths, token_lengths,
         blank=BLANK, reduction="none", zero_infinity=True,
     )  # fmt: skip
-    usable = frame_lengths if spoken is None else spoken.sum(dim=1)
-    aligned = minimum_frames(tokens, token_lengths) <= usable
-    total = losses.masked_fill(~aligned, 0.0).sum()
+    aligned = minimum_frames(tokens, token_lengths) <= frame_lengths
+    total = losses.sum()
     count = (token_lengths * aligned).sum()
     with torch.no_grad():
         frames = torch.arange(logits.shape[1], device=logits.device)[None, :] < frame_lengths[:, None]

@@ -4,10 +4,11 @@ import torch
 
 from speechunits.asr.mixture import LayerMixture
 from speechunits.asr.recognizer import build_recognizer, recognizer_from_bundle
+from speechunits.asr.span import cropped, spoken_span
 from speechunits.asr.tokens import build_tokenizer
 from speechunits.config import FinetuneConfig
 from speechunits.errors import InputRefused
-from speechunits.learners.targets import spoken_span
+from speechunits.frames import frame_counts
 from speechunits.units.bundle import read_bundle, write_bundle
 from tests.asr.tiny import SIDES, batch, config, random_texts, recognizer
 from tests.reference.reduction import edit_distance
@@ -78,13 +79,19 @@ def test_nothing_is_said_before_the_first_or_after_the_last_speech(side):
     data = data._replace(waveforms=quiet, lengths=data.lengths + 16000)
     plain = recognizer(side, silent_edges=False).eval()
     plain.load_state_dict(made.state_dict())
-    (logits, lengths), (everywhere, _) = (model.logits(data.waveforms, data.lengths) for model in (made, plain))
+    logits, lengths = made.logits(data.waveforms, data.lengths)
     span = spoken_span(data.waveforms, lengths)
     assert 0.2 < span.float().mean() < 0.8
-    assert torch.equal(logits[span], everywhere[span])
+    assert torch.equal(lengths, frame_counts(data.lengths))
+    waveforms, shorter = cropped(data.waveforms, span)
+    alone, counts = plain.logits(waveforms, shorter)
+    for row, count in enumerate(counts):
+        torch.testing.assert_close(logits[row][span[row]], alone[row, :count])
     assert not logits.argmax(dim=-1)[~span].any()
-    assert everywhere.argmax(dim=-1)[~span].any()
-    assert made(data).sum != plain(data).sum
+    assert plain.logits(data.waveforms, data.lengths)[0].argmax(dim=-1)[~span].any()
+    loss, expected = made(data), plain(data._replace(waveforms=waveforms, lengths=shorter))
+    torch.testing.assert_close(loss.sum, expected.sum)
+    assert loss.metrics["cer"] == expected.metrics["cer"]
     # A bundle remembers; one that says nothing of it was made before.
     tensors, header = made.export()
     assert recognizer_from_bundle(tensors, header).config.silent_edges
