@@ -42,9 +42,13 @@ class Contender:
 
     @property
     def key(self) -> str:
-        """Key of all that decides the figures, the recordings' contents excepted."""
-        return content_key(_deciding(self.recipe.pretrain), to_tree(self.recipe.units), FITTED_HOURS,
-                           file_hash(self.recipe.corpus.manifest))  # fmt: skip
+        """Key of all that decides the encoder, the recordings' contents excepted."""
+        return content_key(_deciding(self.recipe.pretrain), file_hash(self.recipe.corpus.manifest))
+
+    @property
+    def measured(self) -> str:
+        """Key of how its encoder is measured: figures of another one are measured again, the training is kept."""
+        return _measured(self.recipe.units)
 
     @property
     def folder(self) -> RunFolder:
@@ -93,7 +97,7 @@ def _row(contender: Contender, place: str) -> Row:
     """Return the row that is there already, or train and measure in a process of its own: memory is counted alone."""
     saved = contender.folder / "comparison.json"
     name = f"{contender.recipe.name}, seed {contender.recipe.pretrain.seed}"
-    if not (saved.exists() and _is_current(read_json(saved), contender.key)):
+    if not (saved.exists() and _is_current(read_json(saved), contender.key, contender.measured)):
         print(f"── {name} ({place}): {contender.folder.path}", file=sys.stderr, flush=True)
         for _ in in_processes(run_contenders, [contender], 1, name="comparison"):
             pass
@@ -111,21 +115,20 @@ def run_contenders(todo: Sequence[Contender]) -> Iterator[str]:
             contender.folder.record("recipe", contender.recipe, contender.recipe.corpus.manifest)
             saved = contender.folder / "comparison.json"
             if saved.exists() and (before := read_json(saved))["key"] == contender.key:
-                # Trained already, but measured by an earlier version of this program.
+                # Trained already, but measured by an earlier version of this program, or with other units.
                 row = before["row"] | {"measures": _measures_of(contender)}
             else:
                 row = _trained(contender)
-            write_json(saved, {"key": contender.key, "measured": _measured(), "row": row})
+            write_json(saved, {"key": contender.key, "measured": contender.measured, "row": row})
         yield contender.key
 
 
-def _measured() -> str:
-    """Return the key of what is measured: figures of another one are measured again, the training is kept."""
-    return content_key(FITTED_HOURS, HEARD_HOURS, asdict(QUICK), asdict(PROBES))
+def _measured(units: UnitsConfig) -> str:
+    return content_key(to_tree(units), FITTED_HOURS, HEARD_HOURS, asdict(QUICK), asdict(PROBES))
 
 
-def _is_current(saved: Mapping[str, Any], key: str) -> bool:
-    return bool(saved["key"] == key and saved.get("measured") == _measured())
+def _is_current(saved: Mapping[str, Any], key: str, measured: str) -> bool:
+    return bool(saved["key"] == key and saved.get("measured") == measured)
 
 
 def _trained(contender: Contender) -> Row:
@@ -191,13 +194,13 @@ def _shortened(corpus: Corpus) -> Corpus:
 def _baseline(recipe: RecipeConfig) -> Row:
     """Return the row of k-means on MFCC, with as many clusters."""
     units: UnitsConfig = recipe.units
-    key = content_key(to_tree(units), FITTED_HOURS, file_hash(recipe.corpus.manifest))
+    key, measured = content_key(to_tree(units), FITTED_HOURS, file_hash(recipe.corpus.manifest)), _measured(units)
     folder = RunFolder(recipe.runs / "comparison" / f"mfcc-{key[:8]}")
     saved = folder / "comparison.json"
     with folder.lock():
-        if not (saved.exists() and _is_current(read_json(saved), key)):
+        if not (saved.exists() and _is_current(read_json(saved), key, measured)):
             measures = _measures(recipe, None, folder)
-            write_json(saved, {"key": key, "measured": _measured(), "measures": measures})
+            write_json(saved, {"key": key, "measured": measured, "measures": measures})
     return {"name": BASELINE, "ranking": None, "stopped": None, "measures": read_json(saved)["measures"]}
 
 

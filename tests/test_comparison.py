@@ -104,11 +104,16 @@ def test_other_settings_are_another_folder_and_threads_are_not(tiny_corpus, tmp_
     changes = (
         replace(recipe, pretrain=replace(recipe.pretrain, engine=engine)),
         replace(recipe, pretrain=replace(recipe.pretrain, seed=1)),
-        replace(recipe, units=replace(recipe.units, clusters=13)),
     )
-    one, same, *others = (comparison.Contender(recipe=item, ranking="hours").key for item in (recipe, *changes))
-    assert one == same
-    assert one not in others
+    one, same, other = (comparison.Contender(recipe=item, ranking="hours").key for item in (recipe, *changes))
+    assert one == same != other
+    # Other units of the same encoder: measured again, not trained.
+    one, other = (
+        comparison.Contender(recipe=replace(recipe, units=replace(recipe.units, clusters=clusters)), ranking="hours")
+        for clusters in (12, 13)
+    )
+    assert one.key == other.key
+    assert one.measured != other.measured
 
 
 def test_recipes_of_other_units_are_refused(tiny_corpus, tmp_path):
