@@ -1,4 +1,4 @@
-"""A speech encoder as the network of a recogniser: a learned mixture of its layers."""
+"""A speech encoder as the network of a recogniser: a learned mixture of its layers, then convolutions if wanted."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from speechunits.asr.baseline import ConvolutionBlock
 from speechunits.asr.masks import augment_masks
 from speechunits.config import AugmentConfig
 from speechunits.encoder.encoder import Encoder
-from speechunits.frames import frame_count, frame_counts
+from speechunits.frames import frame_count, frame_counts, frames_mask
+
+_KERNEL = 15
+"""Frames that a convolution block sees: .3 s."""
 
 
 class LayerMixture(nn.Module):
@@ -19,10 +23,11 @@ class LayerMixture(nn.Module):
     should say how useful a layer is, not how large.
     """
 
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, *, blocks: int = 0, dropout: float = 0.1) -> None:
         super().__init__()
         self.encoder = encoder
         self.weights = nn.Parameter(torch.zeros(encoder.num_layers + 1))
+        self.blocks = nn.ModuleList(ConvolutionBlock(encoder.config.dim, _KERNEL, dropout) for _ in range(blocks))
         self.frozen = False
         """The encoder gets no gradient, so that a fresh head cannot spoil what pretraining learnt."""
 
@@ -48,4 +53,7 @@ class LayerMixture(nn.Module):
             for share, layer in zip(shares, output.layers, strict=True)
         )
         assert isinstance(mixed, Tensor)
+        real = frames_mask(output.frame_lengths, mixed.shape[1])[..., None]
+        for block in self.blocks:
+            mixed = block(mixed, real)
         return mixed, output.frame_lengths

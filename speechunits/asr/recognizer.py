@@ -147,6 +147,7 @@ class Recognizer(Learner):
             "kind": "recognizer",
             "side": self.config.side,
             "silent_edges": self.config.silent_edges,
+            "blocks": self.config.blocks,
             "encoder": encoder,
             "tokenizer": tokenizer_header,
         }
@@ -176,7 +177,7 @@ def build_recognizer(
         if config.side == "logmel":
             network = LogMelNetwork(dropout=config.dropout)
         elif config.side == "untrained":
-            network = LayerMixture(Encoder(config.encoder))
+            network = LayerMixture(Encoder(config.encoder), blocks=config.blocks, dropout=config.dropout)
         elif config.side == "units":
             if inventory is None:
                 raise ValueError("the side that reads units must be given an inventory, but has none; fit units first")
@@ -184,7 +185,7 @@ def build_recognizer(
         elif encoder is None:
             raise ValueError("the pretrained side must be given an encoder, but has none; read one from a checkpoint")
         else:
-            network = LayerMixture(encoder)
+            network = LayerMixture(encoder, blocks=config.blocks, dropout=config.dropout)
         return Recognizer(network, tokenizer, config)
 
 
@@ -203,7 +204,10 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
             f"the recogniser's head must have one output a symbol, but has {len(head)}, and its tokeniser "
             f"{len(tokenizer)} symbols: they are of different trainings; make the bundle again (`speechunits finetune`)"
         )
-    config = FinetuneConfig(side=header["side"], silent_edges=header.get("silent_edges", False))
+    # Bundles of earlier versions say nothing of what came later.
+    config = FinetuneConfig(
+        side=header["side"], silent_edges=header.get("silent_edges", False), blocks=header.get("blocks", 0)
+    )
     encoder = inventory = None
     if config.side == "units":
         inventory = restored_inventory(tensors, header)

@@ -153,6 +153,25 @@ def test_bundle_round_trip(side, kind, tmp_path):
     assert not restored.training
 
 
+@pytest.mark.parametrize("side", ["pretrained", "untrained"])
+def test_convolution_blocks_follow_the_encoder_and_are_remembered(side):
+    made = recognizer(side, blocks=2, frozen=0.5).eval()
+    torch.nn.init.normal_(made.head.weight, std=1.0, generator=torch.Generator().manual_seed(0))
+    data = batch(["ab", "cbacb"], made.tokenizer)
+    logits, lengths = made.logits(data.waveforms, data.lengths)
+    alone, _ = made.logits(data.waveforms[:1, : data.lengths[0]], data.lengths[:1])
+    torch.testing.assert_close(alone[0], logits[0, : lengths[0]], atol=1e-5, rtol=1e-4)
+    restored = recognizer_from_bundle(*made.export())
+    assert len(restored.network.blocks) == 2
+    assert torch.equal(restored.logits(data.waveforms, data.lengths)[0], logits)
+    # A frozen encoder does not keep them from learning.
+    made.set_progress(0, 100)
+    made.train()(data).sum.backward()
+    assert all(parameter.grad is not None for parameter in made.network.blocks.parameters())
+    learns = any(parameter.grad is not None for parameter in made.network.encoder.parameters())
+    assert learns == (side == "untrained")
+
+
 def test_foreign_tensors_are_refused():
     tensors, header = recognizer("logmel").export()
     tensors.pop("head.weight")
