@@ -50,10 +50,15 @@ class Recognizer(Learner):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def logits(self, waveforms: Tensor, lengths: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """Return ``(B, S, V)`` logits and ``(B,)`` frame counts; in training mode the input is masked by ``seed``."""
+    def logits(
+        self, waveforms: Tensor, lengths: Tensor, *, seed: int = 0, mel: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return ``(B, S, V)`` logits and ``(B,)`` frame counts; in training mode the input is masked by ``seed``.
+
+        ``mel`` is the ``(B, M, bins)`` log-mel of the waveforms where it has been computed already.
+        """
         augment = self.config.augment if self.training else None
-        features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed)
+        features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed, mel=mel)
         return self.head(self.dropout(self.norm(features))), frame_lengths
 
     def forward(self, batch: AudioBatch) -> Loss:
@@ -66,7 +71,7 @@ class Recognizer(Learner):
         """
         if batch.tokens is None or batch.token_lengths is None:
             raise ValueError("a batch must have tokens to train a recogniser, but has none; encode its texts first")
-        logits, frame_lengths = self.logits(batch.waveforms, batch.lengths, seed=batch.seed)
+        logits, frame_lengths = self.logits(batch.waveforms, batch.lengths, seed=batch.seed, mel=batch.mel)
         loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths)
         if not self.training:
             loss.metrics["cer"] = self._errors(logits, frame_lengths, batch.tokens, batch.token_lengths)

@@ -39,6 +39,10 @@ class AudioBatch(NamedTuple):
     """``(B,)`` int64 samples."""
     matches: Tensor | None = None
     """``(B, S)`` int64: for each frame of ``waveforms`` the same moment's frame in ``second``, -1 where none is."""
+    mel: Tensor | None = None
+    """``(B, M, bins)`` fp32 log-mel of ``waveforms``, 0 beyond each row's real frames; None: the model computes it."""
+    second_mel: Tensor | None = None
+    """``(B, M, bins)`` that of ``second``."""
 
     @property
     def audio_s(self) -> float:
@@ -63,6 +67,8 @@ class Row(NamedTuple):
     """``(L,)`` CTC targets."""
     speaker: str = ""
     """Who speaks."""
+    mel: NDArray[np.float32] | None = None
+    """``(M, bins)`` log-mel of ``waveform``, where it is known already."""
     second: NDArray[np.float32] | None = None
     """``(U,)`` samples of another view, with ``matches``."""
     matches: NDArray[np.int64] | None = None

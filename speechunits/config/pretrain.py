@@ -35,6 +35,8 @@ class BatchConfig:
     """Folder where decoded audio is kept for other trainings of the same recordings; null: nowhere."""
     cache_disk_mb: int = field(default=10_000, metadata=LATER)
     """Largest size of that folder in MB (115 an audio-hour); what was unused for longest is removed."""
+    features_ahead: bool = field(default=True, metadata=LATER)
+    """Log-mel is computed while the model trains, and kept in what audio leaves of ``cache_mb`` (on CPUs)."""
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_s <= 20:

@@ -26,6 +26,7 @@ from speechunits.config import ViewsConfig
 from speechunits.engine.journal import Journal
 from speechunits.engine.train import Labels
 from speechunits.errors import InputRefused, TrainingStopped
+from speechunits.features.cache import LogMelCache, padded_mel
 from speechunits.frames import HOP, SAMPLE_RATE_HZ, frame_count
 
 _WORKERS = 2
@@ -56,7 +57,8 @@ class Loader:
     """Turns planned batches into tensors; a recording that cannot be read is named, counted and left out.
 
     With ``views`` every row is two views of its piece, drawn by the seed of the batch; with a share ``altered`` above
-    0, so many rows are altered in place instead.
+    0, so many rows are altered in place instead. With ``mel_bins`` batches bring their log-mel along, so that the
+    model need not compute it.
     """
 
     def __init__(
@@ -68,12 +70,14 @@ class Loader:
         views: ViewsConfig | None = None,
         altered: float = 0.0,
         store: WaveformStore | None = None,
+        mel_bins: int | None = None,
     ) -> None:
         self._altered = altered
         self._views = views
         self._recordings = recordings
         self._labels = labels
         self._cache = WaveformCache(recordings, cache_mb, store)
+        self._mel = None if mel_bins is None else LogMelCache(recordings, self._cache, mel_bins, store)
         self._refused = refused
 
     def is_refused(self, piece: Piece) -> bool:
@@ -87,7 +91,7 @@ class Loader:
             generators = np.random.default_rng(seed).spawn(len(rows))
             view = self._alter if self._altered else self._view
             rows = [view(row, self._views, generator) for row, generator in zip(rows, generators, strict=True)]
-        return collate(rows, seed=seed) if rows else None
+        return self._with_mel(collate(rows, seed=seed), rows) if rows else None
 
     def _row(self, piece: Piece) -> Row | None:
         recording = self._recordings[piece.index]
@@ -105,7 +109,20 @@ class Loader:
             # Played faster = recorded at a higher rate; the sampler planned with this length.
             waveform = resample(waveform, SAMPLE_RATE_HZ * piece.speed)[: piece.samples]
         tokens = None if self._labels is None or self._labels.tokens is None else self._labels.tokens[identity]
-        return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "")
+        # Of two views none is the recording itself.
+        unchanged = piece.speed == 1.0 and (self._views is None or self._altered)
+        mel = self._mel.read(piece.index, piece.start, waveform) if self._mel is not None and unchanged else None
+        return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "", mel=mel)
+
+    def _with_mel(self, audio: AudioBatch, rows: Sequence[Row]) -> AudioBatch:
+        """Return the batch with the log-mel of its rows, that of altered ones computed now."""
+        if self._mel is None:
+            return audio
+        mel = padded_mel([self._mel.of(row.waveform) if row.mel is None else row.mel for row in rows], audio.waveforms)
+        if audio.second is None:
+            return audio._replace(mel=mel)
+        seconds = [self._mel.of(row.second) for row in rows if row.second is not None]
+        return audio._replace(mel=mel, second_mel=padded_mel(seconds, audio.second))
 
     @staticmethod
     def _view(row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
@@ -115,7 +132,7 @@ class Loader:
     def _alter(self, row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
         if generator.random() >= self._altered:
             return row
-        return row._replace(waveform=augment(row.waveform, config, generator))
+        return row._replace(waveform=augment(row.waveform, config, generator), mel=None)
 
     def _units(self, identity: str, piece: Piece, samples: int) -> NDArray[np.integer] | None:
         if self._labels is None or self._labels.units is None:

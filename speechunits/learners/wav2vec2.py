@@ -58,7 +58,7 @@ class Wav2Vec2Learner(Pretrainer):
         mask = span_mask(frame_lengths, frame_count(batch.waveforms.shape[1]), self.mask, generator)
         # Two frames make a contrast; a row with one masked frame has nothing to tell it from.
         mask = mask & (mask.sum(dim=1, keepdim=True) > 1)
-        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False, mel=batch.mel)
         places, real = chosen_places(mask)
         loss, quantized = self._contrast(encoded, mask, generator)
         diversity = diversity_loss(quantized.probabilities, real)

@@ -1,0 +1,117 @@
+"""Log-mel for training, computed ahead of the model and kept where it fits: crops are slices of a recording's own."""
+
+from __future__ import annotations
+
+import zlib
+from collections import OrderedDict
+from collections.abc import Sequence
+from threading import Lock
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from speechunits.audio.cache import WaveformCache, as_floats
+from speechunits.audio.manifest import Recording
+from speechunits.audio.store import FEATURES_SUFFIX, Kind, WaveformStore
+from speechunits.features.mel import MEL_HOP, LogMel
+from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
+
+Frames = NDArray[np.float32]
+
+_LEAST = 32
+"""Frames computed at once, at least: a product of fewer rows has another order of sums, and other last bits."""
+
+
+class LogMelCache:
+    """Reads log-mel of stretches of recordings; safe to share between threads.
+
+    The whole of a recording is computed once, kept in the memory that ``audio`` leaves of its limit, and put into
+    ``store``: a frame has as many bytes as its samples, but is made in far less time. What is kept or not does not
+    change a bit of any frame.
+    """
+
+    def __init__(
+        self, recordings: Sequence[Recording], audio: WaveformCache, bins: int, store: WaveformStore | None = None
+    ) -> None:
+        self._recordings = recordings
+        self._audio = audio
+        self._store = store
+        self._mel = LogMel(bins)
+        # Another version, torch or processor has other last bits: what it makes of some noise tells it apart.
+        noise = np.random.default_rng(0).standard_normal(SAMPLE_RATE_HZ, np.float32)
+        made_by = ("logmel", bins, zlib.crc32(self.of(noise).data))
+        self._kind: Kind[np.float32] = Kind(FEATURES_SUFFIX, np.dtype("<f4"), bins, made_by)
+        self._bins = bins
+        self._kept: OrderedDict[int, Frames] = OrderedDict()
+        self._bytes = 0
+        self._lock = Lock()
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of log-mel in memory."""
+        return self._bytes
+
+    def of(self, waveform: NDArray[np.float32]) -> Frames:
+        """Return the ``(M, bins)`` log-mel of ``(T,)`` samples, computed now."""
+        least = (_LEAST - 1) * MEL_HOP + RECEPTIVE_FIELD
+        samples = torch.zeros(1, max(len(waveform), least))
+        samples[0, : len(waveform)] = torch.from_numpy(waveform)
+        frames: Frames = self._mel(samples, torch.tensor([len(waveform)]))[0][0].numpy()
+        return frames[: mel_frame_count(len(waveform))]
+
+    def read(self, index: int, start: int, waveform: NDArray[np.float32]) -> Frames:
+        """Return the ``(M, bins)`` log-mel of a recording's samples ``start`` onwards, which are ``waveform``."""
+        whole = None if start % MEL_HOP else self._whole(index)
+        if whole is None:
+            return self.of(waveform)
+        first = start // MEL_HOP
+        return whole[first : first + mel_frame_count(len(waveform))]
+
+    def _whole(self, index: int) -> Frames | None:
+        """Return the log-mel of a whole recording, None where it is not kept and cannot be."""
+        with self._lock:
+            kept = self._kept.get(index)
+            if kept is not None:
+                self._kept.move_to_end(index)
+                return kept
+        recording = self._recordings[index]
+        stored = None if self._store is None else self._store.get(recording, self._kind)
+        samples = self._audio.kept(index) if stored is None else None
+        if samples is None:
+            return stored
+        size = 4 * self._bins * mel_frame_count(len(samples))
+        held = self._fits(size)
+        if not held and (self._store is None or not self._store.has_room(size)):
+            return None
+        frames = self.of(as_floats(samples))
+        if self._store is not None:
+            self._store.put(recording, frames, self._kind)
+        with self._lock:
+            # Another thread may have been faster.
+            if held and index not in self._kept:
+                self._kept[index] = frames
+                self._bytes += frames.nbytes
+        return frames
+
+    def _fits(self, size: int) -> bool:
+        """Forget what audio has come to need of the memory since; tell whether ``size`` bytes more fit."""
+        with self._lock:
+            room = self._audio.limit_bytes - self._audio.kept_bytes
+            while self._kept and self._bytes > room:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+            return self._bytes + size <= room
+
+
+def padded_mel(rows: Sequence[Frames], waveforms: Tensor) -> Tensor:
+    """Return ``(B, M, bins)`` log-mel of ``(B, T)`` waveforms, of each row its own frames and zeros beyond them."""
+    padded = np.zeros((len(rows), mel_frame_count(waveforms.shape[1]), rows[0].shape[1]), np.float32)
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    return torch.from_numpy(padded)
+
+
+def mel_frame_count(samples: int) -> int:
+    """Return M, the number of log-mel frames of ``samples`` samples."""
+    return 0 if samples < RECEPTIVE_FIELD else (samples - RECEPTIVE_FIELD) // MEL_HOP + 1
