@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -160,8 +161,8 @@ def _mel_bins_ahead(learner: Learner, task: TrainingTask, gangs: Gangs) -> int |
 def _work(learner: Learner, task: TrainingTask, gangs: Gangs, done: int) -> Work:
     counts = bool(learner.training_flops(torch.tensor([SAMPLE_RATE_HZ])))
     wanted = counts and gangs.root.rank == 0
-    peak = peak_flops(gangs.device, choose_precision(task.engine, gangs.device).dtype) if wanted else 0.0
-    return Work(batches=task.engine.accumulate, peak=peak, done=done)
+    measure = partial(peak_flops, gangs.device, choose_precision(task.engine, gangs.device).dtype)
+    return Work(batches=task.engine.accumulate, measure=measure if wanted else None, done=done)
 
 
 def _validator(
