@@ -1,4 +1,4 @@
-"""Log-mel computed by the reader: the same weights as without, whatever is made of the audio and wherever it is kept."""
+"""Log-mel computed by the reader: the same weights as without, whatever is made of audio and wherever it is kept."""
 
 from dataclasses import replace
 
@@ -29,11 +29,11 @@ def trained(folder, learner, corpus, held_out, *, ahead, batch=None, **changes):
     return weights(learner), result.held_out, brought
 
 
-@pytest.mark.parametrize("variant", ["masked_prediction", "cpc", "simclr", "direct_mi-views", "online"])
+@pytest.mark.parametrize("variant", ["masked_prediction", "direct_mi-views", "online"])
 def test_it_changes_no_weight_and_no_report(tmp_path, corpus, held_out, variant):
     units = {item.id: np.arange(200) % 3 for item in [*corpus, *held_out]}
     changes = {"labels": Labels(units=units)} if variant == "masked_prediction" else {}
-    views = variant in ("simclr", "direct_mi-views")
+    views = variant == "direct_mi-views"
     if views:
         changes["views"] = VIEWS
     plain, report, brought = trained(tmp_path / "a", build(variant), corpus, held_out, ahead=False, **changes)
