@@ -2,7 +2,8 @@
 
 Masked prediction on log-mel by turns in one process, batches from the engine's own reader over recordings of noise:
 "inside" computes it in every step, "ahead" in the reader's threads for every crop, "kept" takes slices of what the
-reader has kept. Wall clock of a step includes waiting for the reader; processor time all threads.
+reader has in memory, "mapped" of what is on disk (audio too, as `cache_dir` has it). Wall clock of a step includes
+waiting for the reader; processor time all threads.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from rich.table import Table
 from benchmarks.timing import machine
 from speechunits.audio.manifest import Recording
 from speechunits.audio.sampler import Sampler
+from speechunits.audio.store import WaveformStore
 from speechunits.config import BatchConfig, EncoderConfig, MaskConfig, MaskedPredictionConfig
 from speechunits.engine.native import prepare_fairseq2
 from speechunits.engine.train import Labels
@@ -40,8 +42,10 @@ from speechunits.engine.journal import Journal  # noqa: E402 - only after the st
 from speechunits.engine.reader import Loader, Reader  # noqa: E402
 
 CLUSTERS = 100
-WAYS = {"inside": (None, 1), "ahead": (80, 1), "kept": (80, 2)}
-"""Bins that the reader computes, and what it has room to keep: 1 the audio alone, 2 log-mel as well."""
+WAYS = {"inside": (None, 1), "ahead": (80, 1), "kept": (80, 2), "mapped": (80, None)}
+"""Bins that the reader computes, and what memory has room for: 1 the audio alone, 2 log-mel as well, None neither."""
+WARMUP = 20
+"""Steps untimed: two epochs."""
 
 
 @dataclass
@@ -84,7 +88,7 @@ def recordings(folder: Path, count: int, seconds: float) -> tuple[list[Recording
     return found, Labels(units=units)
 
 
-def ways(size: str, found: Sequence[Recording], labels: Labels, batch_s: float) -> list[Way]:
+def ways(size: str, found: Sequence[Recording], labels: Labels, batch_s: float, cache: Path) -> list[Way]:
     """Return the contenders: the same weights and the same batches."""
     torch.manual_seed(0)
     encoder = EncoderConfig(**{**EncoderConfig.PRESETS[size], "size": size, "frontend": "logmel"})
@@ -94,22 +98,23 @@ def ways(size: str, found: Sequence[Recording], labels: Labels, batch_s: float) 
     samples = [round(item.duration_s * SAMPLE_RATE_HZ) for item in found]
     made = []
     for name, (bins, room) in WAYS.items():
-        loader = Loader(found, labels, room * 2e-6 * sum(samples), set(), mel_bins=bins)
+        store = WaveformStore(cache, 1000) if room is None else None
+        loader = Loader(found, labels, (room or 0) * 2e-6 * sum(samples), set(), store=store, mel_bins=bins)
         reader = Reader(Sampler(samples, config, seed=0), loader, Journal(), rank=0, world=1, accumulate=1, seed=0)
         made.append(Way(name, copy.deepcopy(learner), reader))
     return made
 
 
-def measure(contenders: Sequence[Way], rounds: int, warmup: int) -> dict[str, dict[str, float]]:
+def measure(contenders: Sequence[Way], rounds: int) -> dict[str, dict[str, float]]:
     """Let them take turns; return medians, and medians of the ratios to the first within a round."""
-    for turn in range(warmup + rounds):
+    for turn in range(WARMUP + rounds):
         for way in contenders[:: 1 if turn % 2 else -1]:
             way.step()
     row = {}
     for way in contenders:
         figures = {}
         for kind in ("wall_s", "processor_s"):
-            mine, first = (getattr(one, kind)[warmup:] for one in (way, contenders[0]))
+            mine, first = (getattr(one, kind)[WARMUP:] for one in (way, contenders[0]))
             figures[kind] = statistics.median(mine)
             figures[f"{kind[:-2]}_ratio"] = statistics.median(a / b for a, b in zip(mine, first, strict=True))
         row[way.name] = figures
@@ -135,9 +140,8 @@ def main() -> None:
         for size in arguments.sizes:
             for threads in arguments.threads:
                 torch.set_num_threads(threads)
-                contenders = ways(size, found, labels, arguments.batch_s)
-                warmup = 2 * contenders[0].reader._sampler.steps(0)
-                row = measure(contenders, arguments.rounds, warmup)
+                contenders = ways(size, found, labels, arguments.batch_s, Path(folder) / "cache")
+                row = measure(contenders, arguments.rounds)
                 for way in contenders:
                     way.reader.close()
                     figures = row[way.name]

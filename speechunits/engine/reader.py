@@ -109,10 +109,17 @@ class Loader:
             # Played faster = recorded at a higher rate; the sampler planned with this length.
             waveform = resample(waveform, SAMPLE_RATE_HZ * piece.speed)[: piece.samples]
         tokens = None if self._labels is None or self._labels.tokens is None else self._labels.tokens[identity]
-        # Of two views none is the recording itself.
-        unchanged = piece.speed == 1.0 and (self._views is None or self._altered)
-        mel = self._mel.read(piece.index, piece.start, waveform) if self._mel is not None and unchanged else None
+        mel = None if self._mel is None else self._known_mel(self._mel, piece, waveform)
         return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "", mel=mel)
+
+    def _known_mel(self, mel: LogMelCache, piece: Piece, waveform: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return the log-mel of a piece, None where what is made of the piece will have another, or nothing is kept."""
+        if self._views is not None and not self._altered:
+            return None
+        if piece.speed == 1.0:
+            return mel.read(piece.index, piece.start, waveform)
+        whole = piece.start == 0 and piece.stop == round(self._recordings[piece.index].duration_s * SAMPLE_RATE_HZ)
+        return mel.played(piece.index, piece.speed, waveform) if whole else None
 
     def _with_mel(self, audio: AudioBatch, rows: Sequence[Row]) -> AudioBatch:
         """Return the batch with the log-mel of its rows, that of altered ones computed now."""

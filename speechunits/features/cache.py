@@ -44,7 +44,8 @@ class LogMelCache:
         made_by = ("logmel", bins, zlib.crc32(self.of(noise).data))
         self._kind: Kind[np.float32] = Kind(FEATURES_SUFFIX, np.dtype("<f4"), bins, made_by)
         self._bins = bins
-        self._kept: OrderedDict[int, Frames] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, float], Frames] = OrderedDict()
+        """By recording and speed."""
         self._bytes = 0
         self._lock = Lock()
 
@@ -69,29 +70,50 @@ class LogMelCache:
         first = start // MEL_HOP
         return whole[first : first + mel_frame_count(len(waveform))]
 
+    def played(self, index: int, speed: float, waveform: NDArray[np.float32]) -> Frames:
+        """Return the ``(M, bins)`` log-mel of a whole recording played ``speed`` times as fast: of ``waveform``."""
+        kept = self._find(index, speed)
+        if kept is not None:
+            return kept
+        frames = self.of(waveform)
+        self._keep(index, speed, frames)
+        return frames
+
     def _whole(self, index: int) -> Frames | None:
         """Return the log-mel of a whole recording, None where it is not kept and cannot be."""
-        with self._lock:
-            kept = self._kept.get(index)
-            if kept is not None:
-                self._kept.move_to_end(index)
-                return kept
+        kept = self._find(index, 1.0)
+        if kept is not None:
+            return kept
         recording = self._recordings[index]
         stored = None if self._store is None else self._store.get(recording, self._kind)
-        samples = self._audio.kept(index) if stored is None else None
+        if stored is not None:
+            # A copy: to find the entry costs as much as to compute the log-mel of seconds.
+            return self._keep(index, 1.0, np.array(stored)) if self._fits(stored.nbytes) else stored
+        samples = self._audio.kept(index)
         if samples is None:
-            return stored
+            return None
         size = 4 * self._bins * mel_frame_count(len(samples))
-        held = self._fits(size)
-        if not held and (self._store is None or not self._store.has_room(size)):
+        if not self._fits(size) and (self._store is None or not self._store.has_room(size)):
             return None
         frames = self.of(as_floats(samples))
         if self._store is not None:
             self._store.put(recording, frames, self._kind)
+        return self._keep(index, 1.0, frames)
+
+    def _find(self, index: int, speed: float) -> Frames | None:
+        with self._lock:
+            kept = self._kept.get((index, speed))
+            if kept is not None:
+                self._kept.move_to_end((index, speed))
+            return kept
+
+    def _keep(self, index: int, speed: float, frames: Frames) -> Frames:
+        """Keep the log-mel of a whole recording in memory, where it fits; return it."""
+        fits = self._fits(frames.nbytes)
         with self._lock:
             # Another thread may have been faster.
-            if held and index not in self._kept:
-                self._kept[index] = frames
+            if fits and (index, speed) not in self._kept:
+                self._kept[index, speed] = frames
                 self._bytes += frames.nbytes
         return frames
 

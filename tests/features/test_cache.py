@@ -85,6 +85,21 @@ def test_a_kept_recording_is_computed_once(recordings, computed):
     assert computed == [48_000]
 
 
+def test_recordings_at_other_speeds_are_kept_apart(recordings, computed):
+    audio, mel = caches = made(recordings, 10)
+    slow, fast = np.ones(20_000, np.float32), np.full(10_000, 0.5, np.float32)
+    read(caches, 0, 0, 48_000)
+    del computed[:]
+    for _ in range(2):
+        for speed, waveform in ((0.9, slow), (1.1, fast)):
+            np.testing.assert_array_equal(mel.played(0, speed, waveform), own(waveform))
+        np.testing.assert_array_equal(read(caches, 0, 0, 48_000), own(audio.read(0, 0, 48_000)))
+    assert computed == [20_000, 10_000]
+    tight = made(recordings, 0)[1]
+    np.testing.assert_array_equal(tight.played(0, 0.9, slow), own(slow))
+    assert tight.kept_bytes == 0
+
+
 def test_a_crop_off_the_grid_of_frames_is_computed(recordings, computed):
     caches = made(recordings, 10)
     del computed[:]
@@ -117,7 +132,14 @@ def test_log_mel_on_disk_is_shared(recordings, tmp_path, computed):
     second = made(recordings, 0, WaveformStore(tmp_path / "cache", 10))
     del computed[:]
     np.testing.assert_array_equal(read(second, 1, 320, 16_320), expected)
+    roomy = made(recordings, 10, WaveformStore(tmp_path / "cache", 10))
+    del computed[:]
+    np.testing.assert_array_equal(read(roomy, 1, 320, 16_320), expected)
     assert not computed
+    assert roomy[1].kept_bytes == 4 * BINS * 248
+    for path in (tmp_path / "cache").glob("*.mel"):
+        path.unlink()
+    np.testing.assert_array_equal(read(roomy, 1, 320, 16_320), expected)
 
 
 def test_damaged_log_mel_is_made_anew(recordings, tmp_path):
