@@ -99,7 +99,8 @@ def ways(size: str, found: Sequence[Recording], labels: Labels, batch_s: float, 
     made = []
     for name, (bins, room) in WAYS.items():
         store = WaveformStore(cache, 1000) if room is None else None
-        loader = Loader(found, labels, (room or 0) * 2e-6 * sum(samples), set(), store=store, mel_bins=bins)
+        memory_mb = (room or 0) * 2e-6 * sum(samples)
+        loader = Loader(found, labels, memory_mb, set(), store=store, mel_bins=bins, mel_always=True)
         reader = Reader(Sampler(samples, config, seed=0), loader, Journal(), rank=0, world=1, accumulate=1, seed=0)
         made.append(Way(name, copy.deepcopy(learner), reader))
     return made

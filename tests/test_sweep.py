@@ -339,7 +339,7 @@ def test_settings_that_came_later_change_the_key_only_where_they_are_used(settin
     base = setting.config.logmel
     assert sweep._deciding(base).keys().isdisjoint({"average", "patience", "unit_input"})
     elsewhere = replace(
-        base, batch=replace(base.batch, cache_dir=setting.folder, cache_disk_mb=1, features_ahead=False)
+        base, batch=replace(base.batch, cache_dir=setting.folder, cache_disk_mb=1, features_ahead="none")
     )
     assert sweep._deciding(elsewhere) == sweep._deciding(base)
     run_cell(cell(), replace(setting, config=replace(setting.config, logmel=replace(base, average=0.2))))

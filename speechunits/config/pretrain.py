@@ -35,8 +35,9 @@ class BatchConfig:
     """Folder where decoded audio is kept for other trainings of the same recordings; null: nowhere."""
     cache_disk_mb: int = field(default=10_000, metadata=LATER)
     """Largest size of that folder in MB (115 an audio-hour); what was unused for longest is removed."""
-    features_ahead: bool = field(default=True, metadata=LATER)
-    """Log-mel is computed while the model trains, and kept in what audio leaves of ``cache_mb`` (on CPUs)."""
+    features_ahead: Literal["none", "kept", "all"] = field(default="kept", metadata=LATER)
+    """On CPUs, log-mel that is computed while the model trains: what can be kept, in what audio leaves of ``cache_mb``
+    and in ``cache_dir``; or all of it, which pays where a core is idle."""
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_s <= 20:

@@ -116,7 +116,10 @@ def assemble(
     batch = task.batch
     store = None if batch.cache_dir is None else WaveformStore(batch.cache_dir, batch.cache_disk_mb)
     bins = _mel_bins_ahead(learner, task, gangs)
-    loader = Loader(task.train, task.labels, batch.cache_mb, journal.refused, task.views, task.altered, store, bins)
+    loader = Loader(
+        task.train, task.labels, batch.cache_mb, journal.refused, task.views, task.altered, store, bins,
+        mel_always=batch.features_ahead == "all",
+    )  # fmt: skip
     reader = Reader(
         sampler, loader, journal, rank=gangs.dp.rank, world=gangs.dp.size, accumulate=engine.accumulate, seed=task.seed
     )
@@ -151,9 +154,9 @@ def assemble(
 def _mel_bins_ahead(learner: Learner, task: TrainingTask, gangs: Gangs) -> int | None:
     """Return the bins of the log-mel that the reader computes for the learner; None where the learner does itself.
 
-    On another device than the CPU it computes them in less time than their transfer would take.
+    On another device than the CPU it computes log-mel in less time than the transfer would take.
     """
-    if not task.batch.features_ahead or gangs.device.type != "cpu":
+    if task.batch.features_ahead == "none" or gangs.device.type != "cpu":
         return None
     return next((module.filters.shape[1] for module in learner.modules() if isinstance(module, LogMel)), None)
 
@@ -182,7 +185,8 @@ def _validator(
         return NOOP_VALIDATOR
     # Names of unreadable held-out recordings stay out of the count of those left out of training.
     views = None if task.altered else task.views
-    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), views, store=store, mel_bins=bins)
+    always = task.batch.features_ahead == "all"
+    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), views, 0.0, store, bins, mel_always=always)
     return HeldOut(
         learner, batches, loader, journal, gang=gangs.dp, precision=choose_precision(task.engine, gangs.device),
         seed=task.seed, watch=CollapseWatch(round(task.optimizer.warmup * total_steps), total_steps),

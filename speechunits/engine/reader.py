@@ -57,8 +57,8 @@ class Loader:
     """Turns planned batches into tensors; a recording that cannot be read is named, counted and left out.
 
     With ``views`` every row is two views of its piece, drawn by the seed of the batch; with a share ``altered`` above
-    0, so many rows are altered in place instead. With ``mel_bins`` batches bring their log-mel along, so that the
-    model need not compute it.
+    0, so many rows are altered in place instead. With ``mel_bins`` batches bring their log-mel along where that
+    of most of their rows is kept, with ``mel_always`` all do, so that the model need not compute it.
     """
 
     def __init__(
@@ -71,6 +71,8 @@ class Loader:
         altered: float = 0.0,
         store: WaveformStore | None = None,
         mel_bins: int | None = None,
+        *,
+        mel_always: bool = False,
     ) -> None:
         self._altered = altered
         self._views = views
@@ -78,6 +80,7 @@ class Loader:
         self._labels = labels
         self._cache = WaveformCache(recordings, cache_mb, store)
         self._mel = None if mel_bins is None else LogMelCache(recordings, self._cache, mel_bins, store)
+        self._mel_always = mel_always
         self._refused = refused
 
     def is_refused(self, piece: Piece) -> bool:
@@ -113,17 +116,21 @@ class Loader:
         return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "", mel=mel)
 
     def _known_mel(self, mel: LogMelCache, piece: Piece, waveform: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Return the log-mel of a piece, None where what is made of the piece will have another, or nothing is kept."""
+        """Return the log-mel of a piece where it is kept; None too where what is made of the piece has another."""
         if self._views is not None and not self._altered:
             return None
         if piece.speed == 1.0:
-            return mel.read(piece.index, piece.start, waveform)
+            return mel.read(piece.index, piece.start, len(waveform))
         whole = piece.start == 0 and piece.stop == round(self._recordings[piece.index].duration_s * SAMPLE_RATE_HZ)
         return mel.played(piece.index, piece.speed, waveform) if whole else None
 
     def _with_mel(self, audio: AudioBatch, rows: Sequence[Row]) -> AudioBatch:
-        """Return the batch with the log-mel of its rows, that of altered ones computed now."""
-        if self._mel is None:
+        """Return the batch with the log-mel of its rows, what is not kept computed now; without where that is most.
+
+        To compute it here takes as much of the processor as in the model, or more where two threads share a core.
+        """
+        known = sum(row.mel is not None for row in rows)
+        if self._mel is None or not (self._mel_always or 2 * known >= len(rows)):
             return audio
         mel = padded_mel([self._mel.of(row.waveform) if row.mel is None else row.mel for row in rows], audio.waveforms)
         if audio.second is None:

@@ -62,22 +62,24 @@ class LogMelCache:
         frames: Frames = self._mel(samples, torch.tensor([len(waveform)]))[0][0].numpy()
         return frames[: mel_frame_count(len(waveform))]
 
-    def read(self, index: int, start: int, waveform: NDArray[np.float32]) -> Frames:
-        """Return the ``(M, bins)`` log-mel of a recording's samples ``start`` onwards, which are ``waveform``."""
-        whole = None if start % MEL_HOP else self._whole(index)
-        if whole is None:
-            return self.of(waveform)
-        first = start // MEL_HOP
-        return whole[first : first + mel_frame_count(len(waveform))]
+    def read(self, index: int, start: int, samples: int) -> Frames | None:
+        """Return the ``(M, bins)`` log-mel of ``samples`` samples of a recording from ``start`` on, which it has.
 
-    def played(self, index: int, speed: float, waveform: NDArray[np.float32]) -> Frames:
-        """Return the ``(M, bins)`` log-mel of a whole recording played ``speed`` times as fast: of ``waveform``."""
+        None where the whole recording's is not kept and cannot be, or ``start`` is between two frames.
+        """
+        whole = None if start % MEL_HOP else self._whole(index)
+        first = start // MEL_HOP
+        return None if whole is None else whole[first : first + mel_frame_count(samples)]
+
+    def played(self, index: int, speed: float, waveform: NDArray[np.float32]) -> Frames | None:
+        """Return the ``(M, bins)`` log-mel of a whole recording played ``speed`` times as fast: of ``waveform``.
+
+        None where it is not kept and cannot be.
+        """
         kept = self._find(index, speed)
-        if kept is not None:
-            return kept
-        frames = self.of(waveform)
-        self._keep(index, speed, frames)
-        return frames
+        if kept is None and self._fits(4 * self._bins * mel_frame_count(len(waveform))):
+            return self._keep(index, speed, self.of(waveform))
+        return kept
 
     def _whole(self, index: int) -> Frames | None:
         """Return the log-mel of a whole recording, None where it is not kept and cannot be."""

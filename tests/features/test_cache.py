@@ -52,7 +52,7 @@ def made(recordings, limit_mb, store=None):
 
 def read(caches, index, start, stop):
     audio, mel = caches
-    return mel.read(index, start, audio.read(index, start, stop))
+    return mel.read(index, start, len(audio.read(index, start, stop)))
 
 
 def own(waveform):
@@ -72,6 +72,8 @@ def test_a_crop_has_its_own_log_mel_to_the_bit(recordings, tmp_path, monkeypatch
     caches = made(recordings, 10 if way in ("whole", "long") else 0, store)
     for _ in range(2):
         found = read(caches, 0, start, stop)
+        assert (found is None) == (way in ("long", "no room"))
+        found = caches[1].of(caches[0].read(0, start, stop)) if found is None else found
         assert found.dtype == np.float32
         np.testing.assert_array_equal(found, own(caches[0].read(0, start, stop)))
     assert (caches[1].kept_bytes > 0) == (way == "whole")
@@ -95,16 +97,11 @@ def test_recordings_at_other_speeds_are_kept_apart(recordings, computed):
             np.testing.assert_array_equal(mel.played(0, speed, waveform), own(waveform))
         np.testing.assert_array_equal(read(caches, 0, 0, 48_000), own(audio.read(0, 0, 48_000)))
     assert computed == [20_000, 10_000]
-    tight = made(recordings, 0)[1]
-    np.testing.assert_array_equal(tight.played(0, 0.9, slow), own(slow))
-    assert tight.kept_bytes == 0
+    assert made(recordings, 0)[1].played(0, 0.9, slow) is None
 
 
-def test_a_crop_off_the_grid_of_frames_is_computed(recordings, computed):
-    caches = made(recordings, 10)
-    del computed[:]
-    np.testing.assert_array_equal(read(caches, 0, 100, 16_100), own(caches[0].read(0, 100, 16_100)))
-    assert computed == [16_000]
+def test_a_crop_off_the_grid_is_no_slice(recordings):
+    assert read(made(recordings, 10), 0, 100, 16_100) is None
 
 
 def test_memory_is_audio_s_first(recordings, computed):
@@ -119,9 +116,8 @@ def test_memory_is_audio_s_first(recordings, computed):
     # Two were kept while there was room; audio has taken that of the first, and there is none for another.
     assert mel.kept_bytes == frames[1]
     del computed[:]
-    for index in (2, 1, 0):
-        read(caches, index, 0, 16_000)
-    assert computed == [16_000, 16_000]
+    assert [read(caches, index, 0, 16_000) is None for index in (2, 1, 0)] == [True, False, True]
+    assert not computed
     assert (audio.kept_bytes, mel.kept_bytes) == (sum(WAV_BYTES), frames[1])
 
 
@@ -181,12 +177,15 @@ def test_on_disk_log_mel_makes_room_for_audio_and_takes_none_from_it(recordings,
 
 
 def test_threads_read_the_same(recordings):
-    caches = made(recordings, 0.3)
+    caches = made(recordings, 0.4)  # Room for the log-mel of one.
     expected = [own(caches[0].read(index, 0, 32_000)) for index in range(3)]
     with ThreadPoolExecutor(4) as pool:
-        for turn, found in enumerate(pool.map(lambda turn: read(caches, turn % 3, 0, 32_000), range(60))):
-            np.testing.assert_array_equal(found, expected[turn % 3])
-    assert caches[0].kept_bytes + caches[1].kept_bytes <= 300_000
+        found = list(pool.map(lambda turn: read(caches, turn % 3, 0, 32_000), range(60)))
+    for turn, frames in enumerate(found):
+        if frames is not None:
+            np.testing.assert_array_equal(frames, expected[turn % 3])
+    assert sum(frames is not None for frames in found) >= 10
+    assert caches[0].kept_bytes + caches[1].kept_bytes <= 400_000
 
 
 def test_a_batch_is_zero_beyond_its_rows():
