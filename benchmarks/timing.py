@@ -116,15 +116,11 @@ def rows_of(
     """
     base = contenders[0]
     base_s, base_processor_s = (statistics.median(values) for values in (base.seconds, base.processor_s))
-    peaks: dict[int, float] = {}
+    peaks = _peaks(contenders, flops, device)
     rows: list[dict[str, object]] = []
     for contender in contenders:
         assert contender.setting is not None
         wall_s, processor_s = statistics.median(contender.seconds), statistics.median(contender.processor_s)
-        if device.type == "cpu":
-            torch.set_num_threads(contender.setting.threads)
-        dtype = torch.bfloat16 if device.type == "cuda" or cpu_computes_bf16() else torch.float32
-        peak = peaks.setdefault(contender.setting.threads, peak_flops(device, dtype))
         rows.append({
             "name": contender.name,
             **asdict(contender.setting),
@@ -132,12 +128,25 @@ def rows_of(
             "step_s": wall_s,
             "processor_s": processor_s,
             "audio_s_per_s": audio_s / wall_s,
-            "mfu": flops / wall_s / peak,
+            "mfu": flops / wall_s / peaks[contender.setting.threads],
             "ratio": wall_s / base_s,
             "processor_ratio": processor_s / base_processor_s,
             "peak_mb": round(contender.peak_mb),
         })  # fmt: skip
     return rows
+
+
+def _peaks(contenders: Sequence[Contender], flops: float, device: torch.device) -> dict[int, float]:
+    """Return the most FLOP/s that products, or any step, were seen to do, by number of threads."""
+    dtype = torch.bfloat16 if device.type == "cuda" or cpu_computes_bf16() else torch.float32
+    peaks: dict[int, float] = {}
+    for contender in contenders:
+        assert contender.setting is not None
+        threads = contender.setting.threads
+        if device.type == "cpu":
+            torch.set_num_threads(threads)
+        peaks[threads] = max(peaks.get(threads, 0.0), peak_flops(device, dtype), flops / min(contender.seconds))
+    return peaks
 
 
 def publish(title: str, results: Sequence[dict[str, object]], path: Path, device: torch.device) -> None:

@@ -15,6 +15,7 @@ import torch
 
 from speechunits.audio.corpus import Corpus, drawn, load_corpus
 from speechunits.config import PretrainConfig, RecipeConfig, UnitsConfig, to_tree
+from speechunits.config.pretrain import deciding_batch
 from speechunits.errors import TrainingStopped, UsageError
 from speechunits.evaluation.abx.measure import QUICK
 from speechunits.fitting import fit_units
@@ -208,5 +209,5 @@ def _deciding(config: PretrainConfig) -> dict[str, Any]:
     """Return the settings that decide which weights come out, and when a collapse ends it; threads do not."""
     tree: dict[str, Any] = to_tree(config)
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate", "held_out_evaluations")}
-    tree["batch"] = {name: value for name, value in tree["batch"].items() if name not in ("cache_dir", "cache_disk_mb")}
+    tree["batch"] = deciding_batch(config.batch)
     return tree

@@ -78,11 +78,22 @@ class Experiment:
             else encoder_bundle(config.encoder, self.folder / "given")
         )
         more = extra_hours(encoder, encoder.with_name("pretrain.json")) if config.equal_compute_seeds else {}
+        return replace(self.setting_without_encoder(read_units=config.read_units), encoder=encoder, extra_hours=more)
+
+    def setting_without_encoder(self, *, read_units: bool) -> sweep.Setting:
+        """Return what trainings share that begin with none of the pretrained weights."""
         return sweep.Setting(
-            corpus=self.corpus, config=config, encoder=encoder, folder=self.folder / "cells",
-            dev=self.recipe.corpus.dev, units=self.need(self.units, "units") if config.read_units else None,
-            extra_hours=more,
+            corpus=self.corpus, config=self.recipe.reduction, encoder=None, architecture=self.recipe.pretrain.encoder,
+            folder=self.folder / "cells", dev=self.recipe.corpus.dev,
+            units=self.need(self.units, "units") if read_units else None,
         )  # fmt: skip
+
+    def setting_for(self, side: Side) -> sweep.Setting:
+        """Return what the trainings of a side share: only what it reads must be there."""
+        there = self.recipe.reduction.encoder is not None or self.encoder.exists()
+        if side == "pretrained" or (side == "untrained" and there):
+            return self.setting
+        return self.setting_without_encoder(read_units=side == "units")
 
 
 def data(experiment: Experiment) -> None:
@@ -147,7 +158,7 @@ def finetune(experiment: Experiment) -> None:
 def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, seed: int) -> None:
     """Fine-tune one recogniser of the sweep and write its bundle to ``asr.safetensors``."""
     cell = sweep.Cell(side=side, minutes=minutes, seed=seed)
-    scores = sweep.run_cell(cell, experiment.setting, keep=experiment.recognizer)
+    scores = sweep.run_cell(cell, experiment.setting_for(side), keep=experiment.recognizer)
     print(sweep.summarised(cell, scores), file=sys.stderr)
 
 

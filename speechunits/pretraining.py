@@ -78,7 +78,7 @@ def _learner(config: PretrainConfig, encoder: Path | None) -> Learner:
         learner = build_learner(config)
     if encoder is not None:
         tensors, _ = read_bundle(encoder, "encoder")
-        load_exported(learner.encoder, tensors, "encoder.")  # type: ignore[arg-type]
+        load_exported(learner.encoder, tensors, "encoder.")
     return learner
 
 

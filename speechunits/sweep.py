@@ -20,6 +20,7 @@ from speechunits.audio.corpus import Corpus, with_phones_as_text
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
 from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, SelfTrainingConfig, to_tree
+from speechunits.config.pretrain import deciding_batch
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
@@ -63,14 +64,16 @@ class Setting:
 
     corpus: Corpus
     config: ReductionConfig
-    encoder: Path
-    """``encoder.safetensors`` of the pretraining."""
+    encoder: Path | None
+    """``encoder.safetensors`` of the pretraining; None where no cell starts from it."""
     folder: Path
     dev: str = "dev"
     units: Path | None = None
     """``units.safetensors``, where recognisers that read units are asked for."""
     extra_hours: Mapping[Side, float] = field(default_factory=dict)
     """Audio-hours on top for baselines of equal compute."""
+    architecture: EncoderConfig | None = None
+    """What pretraining would have made, where there is no ``encoder`` to ask."""
 
     def __post_init__(self) -> None:
         if self.config.finetune.tokens == "phones":
@@ -182,7 +185,7 @@ def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
     encoder = base.encoder
     if cell.side == "untrained":
         # The baseline is the pretrained side's own architecture: only the weights differ.
-        encoder = _encoder_config(setting.encoder)
+        encoder = _architecture(setting)
     budget = base.budget
     if cell.compute:
         budget = replace(budget, hours=budget.hours + setting.extra_hours[cell.side])
@@ -193,10 +196,10 @@ def _deciding(config: FinetuneConfig) -> dict[str, Any]:
     """Return the settings that decide which weights come out; threads and reporting do not."""
     tree: dict[str, Any] = to_tree(config)
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
-    # Where decoded audio is kept decides nothing; cache_mb stays, since the keys of older cells hold it.
-    tree["batch"] = {name: value for name, value in tree["batch"].items() if name not in ("cache_dir", "cache_disk_mb")}
+    tree["batch"] = deciding_batch(config.batch)
     # Settings that came later: at these values they change nothing, and cells trained before them keep their keys.
-    later = {"average": 0.0, "patience": 0, "unit_input": "units", "self_training": to_tree(SelfTrainingConfig())}
+    later = {"average": 0.0, "patience": 0, "unit_input": "units", "blocks": 0,
+             "self_training": to_tree(SelfTrainingConfig())}  # fmt: skip
     return {name: value for name, value in tree.items() if name not in later or value != later[name]}
 
 
@@ -204,7 +207,7 @@ def _source_hash(cell: Cell, setting: Setting) -> str | None:
     """Return the hash of what a cell starts from: the encoder, the inventory, or nothing."""
     if cell.side == "units":
         return _inventory(setting).key
-    return file_hash(setting.encoder) if cell.side == "pretrained" else None
+    return file_hash(_encoder(setting)) if cell.side == "pretrained" else None
 
 
 def _inventory(setting: Setting) -> Units:
@@ -213,8 +216,16 @@ def _inventory(setting: Setting) -> Units:
     return Units.load(setting.units)
 
 
-def _encoder_config(path: Path) -> EncoderConfig:
-    return encoder_from_export(*read_bundle(path, kind="encoder")).config
+def _encoder(setting: Setting) -> Path:
+    if setting.encoder is None:
+        raise UsageError("this side needs a pretrained encoder; run `speechunits pretrain RECIPE.yaml` first")
+    return setting.encoder
+
+
+def _architecture(setting: Setting) -> EncoderConfig:
+    if setting.encoder is None and setting.architecture is not None:
+        return setting.architecture
+    return encoder_from_export(*read_bundle(_encoder(setting), kind="encoder")).config
 
 
 def _train(
@@ -223,7 +234,7 @@ def _train(
     chosen = {recording.id for recording in labelled}
     return finetune(
         config, labelled, setting.corpus.split("tune"), folder=setting.folder / cell.name, name=cell.name,
-        encoder=setting.encoder if cell.side == "pretrained" else None,
+        encoder=_encoder(setting) if cell.side == "pretrained" else None,
         inventory=_inventory(setting) if cell.side == "units" else None,
         unlabelled=[recording for recording in setting.corpus.split("train") if recording.id not in chosen],
     )  # fmt: skip

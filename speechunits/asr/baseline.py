@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from speechunits.asr.masks import augment_masks
 from speechunits.config import AugmentConfig
 from speechunits.encoder.dropout import Dropout
-from speechunits.features.mel import LogMel
+from speechunits.features.mel import LogMel, mel_frame_counts
 from speechunits.frames import FRAME_RATE_HZ, frame_counts, frames_mask
 
 
@@ -41,11 +41,15 @@ class LogMelNetwork(nn.Module):
         return 2.0 * frames * (weights + self.first.weight.numel())
 
     def forward(
-        self, waveforms: Tensor, lengths: Tensor, *, augment: AugmentConfig | None = None, seed: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Return ``(B, S, D)`` features and ``(B,)`` frame counts of ``(B, T)`` waveforms; ``augment`` masks them."""
-        mel, mel_lengths = self.features(waveforms, lengths)
-        mel = normalize(mel, mel_lengths)
+        self, waveforms: Tensor, lengths: Tensor, *,
+        augment: AugmentConfig | None = None, seed: int = 0, mel: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return ``(B, S, D)`` features and ``(B,)`` frame counts of ``(B, T)`` waveforms; ``augment`` masks them.
+
+        ``mel`` is their ``(B, M, bins)`` log-mel where it has been computed already.
+        """
+        mel_lengths = mel_frame_counts(lengths)
+        mel = normalize(self.features(waveforms, lengths)[0] if mel is None else mel, mel_lengths)
         if augment is not None:
             time, bins = augment_masks(augment, mel_lengths, *mel.shape[1:], rate_hz=2 * FRAME_RATE_HZ, seed=seed)
             mel = mel.masked_fill(time[..., None] | bins[:, None, :], 0.0)  # zero is the mean of a bin

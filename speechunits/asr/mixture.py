@@ -37,16 +37,20 @@ class LayerMixture(nn.Module):
         return self.encoder.config.dim
 
     def forward(
-        self, waveforms: Tensor, lengths: Tensor, *, augment: AugmentConfig | None = None, seed: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Return ``(B, S, D)`` features and ``(B,)`` frame counts of ``(B, T)`` waveforms; ``augment`` masks them."""
+        self, waveforms: Tensor, lengths: Tensor, *,
+        augment: AugmentConfig | None = None, seed: int = 0, mel: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        """Return ``(B, S, D)`` features and ``(B,)`` frame counts of ``(B, T)`` waveforms; ``augment`` masks them.
+
+        ``mel`` is their ``(B, M, bins)`` log-mel where it has been computed already.
+        """
         masks: dict[str, Tensor] = {}
         if augment is not None:
             size, channels = frame_count(waveforms.shape[1]), self.encoder.config.channels
             time, channel = augment_masks(augment, frame_counts(lengths), size, channels, seed=seed)
             masks = {"mask": time, "channel_mask": channel}
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
-            output = self.encoder(waveforms, lengths, **masks)
+            output = self.encoder(waveforms, lengths, **masks, mel=mel)
         shares = self.weights.softmax(dim=0)
         mixed = sum(
             share * F.layer_norm(layer.float(), layer.shape[-1:])

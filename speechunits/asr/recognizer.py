@@ -14,7 +14,7 @@ from speechunits.asr.average import WeightAverage
 from speechunits.asr.baseline import LogMelNetwork
 from speechunits.asr.greedy import collapse
 from speechunits.asr.mixture import LayerMixture
-from speechunits.asr.span import cropped, placed, spoken_span
+from speechunits.asr.span import cropped, cropped_mel, placed, spoken_span
 from speechunits.asr.tokens import Tokenizer
 from speechunits.asr.unit_network import PREFIX, UnitNetwork, restored_inventory
 from speechunits.audio.batch import AudioBatch
@@ -52,16 +52,19 @@ class Recognizer(Learner):
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
 
-    def logits(self, waveforms: Tensor, lengths: Tensor, *, seed: int = 0) -> tuple[Tensor, Tensor]:
+    def logits(
+        self, waveforms: Tensor, lengths: Tensor, *, seed: int = 0, mel: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Return ``(B, S, V)`` logits and ``(B,)`` frame counts; in training mode the input is masked by ``seed``.
 
-        With ``config.silent_edges`` the blank is certain before the first and after the last speech of a row.
+        ``mel`` is the ``(B, M, bins)`` log-mel of the waveforms where it has been computed already. With
+        ``config.silent_edges`` the blank is certain before the first and after the last speech of a row.
         """
         if not self.config.silent_edges:
-            return self._heard(waveforms, lengths, seed)
+            return self._heard(waveforms, lengths, seed, mel)
         frame_lengths = frame_counts(lengths)
         span = spoken_span(waveforms, frame_lengths)
-        logits, _ = self._heard(*cropped(waveforms, span), seed)
+        logits, _ = self._heard_span(waveforms, span, seed, mel)
         return placed(logits, span), frame_lengths
 
     def forward(self, batch: AudioBatch) -> Loss:
@@ -74,19 +77,25 @@ class Recognizer(Learner):
         """
         if batch.tokens is None or batch.token_lengths is None:
             raise ValueError("a batch must have tokens to train a recogniser, but has none; encode its texts first")
-        waveforms, lengths = batch.waveforms, batch.lengths
         if self.config.silent_edges:
-            waveforms, lengths = cropped(waveforms, spoken_span(waveforms, frame_counts(lengths)))
-        logits, frame_lengths = self._heard(waveforms, lengths, batch.seed)
+            span = spoken_span(batch.waveforms, frame_counts(batch.lengths))
+            logits, frame_lengths = self._heard_span(batch.waveforms, span, batch.seed, batch.mel)
+        else:
+            logits, frame_lengths = self._heard(batch.waveforms, batch.lengths, batch.seed, batch.mel)
         loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths)
         if not self.training:
             loss.metrics["cer"] = self._errors(logits, frame_lengths, batch.tokens, batch.token_lengths)
         return loss
 
-    def _heard(self, waveforms: Tensor, lengths: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    def _heard(self, waveforms: Tensor, lengths: Tensor, seed: int, mel: Tensor | None) -> tuple[Tensor, Tensor]:
         augment = self.config.augment if self.training else None
-        features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed)
+        features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed, mel=mel)
         return self.head(self.dropout(self.norm(features))), frame_lengths
+
+    def _heard_span(self, waveforms: Tensor, span: Tensor, seed: int, mel: Tensor | None) -> tuple[Tensor, Tensor]:
+        waveforms, lengths = cropped(waveforms, span)
+        mel = None if mel is None else cropped_mel(mel, span, waveforms.shape[1])
+        return self._heard(waveforms, lengths, seed, mel)
 
     def _errors(
         self, logits: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor

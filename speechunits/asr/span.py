@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechunits.audio.sampler import padded_samples
+from speechunits.features.mel import mel_frame_counts
 from speechunits.frames import HOP, RECEPTIVE_FIELD
 from speechunits.learners.targets import frame_energies
 from speechunits.objectives.chosen import waits_for_counts
@@ -54,6 +55,16 @@ def cropped(waveforms: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
     samples = torch.arange(size, device=waveforms.device)[None, :]
     places = (first_frames(span)[:, None] * HOP + samples).clamp(max=waveforms.shape[1] - 1)
     return waveforms.gather(1, places).masked_fill(samples >= lengths[:, None], 0.0), lengths
+
+
+def cropped_mel(mel: Tensor, span: Tensor, samples: int) -> Tensor:
+    """Return the ``(B, N, bins)`` log-mel of the ``samples`` that :func:`cropped` leaves, of ``(B, M, bins)``."""
+    size = int(mel_frame_counts(torch.tensor(samples)))
+    frames = torch.arange(size, device=mel.device)[None, :]
+    places = (2 * first_frames(span)[:, None] + frames).clamp(max=max(mel.shape[1] - 1, 0))
+    # n frames hold 2 n − 1 of them.
+    beyond = frames >= 2 * span.sum(dim=1, keepdim=True) - 1
+    return mel.gather(1, places[..., None].expand(-1, -1, mel.shape[2])).masked_fill(beyond[..., None], 0.0)
 
 
 def placed(logits: Tensor, span: Tensor) -> Tensor:

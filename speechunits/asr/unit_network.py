@@ -49,8 +49,9 @@ class UnitNetwork(nn.Module):
         self.blocks = nn.ModuleList(ConvolutionBlock(dim, kernel, dropout) for _ in range(blocks))
 
     def forward(
-        self, waveforms: Tensor, lengths: Tensor, *, augment: AugmentConfig | None = None, seed: int = 0
-    ) -> tuple[Tensor, Tensor]:
+        self, waveforms: Tensor, lengths: Tensor, *,
+        augment: AugmentConfig | None = None, seed: int = 0, mel: Tensor | None = None,  # noqa: ARG002 - as the others
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return ``(B, S, D)`` features and ``(B,)`` frame counts of ``(B, T)`` samples; ``augment`` masks symbols."""
         frame_lengths = frame_counts(lengths)
         size = frame_count(waveforms.shape[1])

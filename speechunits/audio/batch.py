@@ -41,6 +41,10 @@ class AudioBatch(NamedTuple):
     """``(B, S)``, true at frames with speech, where ``waveforms`` were altered: noise hides what is silent."""
     matches: Tensor | None = None
     """``(B, S)`` int64: for each frame of ``waveforms`` the same moment's frame in ``second``, -1 where none is."""
+    mel: Tensor | None = None
+    """``(B, M, bins)`` fp32 log-mel of ``waveforms``, 0 beyond each row's real frames; None: the model computes it."""
+    second_mel: Tensor | None = None
+    """``(B, M, bins)`` that of ``second``."""
 
     @property
     def audio_s(self) -> float:
@@ -65,6 +69,8 @@ class Row(NamedTuple):
     """``(L,)`` CTC targets."""
     speaker: str = ""
     """Who speaks."""
+    mel: NDArray[np.float32] | None = None
+    """``(M, bins)`` log-mel of ``waveform``, where it is known already."""
     second: NDArray[np.float32] | None = None
     """``(U,)`` samples of another view, with ``matches``."""
     speech: NDArray[np.bool_] | None = None
@@ -79,7 +85,7 @@ def collate(rows: Sequence[Row], *, seed: int) -> AudioBatch:
     seconds = [row.second for row in rows if row.second is not None]
     second, second_lengths = _stacked(seconds) if seconds else (None, None)
     matches = [row.matches for row in rows if row.matches is not None]
-    speech = [row.speech for row in rows if row.speech is not None]
+    speech = [row.speech.astype(np.int64) for row in rows if row.speech is not None]
     width = waveforms.shape[1]
     units = [row.units for row in rows if row.units is not None]
     tokens = [row.tokens for row in rows if row.tokens is not None]

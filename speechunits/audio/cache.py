@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import Recording
-from speechunits.audio.store import WaveformStore
+from speechunits.audio.store import AUDIO, WaveformStore
 from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
 
@@ -41,6 +41,19 @@ class WaveformCache:
         """Bytes of audio in memory."""
         return self._bytes
 
+    @property
+    def limit_bytes(self) -> int:
+        """Most bytes kept in memory."""
+        return self._limit
+
+    def kept(self, index: int) -> NDArray[np.int16] | None:
+        """Return the ``(T,)`` 16-bit samples of a whole recording, None where they would have to be decoded."""
+        with self._lock:
+            kept = self._kept.get(index)
+        if kept is not None or self._store is None or self._is_long(index):
+            return kept
+        return self._store.get(self._recordings[index], AUDIO)
+
     def read(self, index: int, start: int, stop: int) -> NDArray[np.float32]:
         """Return samples ``start`` to ``stop`` (fewer where the recording ends before) of a recording, at 16 kHz.
 
@@ -50,14 +63,16 @@ class WaveformCache:
             If the recording cannot be decoded, or ends before ``start``.
         """
         recording = self._recordings[index]
-        long = recording.duration_s > _WHOLE_S
-        samples = _load(recording, start, stop) if long else self._whole(index)[start:stop]
+        samples = _load(recording, start, stop) if self._is_long(index) else self._whole(index)[start:stop]
         if not len(samples):
             raise InputRefused(
                 f"{recording.audio} must reach second {start / SAMPLE_RATE_HZ:.2f}, but ends before; its manifest row "
                 "states another duration: make the manifest again"
             )
-        return samples.astype(np.float32) / np.float32(_SCALE)
+        return as_floats(samples)
+
+    def _is_long(self, index: int) -> bool:
+        return self._recordings[index].duration_s > _WHOLE_S
 
     def _whole(self, index: int) -> NDArray[np.int16]:
         with self._lock:
@@ -66,12 +81,12 @@ class WaveformCache:
                 self._kept.move_to_end(index)
                 return kept
         recording = self._recordings[index]
-        stored = None if self._store is None else self._store.get(recording)
+        stored = None if self._store is None else self._store.get(recording, AUDIO)
         if stored is not None:
             return stored
         samples = _load(recording, 0, None)
         if self._store is not None:
-            self._store.put(recording, samples)
+            self._store.put(recording, samples, AUDIO)
         with self._lock:
             # Another thread may have been faster.
             if index not in self._kept and samples.nbytes <= self._limit:
@@ -80,6 +95,11 @@ class WaveformCache:
                 while self._bytes > self._limit:
                     self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return samples
+
+
+def as_floats(samples: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Return ``(T,)`` 16-bit samples within [-1, 1]."""
+    return samples.astype(np.float32) / np.float32(_SCALE)
 
 
 def _load(recording: Recording, start: int, stop: int | None) -> NDArray[np.int16]:

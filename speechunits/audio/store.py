@@ -1,4 +1,4 @@
-"""Decoded recordings kept on disk as 16-bit samples and memory-mapped: what one training decoded, others only read."""
+"""Decoded recordings, and what is made of them, kept on disk and memory-mapped: what one training made, others read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +21,13 @@ from speechunits.audio.manifest import Recording
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.run import atomic_path
 
-Samples = NDArray[np.int16]
+T = TypeVar("T", bound=np.generic)
 
 _FORMAT = 1
 """Part of every key: to be raised when the same file would be decoded to other samples."""
 _HEADER = struct.Struct("<8sqI4x")
-"""Mark, samples, CRC-32 of them; the samples follow, little-endian."""
+"""Mark, values, CRC-32 of them; the values follow, little-endian."""
 _MARK = b"SUaudio\x01"
-_SUFFIX = ".pcm"
 _ROOM = 0.9
 """Share of the limit that is left full when entries are removed: not every new one costs a look at the whole folder."""
 _TOUCH_S = 60.0
@@ -35,13 +36,34 @@ _ABANDONED_S = 3600.0
 """A temporary file this old was left by a process that was killed."""
 
 
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """What is kept of a recording: ``(T,)`` values, or ``(M, columns)``.
+
+    ``made_by`` is what its values depend on besides the recording. What is not ``lasting`` is made again in no time:
+    it takes the room that lasting entries leave, and goes before them.
+    """
+
+    suffix: str
+    dtype: np.dtype[T]
+    columns: int | None = None
+    made_by: tuple[object, ...] = ()
+    lasting: bool = False
+
+
+AUDIO: Kind[np.int16] = Kind(".pcm", np.dtype("<i2"), lasting=True)
+"""Decoded samples at 16 kHz."""
+FEATURES_SUFFIX = ".mel"
+"""Of frames made from samples."""
+
+
 class WaveformStore:
     """A folder of decoded recordings, safe to share between threads and processes; bounded in size.
 
     An entry's name is the SHA-256 of the file's path, size and time of change, the segment, the rate, the decoders'
-    versions and the format: a changed file is another entry. What is damaged is not found. Entries unused for longest
-    are removed first; whoever reads one still has its map. A folder that cannot be written is named once, then only
-    read.
+    versions, the format and what else its kind depends on: a changed file is another entry. What is damaged is not
+    found. Entries unused for longest are removed first; whoever reads one still has its map. A folder that cannot be
+    written is named once, then only read.
     """
 
     def __init__(self, folder: Path, limit_mb: float) -> None:
@@ -49,26 +71,29 @@ class WaveformStore:
         self._limit = int(limit_mb * 1_000_000)
         self._writes = True
         self._checked: set[str] = set()
-        """Entries whose samples this process has compared with their sum."""
+        """Entries whose values this process has compared with their sum."""
 
-    def get(self, recording: Recording) -> Samples | None:
-        """Return the ``(T,)`` read-only map of a recording's 16 kHz samples, or None where no intact one is.
+    def get(self, recording: Recording, kind: Kind[T]) -> NDArray[T] | None:
+        """Return the read-only map of what is kept of a recording, or None where it is not, or not intact.
 
         Nothing of it stays open: a training may read from more files than a process may hold.
         """
-        name = _name(recording)
+        name = _name(recording, kind)
         if name is None:
             return None
-        path = self._path(name)
+        path = self.folder / name
+        width = kind.columns or 1
         try:
             with path.open("rb") as file:
                 mark, count, total = _HEADER.unpack(file.read(_HEADER.size))
             status = path.stat()
-            if mark != _MARK or count < 1 or status.st_size != _HEADER.size + 2 * count:
+            size = _HEADER.size + kind.dtype.itemsize * count
+            if mark != _MARK or count < 1 or count % width or status.st_size != size:
                 return None
-            samples: Samples = np.memmap(path, np.dtype("<i2"), "r", _HEADER.size, (count,))
+            shape = (count,) if kind.columns is None else (count // width, width)
+            values: NDArray[T] = np.memmap(path, kind.dtype, "r", _HEADER.size, shape)
             if name not in self._checked:
-                if zlib.crc32(samples.data) != total:
+                if zlib.crc32(values.data) != total:
                     return None
                 self._checked.add(name)
             if time.time() - status.st_mtime > _TOUCH_S and self._writes:
@@ -76,20 +101,30 @@ class WaveformStore:
         except (OSError, struct.error, ValueError):
             # Missing, removed meanwhile, shorter than a header, or of somebody else: decoding finds out what is wrong.
             return None
-        return samples
+        return values
 
-    def put(self, recording: Recording, samples: Samples) -> None:
-        """Keep the ``(T,)`` samples of a recording, and remove what the limit asks for."""
-        name = _name(recording)
-        size = _HEADER.size + samples.nbytes
-        if name is None or not self._writes or not len(samples) or size > self._limit:
+    def has_room(self, size: int) -> bool:
+        """Tell whether ``size`` bytes that are not lasting may be kept."""
+        return self._writes and self._total() + _HEADER.size + size <= self._limit
+
+    def put(self, recording: Recording, values: NDArray[T], kind: Kind[T]) -> None:
+        """Keep something of a recording, and remove what the limit asks for."""
+        name = _name(recording, kind)
+        size = _HEADER.size + values.nbytes
+        if name is None or not self._writes or not len(values) or size > self._limit:
             return
-        little = samples.astype("<i2", copy=False)
+        little = np.ascontiguousarray(values, kind.dtype)
         try:
-            with self._locked() as record:
-                self._make_room(record, size)
-                with atomic_path(self._path(name)) as temporary, temporary.open("wb") as file:
-                    file.write(_HEADER.pack(_MARK, len(little), zlib.crc32(little.data)))
+            with self._locked():
+                total = self._total()
+                if total + size > self._limit:
+                    if not kind.lasting:
+                        return
+                    total = self._remove(size)
+                # Before the entry: who is killed between leaves the total too high, which the next look corrects.
+                self._record.write_text(str(total + size))
+                with atomic_path(self.folder / name) as temporary, temporary.open("wb") as file:
+                    file.write(_HEADER.pack(_MARK, little.size, zlib.crc32(little.data)))
                     file.write(little.data)
         except OSError as error:
             self._writes = False
@@ -99,46 +134,42 @@ class WaveformStore:
                 file=sys.stderr, flush=True,
             )  # fmt: skip
 
-    def _path(self, name: str) -> Path:
-        return self.folder / (name + _SUFFIX)
+    @property
+    def _record(self) -> Path:
+        """The file of the folder's total."""
+        return self.folder / "total"
 
     @contextmanager
-    def _locked(self) -> Iterator[Path]:
-        """Hold the folder against other writers, threads of this process included; yield the file of its total."""
+    def _locked(self) -> Iterator[None]:
+        """Hold the folder against other writers, threads of this process included."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            yield self.folder / "total"
+            yield
 
-    def _make_room(self, record: Path, size: int) -> None:
-        """Count ``size`` bytes in, removing entries first where they would not fit.
-
-        The total is written before the entry: who is killed between leaves it too high, which the next look corrects.
-        """
+    def _total(self) -> int:
+        """Return the bytes of all entries; where nobody has counted them yet, as if there were no room."""
         try:
-            total = int(record.read_text())
+            return int(self._record.read_text())
         except (OSError, ValueError):
-            total = self._limit
-        if total + size > self._limit:
-            total = self._remove(size)
-        record.write_text(str(total + size))
+            return self._limit
 
     def _remove(self, size: int) -> int:
-        """Remove the entries unused for longest where ``size`` bytes do not fit; return the bytes that are left."""
+        """Remove entries where ``size`` bytes do not fit, lasting and lately used ones last; return the bytes left."""
         now = time.time()
         entries = []
         for path in self.folder.iterdir():
-            if path.suffix != _SUFFIX:
+            if path.suffix not in (AUDIO.suffix, FEATURES_SUFFIX):
                 continue
             status = path.stat()
             if not path.name.startswith("."):
-                entries.append((status.st_mtime_ns, status.st_size, path))
+                entries.append((path.suffix == AUDIO.suffix, status.st_mtime_ns, status.st_size, path))
             elif now - status.st_mtime > _ABANDONED_S:
                 path.unlink(missing_ok=True)
-        total = sum(entry for _, entry, _ in entries)
+        total = sum(entry for *_, entry, _ in entries)
         if total + size <= self._limit:
             return total
-        for _, entry, path in sorted(entries):
+        for *_, entry, path in sorted(entries):
             if total + size <= _ROOM * self._limit:
                 break
             path.unlink(missing_ok=True)
@@ -146,8 +177,8 @@ class WaveformStore:
         return total
 
 
-def _name(recording: Recording) -> str | None:
-    """Return the name of a recording's entry, or None where its file cannot be asked: decoding will say why."""
+def _name(recording: Recording, kind: Kind[T]) -> str | None:
+    """Return the name of an entry of a recording, or None where its file cannot be asked: decoding will say why."""
     # The decoders are part of the key; whoever decodes has imported them.
     import soundfile  # noqa: PLC0415
     import soxr  # noqa: PLC0415
@@ -159,7 +190,7 @@ def _name(recording: Recording) -> str | None:
         return None
     key = (
         str(path), status.st_size, status.st_mtime_ns, recording.start_s, recording.end_s, SAMPLE_RATE_HZ, _FORMAT,
-        soundfile.__libsndfile_version__, soxr.__version__,
+        soundfile.__libsndfile_version__, soxr.__version__, *kind.made_by,
     )  # fmt: skip
     # Their representation, not themselves: a path may hold bytes that are no text.
-    return hashlib.sha256(repr(key).encode()).hexdigest()
+    return hashlib.sha256(repr(key).encode()).hexdigest() + kind.suffix

@@ -24,7 +24,10 @@ def add(commands: Commands) -> None:
     pretrain.set_defaults(run=run_stages, only="pretrain")
 
     finetune = _add_recipe(commands, "finetune", "fine-tune one CTC recogniser on a label budget")
-    finetune.add_argument("--minutes", type=float, help="label budget in minutes (default: the recipe's headline)")
+    finetune.add_argument(
+        "--minutes", type=_label_budget, default=(), metavar="MINUTES|all",
+        help="label budget in minutes, or all that train has (default: the recipe's headline)",
+    )  # fmt: skip
     finetune.add_argument("--label-seed", type=int, default=0, help="seed of the label list and the training")
     finetune.add_argument("--side", choices=("pretrained", "untrained", "logmel", "units"), default="pretrained")
     finetune.set_defaults(run=run_finetune)
@@ -59,6 +62,11 @@ def _add_recipe(commands: Commands, name: str, help_text: str) -> argparse.Argum
     return parser
 
 
+def _label_budget(text: str) -> tuple[float | None]:
+    """Return the minutes in a tuple, which nobody takes for a missing option: None is all of train."""
+    return (None if text == "all" else float(text),)
+
+
 def _recipe(options: argparse.Namespace) -> RecipeConfig:
     from speechunits.config import RecipeConfig, load_config
 
@@ -78,7 +86,8 @@ def run_finetune(options: argparse.Namespace) -> int:
     from speechunits import pipeline
 
     experiment = pipeline.Experiment(_recipe(options))
-    minutes = experiment.recipe.reduction.headline_minutes if options.minutes is None else options.minutes
+    headline = (experiment.recipe.reduction.headline_minutes,)
+    (minutes,) = options.minutes or headline
     with experiment.folder.lock():
         pipeline.finetune_cell(experiment, options.side, minutes, options.label_seed)
     return 0

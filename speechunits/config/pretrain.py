@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from speechunits.config.encoder import EncoderConfig, MaskConfig
 from speechunits.config.learners import (
@@ -15,7 +15,7 @@ from speechunits.config.learners import (
     SwavConfig,
     Wav2Vec2Config,
 )
-from speechunits.config.loader import LATER
+from speechunits.config.loader import LATER, to_tree
 from speechunits.config.views import ViewsConfig
 
 
@@ -35,6 +35,9 @@ class BatchConfig:
     """Folder where decoded audio is kept for other trainings of the same recordings; null: nowhere."""
     cache_disk_mb: int = field(default=10_000, metadata=LATER)
     """Largest size of that folder in MB (115 an audio-hour); what was unused for longest is removed."""
+    features_ahead: Literal["none", "kept", "all"] = field(default="kept", metadata=LATER)
+    """On CPUs, log-mel that is computed while the model trains: what can be kept, in what audio leaves of ``cache_mb``
+    and in ``cache_dir``; or all of it, which pays where a core is idle."""
 
     def __post_init__(self) -> None:
         if not 0 < self.crop_s <= 20:
@@ -43,6 +46,15 @@ class BatchConfig:
             raise ValueError(
                 f"cache_mb and cache_disk_mb must be at least 0, but are {self.cache_mb} and {self.cache_disk_mb}"
             )
+
+
+def deciding_batch(config: BatchConfig) -> dict[str, Any]:
+    """Return the settings that decide which weights come out: where audio and features are kept does not.
+
+    ``cache_mb`` stays, since the keys of what older versions trained hold it.
+    """
+    idle = ("cache_dir", "cache_disk_mb", "features_ahead")
+    return {name: value for name, value in to_tree(config).items() if name not in idle}
 
 
 @dataclass(frozen=True, kw_only=True)

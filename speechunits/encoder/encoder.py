@@ -59,6 +59,7 @@ class Encoder(nn.Module):
         channel_mask: Tensor | None = None,
         depth: int | None = None,
         every_layer: bool = True,
+        mel: Tensor | None = None,
     ) -> EncoderOutput:
         """Encode a batch.
 
@@ -76,14 +77,17 @@ class Encoder(nn.Module):
             Blocks to run, by default all: layers beyond are left out, and ``output`` is that of the last one run.
         every_layer
             False: ``layers`` stays empty, for those who read the output only.
+        mel
+            ``(B, M, bins)`` log-mel of the waveforms, where it has been computed already; a front end over samples does
+            not read it.
         """
         frame_lengths = frame_counts(lengths)
         size = frame_count(waveforms.shape[1])
         if size == 0:
             # One frame of padding, dropped below: every module runs, as data-parallel wrappers expect.
             waveforms = F.pad(waveforms, (0, RECEPTIVE_FIELD - waveforms.shape[1]))
-            mask = None
-        latents, penalty = self.latents(waveforms, lengths)
+            mask = mel = None
+        latents, penalty = self.latents(waveforms, lengths, mel)
         seen = latents if channel_mask is None else latents.masked_fill(channel_mask[:, None, :], 0.0)
         layers, output = self.context(seen, frame_lengths, mask, depth=depth, every_layer=every_layer)
         return EncoderOutput(
@@ -94,10 +98,10 @@ class Encoder(nn.Module):
             penalty[:, :size],
         )
 
-    def latents(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def latents(self, waveforms: Tensor, lengths: Tensor, mel: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return ``(B, S, C)`` latents, before any context, and ``(B, S)`` mean squares before their norm."""
         frame_lengths = frame_counts(lengths)
-        features = self.frontend(waveforms, lengths, frame_lengths).float()
+        features = self.frontend(waveforms, lengths, frame_lengths, mel).float()
         penalty = zero_beyond(features.square().mean(dim=-1), frame_lengths)
         return zero_beyond(self.norm(features), frame_lengths), penalty
 

@@ -14,7 +14,7 @@ from speechunits.config import EncoderConfig
 from speechunits.encoder.convolution import FrameConvolution, inferring
 from speechunits.encoder.fused import convolution_gelu, fuses
 from speechunits.encoder.opening import over_time
-from speechunits.features.mel import LogMel
+from speechunits.features.mel import LogMel, mel_frame_counts
 from speechunits.frames import HOP, frames_mask
 
 _EPSILON = 1e-5
@@ -95,9 +95,12 @@ class LogMelFrontend(nn.Module):
         for convolution in (self.reduce, self.refine):
             nn.init.kaiming_normal_(convolution.weight)
 
-    def forward(self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:
-        """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row."""
-        features, counts = self.mel(waveforms, lengths)
+    def forward(self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor, mel: Tensor | None = None) -> Tensor:
+        """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row.
+
+        ``mel`` is their ``(B, M, bins)`` log-mel where it has been computed already.
+        """
+        features, counts = (mel, mel_frame_counts(lengths)) if mel is not None else self.mel(waveforms, lengths)
         norms = {"window": normalize, "running": normalize_running, "none": zero_beyond}
         features = norms[self.input_norm](features, counts)
         frames = F.gelu(self.reduce_norm(self.reduce(features)))
@@ -127,8 +130,13 @@ class WaveformFrontend(nn.Module):
             norm = nn.LayerNorm(config.channels) if layered else TimeNorm(config.channels) if index == 0 else None
             self.norms.append(norm if norm is not None else nn.Identity())
 
-    def forward(self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor) -> Tensor:  # noqa: ARG002 - as LogMelFrontend
-        """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row."""
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor, frame_lengths: Tensor, mel: Tensor | None = None  # noqa: ARG002
+    ) -> Tensor:  # fmt: skip
+        """Return ``(B, S, channels)`` for ``(B, T)`` samples and the ``(B,)`` samples and frames of each row.
+
+        ``frame_lengths`` and ``mel`` are those of :class:`LogMelFrontend`, and not needed here.
+        """
         waveforms = zero_beyond(waveforms.float(), lengths)
         frames = (normalize_samples(waveforms, lengths, self.epsilon) if self.normalizes else waveforms)[..., None]
         for convolution, norm, (kernel, stride) in zip(self.convolutions, self.norms, self.LAYERS, strict=True):

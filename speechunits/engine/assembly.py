@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 
 import numpy as np
@@ -41,6 +42,7 @@ from speechunits.engine.train import TrainingTask
 from speechunits.engine.unit import LearnerUnit
 from speechunits.engine.work import Work
 from speechunits.errors import UsageError
+from speechunits.features.mel import LogMel
 from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.hardware import peak_flops
 from speechunits.learners.learner import Learner
@@ -113,7 +115,11 @@ def assemble(
     stack.callback(history.close)
     batch = task.batch
     store = None if batch.cache_dir is None else WaveformStore(batch.cache_dir, batch.cache_disk_mb)
-    loader = Loader(task.train, task.labels, batch.cache_mb, journal.refused, task.views, task.altered, store)
+    bins = _mel_bins_ahead(learner, task, gangs)
+    loader = Loader(
+        task.train, task.labels, batch.cache_mb, journal.refused, task.views, task.altered, store, bins,
+        mel_always=batch.features_ahead == "all",
+    )  # fmt: skip
     reader = Reader(
         sampler, loader, journal, rank=gangs.dp.rank, world=gangs.dp.size, accumulate=engine.accumulate, seed=task.seed
     )
@@ -138,18 +144,28 @@ def assemble(
         else NoCheckpoints(task.folder, gangs)
     )
     best = Best(learner, journal, task.patience) if task.patience else None
-    validator = _validator(learner, task, gangs, journal, history, total_steps, best, store)
+    validator = _validator(learner, task, gangs, journal, history, total_steps, best, store, bins)
     return Parts(
         gangs=gangs, journal=journal, sampler=sampler, reader=reader, history=history, steering=steering, unit=unit,
         validator=validator, best=best, checkpoints=checkpoints, total_steps=total_steps, resumed=resumed,
     )  # fmt: skip
 
 
+def _mel_bins_ahead(learner: Learner, task: TrainingTask, gangs: Gangs) -> int | None:
+    """Return the bins of the log-mel that the reader computes for the learner; None where the learner does itself.
+
+    On another device than the CPU it computes log-mel in less time than the transfer would take.
+    """
+    if task.batch.features_ahead == "none" or gangs.device.type != "cpu":
+        return None
+    return next((module.filters.shape[1] for module in learner.modules() if isinstance(module, LogMel)), None)
+
+
 def _work(learner: Learner, task: TrainingTask, gangs: Gangs, done: int) -> Work:
     counts = bool(learner.training_flops(torch.tensor([SAMPLE_RATE_HZ])))
     wanted = counts and gangs.root.rank == 0
-    peak = peak_flops(gangs.device, choose_precision(task.engine, gangs.device).dtype) if wanted else 0.0
-    return Work(batches=task.engine.accumulate, peak=peak, done=done)
+    measure = partial(peak_flops, gangs.device, choose_precision(task.engine, gangs.device).dtype)
+    return Work(batches=task.engine.accumulate, measure=measure if wanted else None, done=done)
 
 
 def _validator(
@@ -161,6 +177,7 @@ def _validator(
     total_steps: int,
     best: Best | None,
     store: WaveformStore | None,
+    bins: int | None,
 ) -> Validator:
     crop = task.labels is None or task.labels.tokens is None
     batches = consecutive_batches(_samples(task.held_out), task.batch, crop=crop)
@@ -168,7 +185,8 @@ def _validator(
         return NOOP_VALIDATOR
     # Names of unreadable held-out recordings stay out of the count of those left out of training.
     views = None if task.altered else task.views
-    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), views, store=store)
+    always = task.batch.features_ahead == "all"
+    loader = Loader(task.held_out, task.labels, task.batch.cache_mb, set(), views, 0.0, store, bins, mel_always=always)
     return HeldOut(
         learner, batches, loader, journal, gang=gangs.dp, precision=choose_precision(task.engine, gangs.device),
         seed=task.seed, watch=CollapseWatch(round(task.optimizer.warmup * total_steps), total_steps),

@@ -105,6 +105,7 @@ class History(MetricRecorder):
     def record_report(self, step: int, report: Mapping[str, float]) -> None:
         """Record a report on held-out speech."""
         if not self._silent:
+            self._work.measure_peak()
             self._write("held_out", step, dict(report))
             self._compose()
 

@@ -26,6 +26,7 @@ from speechunits.config import ViewsConfig
 from speechunits.engine.journal import Journal
 from speechunits.engine.train import Labels
 from speechunits.errors import InputRefused, TrainingStopped
+from speechunits.features.cache import LogMelCache, padded_mel
 from speechunits.frames import HOP, SAMPLE_RATE_HZ, frame_count, frame_counts
 from speechunits.learners.targets import non_silent
 
@@ -57,7 +58,8 @@ class Loader:
     """Turns planned batches into tensors; a recording that cannot be read is named, counted and left out.
 
     With ``views`` every row is two views of its piece, drawn by the seed of the batch; with a share ``altered`` above
-    0, so many rows are altered in place instead.
+    0, so many rows are altered in place instead. With ``mel_bins`` batches bring their log-mel along where that
+    of most of their rows is kept, with ``mel_always`` all do, so that the model need not compute it.
     """
 
     def __init__(
@@ -69,12 +71,17 @@ class Loader:
         views: ViewsConfig | None = None,
         altered: float = 0.0,
         store: WaveformStore | None = None,
+        mel_bins: int | None = None,
+        *,
+        mel_always: bool = False,
     ) -> None:
         self._altered = altered
         self._views = views
         self._recordings = recordings
         self._labels = labels
         self._cache = WaveformCache(recordings, cache_mb, store)
+        self._mel = None if mel_bins is None else LogMelCache(recordings, self._cache, mel_bins, store)
+        self._mel_always = mel_always
         self._refused = refused
 
     def is_refused(self, piece: Piece) -> bool:
@@ -88,7 +95,7 @@ class Loader:
             generators = np.random.default_rng(seed).spawn(len(rows))
             view = self._alter if self._altered else self._view
             rows = [view(row, self._views, generator) for row, generator in zip(rows, generators, strict=True)]
-        return collate(rows, seed=seed) if rows else None
+        return self._with_mel(collate(rows, seed=seed), rows) if rows else None
 
     def _row(self, piece: Piece) -> Row | None:
         recording = self._recordings[piece.index]
@@ -106,7 +113,31 @@ class Loader:
             # Played faster = recorded at a higher rate; the sampler planned with this length.
             waveform = resample(waveform, SAMPLE_RATE_HZ * piece.speed)[: piece.samples]
         tokens = None if self._labels is None or self._labels.tokens is None else self._labels.tokens[identity]
-        return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "")
+        mel = None if self._mel is None else self._known_mel(self._mel, piece, waveform)
+        return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "", mel=mel)
+
+    def _known_mel(self, mel: LogMelCache, piece: Piece, waveform: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Return the log-mel of a piece where it is kept; None too where what is made of the piece has another."""
+        if self._views is not None and not self._altered:
+            return None
+        if piece.speed == 1.0:
+            return mel.read(piece.index, piece.start, len(waveform))
+        whole = piece.start == 0 and piece.stop == round(self._recordings[piece.index].duration_s * SAMPLE_RATE_HZ)
+        return mel.played(piece.index, piece.speed, waveform) if whole else None
+
+    def _with_mel(self, audio: AudioBatch, rows: Sequence[Row]) -> AudioBatch:
+        """Return the batch with the log-mel of its rows, what is not kept computed now; without where that is most.
+
+        To compute it here takes as much of the processor as in the model, or more where two threads share a core.
+        """
+        known = sum(row.mel is not None for row in rows)
+        if self._mel is None or not (self._mel_always or 2 * known >= len(rows)):
+            return audio
+        mel = padded_mel([self._mel.of(row.waveform) if row.mel is None else row.mel for row in rows], audio.waveforms)
+        if audio.second is None:
+            return audio._replace(mel=mel)
+        seconds = [self._mel.of(row.second) for row in rows if row.second is not None]
+        return audio._replace(mel=mel, second_mel=padded_mel(seconds, audio.second))
 
     @staticmethod
     def _view(row: Row, config: ViewsConfig, generator: np.random.Generator) -> Row:
@@ -119,7 +150,7 @@ class Loader:
         row = row._replace(speech=_speech(row.waveform))
         if generator.random() >= self._altered:
             return row
-        return row._replace(waveform=augment(row.waveform, config, generator))
+        return row._replace(waveform=augment(row.waveform, config, generator), mel=None)
 
     def _units(self, identity: str, piece: Piece, samples: int) -> NDArray[np.integer] | None:
         if self._labels is None or self._labels.units is None:

@@ -8,6 +8,7 @@ from typing import Any
 from fairseq2.gang import Gangs
 
 from speechunits.config import to_tree
+from speechunits.config.pretrain import deciding_batch
 from speechunits.engine.train import Labels, TrainingTask
 from speechunits.errors import UsageError
 from speechunits.learners.learner import Learner
@@ -19,7 +20,7 @@ TRAINING = "training.json"
 
 def training_settings(learner: Learner, task: TrainingTask, gangs: Gangs) -> dict[str, Any]:
     """Return all that decides which weights come out, in JSON types; machine, threads and clock are left out."""
-    batch = {name: value for name, value in to_tree(task.batch).items() if not name.startswith("cache_")}
+    batch = {name: value for name, value in deciding_batch(task.batch).items() if name != "cache_mb"}
     return {
         "batch": batch,
         "optimizer": to_tree(task.optimizer),

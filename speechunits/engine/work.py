@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 
 class Work:
     """Turns what the Trainer publishes into rates of this rank's device.
 
-    ``batches`` is the number of batches of a step on a rank, ``peak`` the device's FLOP/s, ``done`` the steps of
-    earlier parts of a resumed training.
+    ``batches`` is the number of batches of a step on a rank, ``measure`` returns the device's FLOP/s as it is now (None
+    where nobody asks), ``done`` the steps of earlier parts of a resumed training.
     """
 
-    def __init__(self, *, batches: int, peak: float, done: int) -> None:
+    def __init__(self, *, batches: int, measure: Callable[[], float] | None, done: int) -> None:
         self._batches = batches
-        self._peak = peak
+        self._measure = measure
+        self._peak = 0.0
         self._last_step = done
+        self.measure_peak()
+
+    def measure_peak(self) -> None:
+        """Measure the device's peak (again): a busy one does less than it can, so the most it ever did counts."""
+        if self._measure is not None:
+            self._peak = max(self._peak, self._measure())
 
     def row(self, flops: float, step: int, values: Mapping[str, Any]) -> dict[str, float | None]:
         """Return the figures of the steps since the last publication; ``flops`` are those of the average batch.
 
         MFU (Chowdhery et al. 2022, appendix B) is the arithmetic of the transformer over real frames, divided by all
-        the time that steps took, reading included (held-out evaluations and checkpoints are not), and by the peak.
+        the time that steps took, reading included (held-out evaluations and checkpoints are not), and by the peak. The
+        steps themselves show what the device can do: they are never faster than the peak.
         """
         steps, self._last_step = step - self._last_step, step
         reading_s, computing_s = (float(values.get(name) or 0.0) for name in ("data_time", "compute_time"))
@@ -35,8 +43,13 @@ class Work:
             return row
         total = flops * self._batches * steps
         rate = total / busy_s if busy_s else None
-        mfu = None if rate is None or not self._peak else rate / self._peak
-        return {**row, "flops_per_step": flops * self._batches, "flops_per_s": rate, "mfu": mfu}
+        row |= {"flops_per_step": flops * self._batches, "flops_per_s": rate, "mfu": None}
+        if rate is None or self._measure is None:
+            return row
+        if rate > self._peak:
+            self.measure_peak()
+        self._peak = max(self._peak, rate)
+        return {**row, "mfu": rate / self._peak, "peak_flops_per_s": self._peak}
 
 
 def shown_work(row: Mapping[str, Any]) -> list[str]:

@@ -46,7 +46,7 @@ class CpcLearner(Pretrainer):
 
     def forward(self, batch: AudioBatch) -> Loss:
         """Return the contrastive loss over all frames and steps."""
-        encoded = self.encoder(batch.waveforms, batch.lengths, every_layer=False)
+        encoded = self.encoder(batch.waveforms, batch.lengths, every_layer=False, mel=batch.mel)
         # A batch without a frame has one of padding: nothing below then needs to know.
         missing = int(encoded.output.shape[1] == 0)
         output, latents = (F.pad(frames, (0, 0, 0, missing)) for frames in (encoded.output, encoded.latents))

@@ -82,7 +82,7 @@ class DirectMILearner(Pretrainer):
             generator = batch_generator(batch.seed, batch.waveforms.device)
             mask = span_mask(frame_lengths, size, self.mask, generator)
             chosen = mask & counted
-        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False, mel=batch.mel)
         speech = speech_frames(batch)
         loss = self._loss(batch, encoded, chosen, speech)
         if mask is not None and self.training and self.config.unmasked_weight > 0:
@@ -127,7 +127,7 @@ class DirectMILearner(Pretrainer):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return the latents of the second view; index, whether real, and place there of the targets it has."""
         waveforms, lengths, matches = second_view(batch)
-        latents, _ = self.encoder.latents(waveforms, lengths)
+        latents, _ = self.encoder.latents(waveforms, lengths, batch.second_mel)
         rows, frames = index // size, index % size
         there = matches[rows, (frames + self.config.shift).clamp(max=size - 1)]
         found, real = chosen_places(real & (there >= 0) & (there < frame_counts(lengths)[rows]))

@@ -59,7 +59,7 @@ class MaskedPredictionLearner(Pretrainer):
         units = self._units(batch, size)
         generator = batch_generator(batch.seed, batch.waveforms.device)
         mask = span_mask(frame_lengths, size, self.mask, generator)
-        output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False).output
+        output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False, mel=batch.mel).output
         known = (units >= 0) & self.counted(batch)
         chosen = mask & known
         weights = chosen.float()

@@ -77,7 +77,7 @@ class OnlinePredictionLearner(Pretrainer):
         )
         if self.training:
             self._learn(features, codes, there)
-        output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False).output
+        output = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False, mel=batch.mel).output
         speech = speech_frames(batch)
 
         def loss_at(chosen: Tensor) -> Loss:
@@ -116,7 +116,7 @@ class OnlinePredictionLearner(Pretrainer):
     @torch.no_grad()
     def _features(self, batch: AudioBatch, frame_lengths: Tensor, places: Tensor) -> list[Tensor]:
         """Return the ``(R, D)`` real frames of each of the top layers, normalised over the time of their utterance."""
-        layers = self.teacher(batch.waveforms, batch.lengths).layers[-self.config.teacher.layers :]
+        layers = self.teacher(batch.waveforms, batch.lengths, mel=batch.mel).layers[-self.config.teacher.layers :]
         return [normalize(layer.float(), frame_lengths).flatten(0, 1)[places] for layer in layers]
 
     def _codebook(self, place: int) -> Codebook:

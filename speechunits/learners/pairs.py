@@ -75,13 +75,22 @@ def encode_pairs(encoder: Encoder, head: nn.Module, batch: AudioBatch, counted: 
     other, other_lengths, matches = second_view(batch)
     size = max(batch.waveforms.shape[1], other.shape[1])
     both = torch.cat([F.pad(view, (0, size - view.shape[1])) for view in (batch.waveforms, other)])
-    output = encoder(both, torch.cat((batch.lengths, other_lengths))).output
+    output = encoder(both, torch.cat((batch.lengths, other_lengths)), mel=_both_mels(batch)).output
     rows, frames, places, real = shared_frames(batch, matches, counted, most)
     first, second = output.chunk(2)
     projected = head(torch.cat((first[rows, frames], second[rows, places])))
     speech = speech_frames(batch)[rows, frames]
     one, two = projected.chunk(2)
     return Pairs(one, two, rows, speech, real)
+
+
+def _both_mels(batch: AudioBatch) -> Tensor | None:
+    """Return the ``(2 B, M, bins)`` log-mel of both views, where both are there."""
+    mels = [mel for mel in (batch.mel, batch.second_mel) if mel is not None]
+    if len(mels) < 2:
+        return None
+    size = max(mel.shape[1] for mel in mels)
+    return torch.cat([F.pad(mel, (0, 0, 0, size - mel.shape[1])) for mel in mels])
 
 
 def projection(dim: int, final_dim: int) -> nn.Sequential:

@@ -59,7 +59,7 @@ class Wav2Vec2Learner(Pretrainer):
         counted = self.counted(batch)
         # Two frames make a contrast; a row with one masked frame has nothing to tell it from.
         mask = mask & ((mask & counted).sum(dim=1, keepdim=True) > 1)
-        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False)
+        encoded = self.encoder(batch.waveforms, batch.lengths, mask=mask, every_layer=False, mel=batch.mel)
         chosen = mask & counted
         places, real = chosen_places(chosen)
         loss, quantized = self._contrast(encoded, chosen, generator)

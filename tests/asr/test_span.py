@@ -1,9 +1,10 @@
 import pytest
 import torch
 
-from speechunits.asr.span import cropped, first_frames, placed, spoken_span
+from speechunits.asr.span import cropped, cropped_mel, first_frames, placed, spoken_span
 from speechunits.audio.sampler import padded_samples
-from speechunits.frames import frame_counts
+from speechunits.features.mel import LogMel
+from speechunits.frames import frame_counts, frames_mask
 
 
 def test_the_spoken_span_reaches_from_the_first_loud_frame_to_the_last_with_a_margin():
@@ -41,6 +42,19 @@ def test_cropping_keeps_what_the_frames_of_the_span_read():
     assert frame_counts(lengths).tolist() == span.sum(dim=1).tolist()
     # As short as the longest span allows, among the lengths that batches have.
     assert cropped(waveforms[:1], span[:1])[0].shape[1] == padded_samples(2000)
+
+
+def test_log_mel_is_cropped_alike():
+    waveforms = 0.1 * torch.randn(3, 16000, generator=torch.Generator().manual_seed(2))
+    span = torch.zeros(3, 49, dtype=torch.bool)
+    span[0, 3:30] = span[1, :49] = True
+    mel = LogMel(80)
+    kept, lengths = cropped(waveforms, span)
+    expected, counts = mel(kept, lengths)
+    found = cropped_mel(mel(waveforms, torch.full((3,), 16000))[0], span, kept.shape[1])
+    real = frames_mask(counts, expected.shape[1])[..., None]
+    assert torch.equal(found, expected.masked_fill(~real, 0.0))
+    assert counts.tolist() == [53, 97, 0]
 
 
 def test_logits_return_to_their_frames_and_the_blank_is_certain_elsewhere():

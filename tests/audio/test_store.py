@@ -14,7 +14,7 @@ import soundfile
 from speechunits.audio import cache
 from speechunits.audio.cache import WaveformCache
 from speechunits.audio.manifest import Recording
-from speechunits.audio.store import WaveformStore
+from speechunits.audio.store import AUDIO, WaveformStore
 
 ENTRY = struct.calcsize("<8sqI4x") + 2 * 16_000
 
@@ -59,15 +59,15 @@ def test_what_is_read_does_not_depend_on_what_is_kept(tmp_path, loads, rate_hz):
 def test_an_entry_belongs_to_a_file_as_it_is_and_to_a_segment(tmp_path):
     (recording,) = corpus(tmp_path, 1)
     store = WaveformStore(tmp_path / "cache", 10)
-    store.put(recording, np.arange(5, dtype=np.int16))
-    np.testing.assert_array_equal(store.get(recording), np.arange(5))
-    assert store.get(replace(recording, start_s=0.0, end_s=0.5)) is None
-    assert store.get(replace(recording, id="other", speaker="s")) is not None
+    store.put(recording, np.arange(5, dtype=np.int16), AUDIO)
+    np.testing.assert_array_equal(store.get(recording, AUDIO), np.arange(5))
+    assert store.get(replace(recording, start_s=0.0, end_s=0.5), AUDIO) is None
+    assert store.get(replace(recording, id="other", speaker="s"), AUDIO) is not None
     status = recording.audio.stat()
     os.utime(recording.audio, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
-    assert store.get(recording) is None
+    assert store.get(recording, AUDIO) is None
     recording.audio.unlink()
-    assert store.get(recording) is None
+    assert store.get(recording, AUDIO) is None
 
 
 @pytest.mark.parametrize("damage", ["truncated", "longer", "foreign", "bit", "empty"])
@@ -95,15 +95,16 @@ def test_the_folder_is_bounded_and_loses_what_was_unused_for_longest(tmp_path):
     store = WaveformStore(tmp_path / "cache", 4.5 * ENTRY / 1e6)
     samples = np.ones(16_000, np.int16)
     for age, recording in enumerate(recordings[:4]):
-        store.put(recording, samples * age)
+        store.put(recording, samples * age, AUDIO)
         (new,) = [path for path in entries(store) if path.stat().st_mtime > 1e6]
         os.utime(new, (age, age))
-    kept = store.get(recordings[0])  # Used: now the youngest.
-    held = store.get(recordings[1])
+    kept = store.get(recordings[0], AUDIO)  # Used: now the youngest.
+    held = store.get(recordings[1], AUDIO)
     os.utime(next(path for path in entries(store) if np.fromfile(path, "<i2")[-1] == 1), (1, 1))
-    store.put(recordings[4], samples)
+    store.put(recordings[4], samples, AUDIO)
     assert sum(path.stat().st_size for path in entries(store)) <= 4.5 * ENTRY
-    assert [store.get(recording) is not None for recording in recordings] == [True, False, True, True, True, False]
+    found = [store.get(recording, AUDIO) is not None for recording in recordings]
+    assert found == [True, False, True, True, True, False]
     # Its file is gone, who reads it does not notice.
     np.testing.assert_array_equal(held, samples)
     np.testing.assert_array_equal(kept, 0 * samples)
@@ -112,8 +113,8 @@ def test_the_folder_is_bounded_and_loses_what_was_unused_for_longest(tmp_path):
 def test_what_is_larger_than_the_limit_is_not_kept(tmp_path):
     (recording,) = corpus(tmp_path, 1)
     store = WaveformStore(tmp_path / "cache", 0.01)
-    store.put(recording, np.ones(16_000, np.int16))
-    assert store.get(recording) is None
+    store.put(recording, np.ones(16_000, np.int16), AUDIO)
+    assert store.get(recording, AUDIO) is None
     assert not store.folder.exists()
 
 
@@ -121,14 +122,14 @@ def test_a_lost_total_and_abandoned_files_do_not_break_the_bound(tmp_path):
     recordings = corpus(tmp_path, 5)
     store = WaveformStore(tmp_path / "cache", 3.5 * ENTRY / 1e6)
     for recording in recordings[:3]:
-        store.put(recording, np.ones(16_000, np.int16))
+        store.put(recording, np.ones(16_000, np.int16), AUDIO)
     (store.folder / "total").write_text("")
     abandoned = store.folder / ".a.1.part.pcm"
     abandoned.write_bytes(b"half")
     os.utime(abandoned, (1, 1))
     stranger = store.folder / "notes.txt"
     stranger.write_text("mine")
-    store.put(recordings[3], np.ones(16_000, np.int16))
+    store.put(recordings[3], np.ones(16_000, np.int16), AUDIO)
     assert len(entries(store)) == 3
     assert not abandoned.exists()
     assert stranger.exists()
@@ -156,7 +157,7 @@ def test_a_full_disk_leaves_no_half_entry(tmp_path, monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("speechunits.audio.store.zlib.crc32", full)
-    store.put(recording, np.ones(16_000, np.int16))
+    store.put(recording, np.ones(16_000, np.int16), AUDIO)
     assert "No space left" in capsys.readouterr().err
     assert not {path for path in store.folder.rglob("*") if "pcm" in path.name}
 
@@ -183,7 +184,7 @@ def test_processes_share_a_folder(tmp_path):
 def test_no_file_stays_open_behind_what_was_read(tmp_path):
     (recording,) = corpus(tmp_path, 1)
     store = WaveformStore(tmp_path / "cache", 10)
-    store.put(recording, np.ones(16_000, np.int16))
+    store.put(recording, np.ones(16_000, np.int16), AUDIO)
     before = len(list(Path("/proc/self/fd").iterdir()))
     waveforms = WaveformCache([recording], 0, store)
     pieces = [waveforms.read(0, 0, 320) for _ in range(50)]

@@ -81,3 +81,17 @@ def test_without_a_gpu_the_check_says_so():
     if torch.cuda.is_available():
         pytest.skip("there is a GPU: the check runs for real")
     assert "no GPU" in call("benchmarks.gpu_check")
+
+
+@pytest.mark.slow  # hundreds of steps
+def test_ways_to_log_mel_are_timed(tmp_path):
+    output = tmp_path / "result.json"
+    shown = call(
+        "benchmarks.features_ahead", "--sizes", "nano", "--threads", "1", "--rounds", "2", "--recordings", "4",
+        "--batch-s", "4", "--output", str(output),
+    )  # fmt: skip
+    (result,) = json.loads(output.read_text())["results"]
+    assert list(result["ways"]) == ["inside", "ahead", "kept", "mapped"]
+    assert result["ways"]["inside"]["processor_ratio"] == 1
+    assert all(row["wall_s"] > 0 and row["processor_s"] > 0 for row in result["ways"].values())
+    assert "cpu time / inside" in shown

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechunits import sweep
 from speechunits.audio.manifest import read_manifest
 from speechunits.audio.textgrid import read_textgrid
 from speechunits.cli import main
@@ -111,6 +112,37 @@ def test_from_labels_to_a_recogniser(prepared, tiny_corpus, capsys):
     assert (run / "cells" / "logmel-1-1.json").exists()
     assert main(["finetune", str(prepared), "--minutes", "100"]) == 2
     assert "100" in capsys.readouterr().err
+
+
+def test_baselines_need_no_pretraining(tiny_corpus, tiny_runs, tmp_path, capsys, monkeypatch):
+    called = []
+
+    def run_cell(cell, setting, *, keep):
+        called.append((cell, setting))
+        return []
+
+    monkeypatch.setattr("speechunits.sweep.run_cell", run_cell)
+    recipe = str(write_recipe(tmp_path / "none.yaml", tiny_corpus, tmp_path / "none"))
+    for side in ("logmel", "untrained"):
+        assert main(["finetune", recipe, "--side", side, "--minutes", "all"]) == 0
+    assert main(["finetune", recipe, "--side", "logmel"]) == 0
+    assert [cell.name for cell, _ in called] == ["logmel-all-0", "untrained-all-0", "logmel-0.5-0"]
+    # What the sweep would make of the encoder it finds is what the recipe says of it.
+    shutil.copytree(tiny_runs, tmp_path / "made")
+    made = str(write_recipe(tmp_path / "made.yaml", tiny_corpus, tmp_path / "made"))
+    assert main(["finetune", made, "--side", "untrained", "--minutes", "all"]) == 0
+    (_, without), (cell, found) = called[1], called[3]
+    assert without.encoder is None
+    assert found.encoder is not None
+    assert sweep._config(cell, without) == sweep._config(cell, found)
+    for side, missing in (("pretrained", "encoder"), ("units", "units")):
+        assert main(["finetune", recipe, "--side", side]) == 2
+        assert f"{missing}.safetensors does not exist yet" in capsys.readouterr().err
+
+
+def test_all_labels_are_all_of_train(prepared, capsys):
+    assert main(["finetune", str(prepared), "--minutes", "all", "--side", "logmel"]) == 0
+    assert "logmel-all-0: CER" in capsys.readouterr().err
 
 
 def test_units_are_measured_side_by_side(prepared, tiny_corpus, tmp_path, capsys):

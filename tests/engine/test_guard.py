@@ -10,21 +10,10 @@ from speechunits.asr.recognizer import build_recognizer
 from speechunits.asr.tokens import build_tokenizer
 from speechunits.config import FinetuneConfig
 from speechunits.encoder import masking
-from speechunits.engine.native import prepare_fairseq2
 from speechunits.learners import pairs, swav, targets
 from speechunits.objectives import chosen
+from tests.engine.step import PREFIX, Ratio, Step
 from tests.learners.tiny import VARIANTS, batch, build
-
-prepare_fairseq2()
-
-from fairseq2.gang import FakeGang  # noqa: E402 - only after the stand-ins
-from fairseq2.metrics import MetricBag  # noqa: E402
-from fairseq2.nn.data_parallel import get_data_parallel_facade  # noqa: E402
-
-from speechunits.engine.guard import FiniteGuard  # noqa: E402
-from speechunits.engine.journal import Journal  # noqa: E402
-from speechunits.engine.reader import EngineBatch  # noqa: E402
-from speechunits.engine.unit import PREFIX, LearnerUnit, Ratio  # noqa: E402
 
 WAITS = ("aten::_local_scalar_dense", "aten::is_nonzero", "aten::nonzero", "aten::masked_select", "aten::equal")
 """Operators whose result the host must know before it goes on."""
@@ -50,30 +39,6 @@ class Unread:
 
     def add(self, finite, names):
         self.kept.append((finite, names))
-
-
-class Step:
-    """A training step as fairseq2's Trainer takes it, without the Trainer."""
-
-    def __init__(self, learner):
-        self.learner = learner.train()
-        self.journal = Journal()
-        self.unit = LearnerUnit(learner, learner, total_steps=10, before_step=lambda _: None, metric_names=[])
-        self.bag = MetricBag(torch.device("cpu"))
-        gang = FakeGang(torch.device("cpu"))
-        self.guard = FiniteGuard(get_data_parallel_facade(learner), learner, self.journal, self.unit, gang)
-        self.optimizer = torch.optim.AdamW(learner.parameters(), lr=0.1, fused=True)
-        self.guard.take(self.optimizer)
-
-    def __call__(self, *batches, max_norm=1.0):
-        self.optimizer.zero_grad()
-        self.unit.set_step_nr(1)
-        for item in batches:
-            loss, _ = self.unit.process_batch(EngineBatch(item, 0), self.bag)
-            (loss / len(batches)).backward()
-        norm = self.guard.clip_grad_norm(max_norm)
-        self.optimizer.step()
-        return norm
 
 
 STARTS = {"online", "online-unmasked"}

@@ -2,17 +2,24 @@
 
 import copy
 import json
+from contextlib import contextmanager
 
 import pytest
 import torch
 
-from speechunits.config import EncoderConfig, MaskConfig, PretrainConfig, Wav2Vec2Config
+from speechunits.asr.recognizer import build_recognizer
+from speechunits.asr.tokens import build_tokenizer
+from speechunits.config import EncoderConfig, FinetuneConfig, MaskConfig, PretrainConfig, Wav2Vec2Config
+from speechunits.encoder.dropout import Dropout
 from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.masking import span_mask
 from speechunits.frames import frame_count, frame_counts
 from speechunits.learners.wav2vec2 import Wav2Vec2Learner
 from speechunits.objectives.wav2vec2 import contrastive_loss, sample_negatives
+from tests.engine.step import Step
 from tests.engine.tiny import TinyLearner, make_corpus, run, same, weights
+from tests.learners.tiny import VARIANTS, build
+from tests.learners.tiny import batch as spoken
 
 pytestmark = pytest.mark.gpu
 LENGTHS = torch.tensor([48_080, 31_000, 400])
@@ -153,3 +160,72 @@ def test_units_of_a_gpu_are_those_of_the_processor(cuda):
     found = there.units(waveform)
     assert (found == expected).mean() > 0.999
     assert (found == there.units(waveform)).all()
+
+
+@contextmanager
+def synchronisation(mode):
+    """Let torch do this about whoever waits for the GPU within the context."""
+    before = torch.cuda.get_sync_debug_mode()
+    torch.cuda.set_sync_debug_mode(mode)
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
+
+
+class WaitingCtc(torch.autograd.Function):
+    """torch's CTC, which has its lengths on the host, forward and backward: both in one place, where it may wait."""
+
+    @staticmethod
+    def forward(ctx, log_probabilities, original, arguments, options):
+        with synchronisation("default"), torch.enable_grad():
+            inputs = log_probabilities.detach().requires_grad_()
+            losses = original(inputs, *arguments, **options)
+            ctx.save_for_backward(torch.autograd.grad(losses.sum(), inputs)[0])
+            return losses.detach()
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return ctx.saved_tensors[0] * gradient[None, :, None], None, None, None
+
+
+def steps_without_waiting(learner, item, cuda):
+    """Take three steps, the last two of which may not wait; the first one chooses kernels and starts codebooks."""
+    for module in learner.modules():
+        if isinstance(module, Dropout):
+            module.probability = 0.1
+    step, item = Step(learner.to(cuda), torch.bfloat16), item.to(cuda)
+    step(item)
+    before = weights(step.learner)
+    with synchronisation("error"):
+        for _ in range(2):
+            step(item)
+    step.guard.verdicts.settle()
+    assert step.journal.skipped_batches == 0
+    assert not same(weights(step.learner), before)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("variant", sorted(VARIANTS))
+def test_a_step_waits_for_nothing(variant, cuda):
+    steps_without_waiting(build(variant), spoken(9000, 7000), cuda)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+@pytest.mark.parametrize("side", ["logmel", "untrained"])
+def test_a_step_of_a_recogniser_waits_in_its_ctc_alone(side, cuda, monkeypatch):
+    original = torch.nn.functional.ctc_loss
+    monkeypatch.setattr(
+        torch.nn.functional, "ctc_loss",
+        lambda inputs, *arguments, **options: WaitingCtc.apply(inputs, original, arguments, options),
+    )  # fmt: skip
+    config = FinetuneConfig(side=side, encoder=build("masked_prediction").encoder.config, frozen=0.0)
+    recognizer = build_recognizer(config, build_tokenizer(["ab ba"], "characters", 10))
+    tokens = {"tokens": torch.tensor([[1, 2], [2, 0]]), "token_lengths": torch.tensor([2, 1])}
+    steps_without_waiting(recognizer, spoken(9000, 7000)._replace(**tokens), cuda)
+
+
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")
+def test_waiting_is_refused(cuda):
+    with synchronisation("error"), pytest.raises(RuntimeError, match="synchroniz"):
+        torch.ones((), device=cuda).item()

@@ -8,6 +8,7 @@ import torch
 from speechunits.audio.augment import make_views
 from speechunits.audio.batch import AudioBatch, Row, collate
 from speechunits.config import PretrainConfig, ViewsConfig, build_config
+from speechunits.features.mel import LogMel
 from speechunits.frames import frame_count
 from speechunits.learners.build import build_learner
 
@@ -79,6 +80,17 @@ def padded(item: AudioBatch, samples, value) -> AudioBatch:
     matches = torch.nn.functional.pad(item.matches, (0, frames), value=-1)
     units = torch.nn.functional.pad(item.units, (0, frames), value=-1)
     return item._replace(waveforms=waveforms, second=second, matches=matches, units=units)
+
+
+def with_mel(item: AudioBatch, bins=80) -> AudioBatch:
+    """Return the batch with the log-mel of its views, zero beyond each row's frames."""
+
+    def found(waveforms, lengths):
+        mel, counts = LogMel(bins)(waveforms, lengths)
+        return mel * (torch.arange(mel.shape[1]) < counts[:, None])[..., None]
+
+    second = None if item.second is None else found(item.second, item.second_lengths)
+    return item._replace(mel=found(item.waveforms, item.lengths), second_mel=second)
 
 
 def evaluate(learner, *batches):
