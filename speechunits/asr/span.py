@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechunits.audio.sampler import padded_samples
-from speechunits.features.mel import mel_frame_counts
+from speechunits.features.cache import mel_frame_count
 from speechunits.frames import HOP, RECEPTIVE_FIELD
 from speechunits.learners.targets import frame_energies
 from speechunits.objectives.chosen import waits_for_counts
@@ -59,7 +59,7 @@ def cropped(waveforms: Tensor, span: Tensor) -> tuple[Tensor, Tensor]:
 
 def cropped_mel(mel: Tensor, span: Tensor, samples: int) -> Tensor:
     """Return the ``(B, N, bins)`` log-mel of the ``samples`` that :func:`cropped` leaves, of ``(B, M, bins)``."""
-    size = int(mel_frame_counts(torch.tensor(samples)))
+    size = mel_frame_count(samples)
     frames = torch.arange(size, device=mel.device)[None, :]
     places = (2 * first_frames(span)[:, None] + frames).clamp(max=max(mel.shape[1] - 1, 0))
     # n frames hold 2 n − 1 of them.

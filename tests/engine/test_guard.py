@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from speechunits.asr import span
 from speechunits.asr.recognizer import build_recognizer
 from speechunits.asr.tokens import build_tokenizer
 from speechunits.config import FinetuneConfig
@@ -48,7 +49,7 @@ STARTS = {"online", "online-unmasked"}
 @pytest.fixture
 def on_a_gpu(monkeypatch):
     """Numbers of frames are as unknown to the host as on a GPU."""
-    for module in (chosen, pairs, swav, targets):
+    for module in (chosen, pairs, span, swav, targets):
         monkeypatch.setattr(module, "waits_for_counts", lambda device: True)
 
 
@@ -76,6 +77,7 @@ def test_a_step_waits_for_nothing(variant, monkeypatch):
 
 
 @pytest.mark.parametrize("side", ["logmel", "untrained"])
+@pytest.mark.usefixtures("on_a_gpu")
 def test_a_step_of_a_recogniser_waits_for_its_lengths_alone(side, monkeypatch):
     """torch's CTC has its lengths on the host, whatever they were given as; units as input are made on the host too."""
     encoder = build("masked_prediction").encoder.config
