@@ -57,6 +57,10 @@ class LayerMixture(nn.Module):
             for share, layer in zip(shares, output.layers, strict=True)
         )
         assert isinstance(mixed, Tensor)
+        if augment is not None and self.blocks:
+            # Pretraining has taught the encoder to fill in what is masked before it.
+            time, channel = augment_masks(augment, output.frame_lengths, *mixed.shape[1:], seed=seed + 1)
+            mixed = mixed.masked_fill(time[..., None] | channel[:, None, :], 0.0)
         real = frames_mask(output.frame_lengths, mixed.shape[1])[..., None]
         for block in self.blocks:
             mixed = block(mixed, real)
