@@ -172,6 +172,24 @@ def test_convolution_blocks_follow_the_encoder_and_are_remembered(side):
     assert learns == (side == "untrained")
 
 
+def test_what_blocks_hear_is_masked_after_the_encoder_too():
+    """Pretraining has taught it to fill in what is masked before it."""
+    made = recognizer("pretrained", blocks=1, dropout=0.0)
+    heard = []
+    made.network.blocks[0].register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].detach()))
+    data = batch(["abcab", "cbacb"], made.tokenizer, seed=3)
+    made.eval()(data)
+    made.train()(data)
+    made(data)
+    made(data._replace(seed=4))
+    plain, masked, again, other = (frames == 0 for frames in heard)
+    assert not plain[:, :5].any()
+    assert masked.all(dim=-1).any()  # whole frames
+    assert masked.all(dim=1).any()  # whole channels
+    assert torch.equal(masked, again)
+    assert not torch.equal(masked, other)
+
+
 def test_foreign_tensors_are_refused():
     tensors, header = recognizer("logmel").export()
     tensors.pop("head.weight")
