@@ -198,7 +198,7 @@ def _deciding(config: FinetuneConfig) -> dict[str, Any]:
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
     tree["batch"] = deciding_batch(config.batch)
     # Settings that came later: at these values they change nothing, and cells trained before them keep their keys.
-    later = {"average": 0.0, "patience": 0, "unit_input": "units", "blocks": 0,
+    later = {"average": 0.0, "patience": 0, "unit_input": "units", "logmel_beside": False,
              "self_training": to_tree(SelfTrainingConfig())}  # fmt: skip
     return {name: value for name, value in tree.items() if name not in later or value != later[name]}
 

@@ -42,11 +42,12 @@ class LogMelNetwork(nn.Module):
 
     def forward(
         self, waveforms: Tensor, lengths: Tensor, *,
-        augment: AugmentConfig | None = None, seed: int = 0, mel: Tensor | None = None,
+        augment: AugmentConfig | None = None, seed: int = 0, mel: Tensor | None = None, beside: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         """Return ``(B, S, D)`` features and ``(B,)`` frame counts of ``(B, T)`` waveforms; ``augment`` masks them.
 
-        ``mel`` is their ``(B, M, bins)`` log-mel where it has been computed already.
+        ``mel`` is their ``(B, M, bins)`` log-mel where it has been computed already; ``beside``, ``(B, S, D)``, is
+        added to what the blocks hear.
         """
         mel_lengths = mel_frame_counts(lengths)
         mel = normalize(self.features(waveforms, lengths)[0] if mel is None else mel, mel_lengths)
@@ -59,6 +60,8 @@ class LogMelNetwork(nn.Module):
         hidden = _over_time(self.second, hidden)
         real = frames_mask(frame_lengths, hidden.shape[1])[..., None]
         hidden = F.gelu(self.second_norm(hidden)) * real
+        if beside is not None:
+            hidden = hidden + beside * real
         for block in self.blocks:
             hidden = block(hidden, real)
         return hidden, frame_lengths

@@ -1,4 +1,4 @@
-"""A speech encoder as the network of a recogniser: a learned mixture of its layers, then convolutions if wanted."""
+"""A speech encoder as the network of a recogniser: a learned mixture of its layers, alone or beside log-mel."""
 
 from __future__ import annotations
 
@@ -6,35 +6,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechunits.asr.baseline import ConvolutionBlock
+from speechunits.asr.baseline import LogMelNetwork
 from speechunits.asr.masks import augment_masks
 from speechunits.config import AugmentConfig
 from speechunits.encoder.encoder import Encoder
-from speechunits.frames import frame_count, frame_counts, frames_mask
-
-_KERNEL = 15
-"""Frames that a convolution block sees: .3 s."""
+from speechunits.frames import frame_count, frame_counts
 
 
 class LayerMixture(nn.Module):
     """Σ_k softmax(w)_k · norm(layer_k) over the convolutions' output and every block (ELMo, Peters et al. 2018, eq. 1).
 
     Each layer is normalised without learned scales: layers differ in size by orders of magnitude, and the weights
-    should say how useful a layer is, not how large.
+    should say how useful a layer is, not how large. With ``logmel`` the mixture is heard by the small log-mel network,
+    beside its own input: few labels suffice for that network, and so for what it hears.
     """
 
-    def __init__(self, encoder: Encoder, *, blocks: int = 0, dropout: float = 0.1) -> None:
+    def __init__(self, encoder: Encoder, *, logmel: bool = False, dropout: float = 0.1) -> None:
         super().__init__()
         self.encoder = encoder
         self.weights = nn.Parameter(torch.zeros(encoder.num_layers + 1))
-        self.blocks = nn.ModuleList(ConvolutionBlock(encoder.config.dim, _KERNEL, dropout) for _ in range(blocks))
+        self.network = LogMelNetwork(dropout=dropout) if logmel else None
+        self.enter = nn.Linear(encoder.config.dim, self.network.dim) if self.network is not None else None
         self.frozen = False
         """The encoder gets no gradient, so that a fresh head cannot spoil what pretraining learnt."""
 
     @property
     def dim(self) -> int:
         """Channels of the output."""
-        return self.encoder.config.dim
+        return self.encoder.config.dim if self.network is None else self.network.dim
 
     def forward(
         self, waveforms: Tensor, lengths: Tensor, *,
@@ -57,11 +56,13 @@ class LayerMixture(nn.Module):
             for share, layer in zip(shares, output.layers, strict=True)
         )
         assert isinstance(mixed, Tensor)
-        if augment is not None and self.blocks:
+        if self.network is None or self.enter is None:
+            return mixed, output.frame_lengths
+        if augment is not None:
             # Pretraining has taught the encoder to fill in what is masked before it.
             time, channel = augment_masks(augment, output.frame_lengths, *mixed.shape[1:], seed=seed + 1)
             mixed = mixed.masked_fill(time[..., None] | channel[:, None, :], 0.0)
-        real = frames_mask(output.frame_lengths, mixed.shape[1])[..., None]
-        for block in self.blocks:
-            mixed = block(mixed, real)
-        return mixed, output.frame_lengths
+        heard: tuple[Tensor, Tensor] = self.network(
+            waveforms, lengths, augment=augment, seed=seed + 2, mel=mel, beside=self.enter(mixed)
+        )
+        return heard

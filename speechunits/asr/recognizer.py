@@ -156,7 +156,7 @@ class Recognizer(Learner):
             "kind": "recognizer",
             "side": self.config.side,
             "silent_edges": self.config.silent_edges,
-            "blocks": self.config.blocks,
+            "logmel_beside": self.config.logmel_beside,
             "encoder": encoder,
             "tokenizer": tokenizer_header,
         }
@@ -186,7 +186,7 @@ def build_recognizer(
         if config.side == "logmel":
             network = LogMelNetwork(dropout=config.dropout)
         elif config.side == "untrained":
-            network = LayerMixture(Encoder(config.encoder), blocks=config.blocks, dropout=config.dropout)
+            network = LayerMixture(Encoder(config.encoder), logmel=config.logmel_beside, dropout=config.dropout)
         elif config.side == "units":
             if inventory is None:
                 raise ValueError("the side that reads units must be given an inventory, but has none; fit units first")
@@ -194,7 +194,7 @@ def build_recognizer(
         elif encoder is None:
             raise ValueError("the pretrained side must be given an encoder, but has none; read one from a checkpoint")
         else:
-            network = LayerMixture(encoder, blocks=config.blocks, dropout=config.dropout)
+            network = LayerMixture(encoder, logmel=config.logmel_beside, dropout=config.dropout)
         return Recognizer(network, tokenizer, config)
 
 
@@ -214,9 +214,8 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
             f"{len(tokenizer)} symbols: they are of different trainings; make the bundle again (`speechunits finetune`)"
         )
     # Bundles of earlier versions say nothing of what came later.
-    config = FinetuneConfig(
-        side=header["side"], silent_edges=header.get("silent_edges", False), blocks=header.get("blocks", 0)
-    )
+    later = {name: header.get(name, False) for name in ("silent_edges", "logmel_beside")}
+    config = FinetuneConfig(side=header["side"], **later)
     encoder = inventory = None
     if config.side == "units":
         inventory = restored_inventory(tensors, header)

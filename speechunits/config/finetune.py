@@ -56,8 +56,9 @@ class FinetuneConfig:
     """Share of the budget in which only the head and the layer mix learn (pretrained side only)."""
     encoder_lr_scale: float = 1.0
     """Learning rate of the encoder as a share of the head's."""
-    blocks: int = 0
-    """Convolution blocks, those of the log-mel network, between an encoder's layers and the head."""
+    logmel_beside: bool = False
+    """An encoder's layers are heard by the network of the side ``logmel``, beside its log-mel: that side then differs in
+    nothing but what the encoder adds."""
     silent_edges: bool = True
     """Before the first and after the last speech of a window nothing can be said, in training as in recognition: where
     recordings begin and end with pauses, a network takes many audio-hours to find out by itself where texts begin."""

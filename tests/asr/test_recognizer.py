@@ -154,29 +154,39 @@ def test_bundle_round_trip(side, kind, tmp_path):
 
 
 @pytest.mark.parametrize("side", ["pretrained", "untrained"])
-def test_convolution_blocks_follow_the_encoder_and_are_remembered(side):
-    made = recognizer(side, blocks=2, frozen=0.5).eval()
+def test_the_log_mel_network_hears_the_encoder_and_a_bundle_remembers(side):
+    made = recognizer(side, logmel_beside=True, frozen=0.5).eval()
     torch.nn.init.normal_(made.head.weight, std=1.0, generator=torch.Generator().manual_seed(0))
     data = batch(["ab", "cbacb"], made.tokenizer)
     logits, lengths = made.logits(data.waveforms, data.lengths)
     alone, _ = made.logits(data.waveforms[:1, : data.lengths[0]], data.lengths[:1])
     torch.testing.assert_close(alone[0], logits[0, : lengths[0]], atol=1e-5, rtol=1e-4)
     restored = recognizer_from_bundle(*made.export())
-    assert len(restored.network.blocks) == 2
     assert torch.equal(restored.logits(data.waveforms, data.lengths)[0], logits)
-    # A frozen encoder does not keep them from learning.
+    # A frozen encoder does not keep the rest from learning.
     made.set_progress(0, 100)
     made.train()(data).sum.backward()
-    assert all(parameter.grad is not None for parameter in made.network.blocks.parameters())
+    heard = [*made.network.network.parameters(), *made.network.enter.parameters(), made.network.weights]
+    assert all(parameter.grad is not None for parameter in heard)
     learns = any(parameter.grad is not None for parameter in made.network.encoder.parameters())
     assert learns == (side == "untrained")
+    # Without what it hears of the encoder it is the side "logmel", weight for weight.
+    torch.nn.init.zeros_(made.network.enter.weight)
+    torch.nn.init.zeros_(made.network.enter.bias)
+    own = recognizer("logmel").eval()
+    own.network.load_state_dict(made.network.network.state_dict())
+    for name in ("norm", "head"):
+        getattr(own, name).load_state_dict(getattr(made, name).state_dict())
+    found, expected = (model.eval().logits(data.waveforms, data.lengths)[0] for model in (made, own))
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, logits)
 
 
-def test_what_blocks_hear_is_masked_after_the_encoder_too():
+def test_what_is_heard_of_an_encoder_is_masked_behind_it_too():
     """Pretraining has taught it to fill in what is masked before it."""
-    made = recognizer("pretrained", blocks=1, dropout=0.0)
+    made = recognizer("pretrained", logmel_beside=True, dropout=0.0)
     heard = []
-    made.network.blocks[0].register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].detach()))
+    made.network.enter.register_forward_pre_hook(lambda _, inputs: heard.append(inputs[0].detach()))
     data = batch(["abcab", "cbacb"], made.tokenizer, seed=3)
     made.eval()(data)
     made.train()(data)
