@@ -57,8 +57,8 @@ class FinetuneConfig:
     encoder_lr_scale: float = 1.0
     """Learning rate of the encoder as a share of the head's."""
     logmel_beside: bool = False
-    """An encoder's layers are heard by the network of the side ``logmel``, beside its log-mel: that side then differs in
-    nothing but what the encoder adds."""
+    """An encoder's layers are heard by the network of the side ``logmel``, beside its log-mel: such a side differs from
+    that one in nothing but what the encoder adds."""
     silent_edges: bool = True
     """Before the first and after the last speech of a window nothing can be said, in training as in recognition: where
     recordings begin and end with pauses, a network takes many audio-hours to find out by itself where texts begin."""
