@@ -19,7 +19,7 @@ from speechunits.asr.recognizer import Recognizer
 from speechunits.audio.corpus import Corpus, with_phones_as_text
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
-from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, SelfTrainingConfig, to_tree
+from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, to_tree
 from speechunits.config.pretrain import deciding_batch
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import UsageError
@@ -197,10 +197,7 @@ def _deciding(config: FinetuneConfig) -> dict[str, Any]:
     tree: dict[str, Any] = to_tree(config)
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
     tree["batch"] = deciding_batch(config.batch)
-    # Settings that came later: at these values they change nothing, and cells trained before them keep their keys.
-    later = {"average": 0.0, "patience": 0, "unit_input": "units", "logmel_beside": False,
-             "self_training": to_tree(SelfTrainingConfig())}  # fmt: skip
-    return {name: value for name, value in tree.items() if name not in later or value != later[name]}
+    return tree
 
 
 def _source_hash(cell: Cell, setting: Setting) -> str | None:

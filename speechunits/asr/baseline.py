@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from speechunits.asr.masks import augment_masks
 from speechunits.config import AugmentConfig
 from speechunits.encoder.dropout import Dropout
+from speechunits.encoder.frontend import normalize
 from speechunits.features.mel import LogMel, mel_frame_counts
 from speechunits.frames import FRAME_RATE_HZ, frame_counts, frames_mask
 
@@ -88,17 +89,6 @@ class ConvolutionBlock(nn.Module):
         inner = self.output(F.silu(self.inner_norm(_over_time(self.convolution, inner))))
         output: Tensor = (hidden + self.dropout(inner)) * real
         return output
-
-
-def normalize(features: Tensor, lengths: Tensor) -> Tensor:
-    """Return ``(B, M, F)`` features with mean 0 and variance 1 a row and bin over the real frames, 0 beyond them."""
-    mask = frames_mask(lengths, features.shape[1])[..., None]
-    count = lengths.clamp(min=1)[:, None, None]
-    mean = features.masked_fill(~mask, 0.0).sum(dim=1, keepdim=True) / count
-    centered = (features - mean).masked_fill(~mask, 0.0)
-    variance = centered.square().sum(dim=1, keepdim=True) / count
-    normalized: Tensor = centered * torch.rsqrt(variance + 1e-5)
-    return normalized
 
 
 def _over_time(convolution: nn.Module, hidden: Tensor) -> Tensor:

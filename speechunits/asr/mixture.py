@@ -25,7 +25,7 @@ class LayerMixture(nn.Module):
         super().__init__()
         self.encoder = encoder
         self.weights = nn.Parameter(torch.zeros(encoder.num_layers + 1))
-        self.network = LogMelNetwork(dropout=dropout) if logmel else None
+        self.network = LogMelNetwork(bins=encoder.config.mel_bins, dropout=dropout) if logmel else None
         self.enter = nn.Linear(encoder.config.dim, self.network.dim) if self.network is not None else None
         self.frozen = False
         """The encoder gets no gradient, so that a fresh head cannot spoil what pretraining learnt."""
@@ -48,6 +48,8 @@ class LayerMixture(nn.Module):
             size, channels = frame_count(waveforms.shape[1]), self.encoder.config.channels
             time, channel = augment_masks(augment, frame_counts(lengths), size, channels, seed=seed)
             masks = {"mask": time, "channel_mask": channel}
+        if mel is None and self.network is not None:
+            mel, _ = self.network.features(waveforms, lengths)  # once for both that hear it
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
             output = self.encoder(waveforms, lengths, **masks, mel=mel)
         shares = self.weights.softmax(dim=0)

@@ -60,12 +60,8 @@ class Recognizer(Learner):
         ``mel`` is the ``(B, M, bins)`` log-mel of the waveforms where it has been computed already. With
         ``config.silent_edges`` the blank is certain before the first and after the last speech of a row.
         """
-        if not self.config.silent_edges:
-            return self._heard(waveforms, lengths, seed, mel)
-        frame_lengths = frame_counts(lengths)
-        span = spoken_span(waveforms, frame_lengths)
-        logits, _ = self._heard_span(waveforms, span, seed, mel)
-        return placed(logits, span), frame_lengths
+        logits, frame_lengths, span = self._heard(waveforms, lengths, seed, mel)
+        return (logits, frame_lengths) if span is None else (placed(logits, span), frame_counts(lengths))
 
     def forward(self, batch: AudioBatch) -> Loss:
         """Return the CTC loss of a batch; in evaluation mode with the metric ``cer`` of the greedy hypotheses.
@@ -77,25 +73,24 @@ class Recognizer(Learner):
         """
         if batch.tokens is None or batch.token_lengths is None:
             raise ValueError("a batch must have tokens to train a recogniser, but has none; encode its texts first")
-        if self.config.silent_edges:
-            span = spoken_span(batch.waveforms, frame_counts(batch.lengths))
-            logits, frame_lengths = self._heard_span(batch.waveforms, span, batch.seed, batch.mel)
-        else:
-            logits, frame_lengths = self._heard(batch.waveforms, batch.lengths, batch.seed, batch.mel)
+        logits, frame_lengths, _ = self._heard(batch.waveforms, batch.lengths, batch.seed, batch.mel)
         loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths)
         if not self.training:
             loss.metrics["cer"] = self._errors(logits, frame_lengths, batch.tokens, batch.token_lengths)
         return loss
 
-    def _heard(self, waveforms: Tensor, lengths: Tensor, seed: int, mel: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _heard(
+        self, waveforms: Tensor, lengths: Tensor, seed: int, mel: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Return logits and frame counts of what is listened to: of a span ``(B, S)`` of the frames, or, None, all."""
+        span = None
+        if self.config.silent_edges:
+            span = spoken_span(waveforms, frame_counts(lengths))
+            waveforms, lengths = cropped(waveforms, span)
+            mel = None if mel is None else cropped_mel(mel, span, waveforms.shape[1])
         augment = self.config.augment if self.training else None
         features, frame_lengths = self.network(waveforms, lengths, augment=augment, seed=seed, mel=mel)
-        return self.head(self.dropout(self.norm(features))), frame_lengths
-
-    def _heard_span(self, waveforms: Tensor, span: Tensor, seed: int, mel: Tensor | None) -> tuple[Tensor, Tensor]:
-        waveforms, lengths = cropped(waveforms, span)
-        mel = None if mel is None else cropped_mel(mel, span, waveforms.shape[1])
-        return self._heard(waveforms, lengths, seed, mel)
+        return self.head(self.dropout(self.norm(features))), frame_lengths, span
 
     def _errors(
         self, logits: Tensor, frame_lengths: Tensor, tokens: Tensor, token_lengths: Tensor

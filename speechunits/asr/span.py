@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechunits.audio.sampler import padded_samples
-from speechunits.features.cache import mel_frame_count
+from speechunits.features.mel import mel_frame_count
 from speechunits.frames import HOP, RECEPTIVE_FIELD
 from speechunits.learners.targets import frame_energies
 from speechunits.objectives.chosen import waits_for_counts

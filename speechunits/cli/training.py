@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,13 @@ def _add_recipe(commands: Commands, name: str, help_text: str) -> argparse.Argum
 
 def _label_budget(text: str) -> tuple[float | None]:
     """Return the minutes in a tuple, which nobody takes for a missing option: None is all of train."""
-    return (None if text == "all" else float(text),)
+    try:
+        minutes = None if text == "all" else float(text)
+    except ValueError:
+        minutes = math.nan
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"must be minutes of labels, such as 6, or all, but is {text!r}")
+    return (minutes,)
 
 
 def _recipe(options: argparse.Namespace) -> RecipeConfig:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from speechunits.config.encoder import EncoderConfig
+from speechunits.config.loader import LATER
 from speechunits.config.pretrain import BatchConfig, BudgetConfig, EngineConfig, OptimizerConfig
 
 
@@ -44,7 +45,7 @@ class FinetuneConfig:
     side: Literal["pretrained", "untrained", "logmel", "units"] = "pretrained"
     """``pretrained``: from a checkpoint; ``untrained``: its architecture from scratch; ``logmel``: a small network;
     ``units``: the same small network, but it reads the units of a frozen inventory and hears nothing else."""
-    unit_input: Literal["units", "pieces"] = "units"
+    unit_input: Literal["units", "pieces"] = field(default="units", metadata=LATER)
     """What the side ``units`` reads: the unit of a frame, or the pseudo-text piece that the frame lies in."""
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     """Architecture of the ``untrained`` side; the pretrained side takes its checkpoint's."""
@@ -56,7 +57,7 @@ class FinetuneConfig:
     """Share of the budget in which only the head and the layer mix learn (pretrained side only)."""
     encoder_lr_scale: float = 1.0
     """Learning rate of the encoder as a share of the head's."""
-    logmel_beside: bool = False
+    logmel_beside: bool = field(default=False, metadata=LATER)
     """An encoder's layers are heard by the network of the side ``logmel``, beside its log-mel: such a side differs from
     that one in nothing but what the encoder adds."""
     silent_edges: bool = True
@@ -68,12 +69,12 @@ class FinetuneConfig:
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-3, warmup=0.1, hold=0.4))
     budget: BudgetConfig = field(default_factory=lambda: BudgetConfig(hours=10.0))
     engine: EngineConfig = field(default_factory=EngineConfig)
-    average: float = 0.0
+    average: float = field(default=0.0, metadata=LATER)
     """Share of the budget, at its end, whose weights are averaged into the recogniser's."""
-    patience: int = 0
+    patience: int = field(default=0, metadata=LATER)
     """Held-out evaluations without a lower CER on ``tune`` after which training ends with the weights of the best; 0
     trains for the whole budget and reads nothing into ``tune``, which who has two minutes of labels does not have."""
-    self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig)
+    self_training: SelfTrainingConfig = field(default_factory=SelfTrainingConfig, metadata=LATER)
     seed: int = 0
 
     def __post_init__(self) -> None:

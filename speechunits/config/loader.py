@@ -164,7 +164,7 @@ def to_tree(config: Any) -> Any:
         return {
             field.name: to_tree(getattr(config, field.name))
             for field in dataclasses.fields(config)
-            if not (field.metadata.get("later") and getattr(config, field.name) == field.default)
+            if not (field.metadata.get("later") and getattr(config, field.name) == _default(field))
         }
     if isinstance(config, Path):
         return str(config)

@@ -15,7 +15,7 @@ from torch import Tensor
 from speechunits.audio.cache import WaveformCache, as_floats
 from speechunits.audio.manifest import Recording
 from speechunits.audio.store import FEATURES_SUFFIX, Kind, WaveformStore
-from speechunits.features.mel import MEL_HOP, LogMel
+from speechunits.features.mel import MEL_HOP, LogMel, mel_frame_count
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 
 Frames = NDArray[np.float32]
@@ -134,8 +134,3 @@ def padded_mel(rows: Sequence[Frames], waveforms: Tensor) -> Tensor:
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
     return torch.from_numpy(padded)
-
-
-def mel_frame_count(samples: int) -> int:
-    """Return M, the number of log-mel frames of ``samples`` samples."""
-    return 0 if samples < RECEPTIVE_FIELD else (samples - RECEPTIVE_FIELD) // MEL_HOP + 1

@@ -24,6 +24,11 @@ _FLOOR = 1e-9
 """Added to every mel energy: about that of the rounding of 16-bit samples, so that digital silence is no outlier."""
 
 
+def mel_frame_count(samples: int) -> int:
+    """Return M, the number of log-mel frames of ``samples`` samples."""
+    return 0 if samples < RECEPTIVE_FIELD else (samples - RECEPTIVE_FIELD) // MEL_HOP + 1
+
+
 def mel_frame_counts(lengths: Tensor) -> Tensor:
     """Return M, the number of log-mel frames, for each of the ``(B,)`` lengths in samples."""
     return torch.where(lengths < RECEPTIVE_FIELD, 0, (lengths - RECEPTIVE_FIELD) // MEL_HOP + 1)

@@ -50,5 +50,6 @@ class Pretrainer(Learner):
             "encoder": to_tree(self.encoder.config),
             **({} if self.mask is None else {"mask": to_tree(self.mask)}),
             self.method: to_tree(self.config),
+            **({"speech_only": True} if self.speech_only else {}),
         }
         return exported(encoder=self.encoder, heads=self.heads), header

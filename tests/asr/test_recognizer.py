@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,12 @@ from speechunits.asr.recognizer import build_recognizer, recognizer_from_bundle
 from speechunits.asr.span import cropped, spoken_span
 from speechunits.asr.tokens import build_tokenizer
 from speechunits.config import FinetuneConfig
+from speechunits.encoder.encoder import Encoder
 from speechunits.errors import InputRefused
+from speechunits.features.mel import LogMel
 from speechunits.frames import frame_counts
 from speechunits.units.bundle import read_bundle, write_bundle
-from tests.asr.tiny import SIDES, batch, config, random_texts, recognizer
+from tests.asr.tiny import ENCODER, SIDES, batch, config, random_texts, recognizer
 from tests.reference.reduction import edit_distance
 
 
@@ -180,6 +184,16 @@ def test_the_log_mel_network_hears_the_encoder_and_a_bundle_remembers(side):
     found, expected = (model.eval().logits(data.waveforms, data.lengths)[0] for model in (made, own))
     assert torch.equal(found, expected)
     assert not torch.equal(found, logits)
+
+
+def test_the_log_mel_network_has_as_many_bins_as_the_encoder_beside_it():
+    """A reader brings one log-mel for both."""
+    few = replace(ENCODER, mel_bins=40)
+    made = build_recognizer(config("pretrained", logmel_beside=True), build_tokenizer("abc"), Encoder(few)).eval()
+    data = batch(["ab", "cbacb"], made.tokenizer)
+    mel, _ = LogMel(40)(data.waveforms, data.lengths)
+    brought, _ = made.logits(data.waveforms, data.lengths, mel=mel)
+    assert torch.equal(brought, made.logits(data.waveforms, data.lengths)[0])
 
 
 def test_what_is_heard_of_an_encoder_is_masked_behind_it_too():

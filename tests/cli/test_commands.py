@@ -55,6 +55,13 @@ def test_wrong_usage_is_2(arguments, capsys):
     assert "usage: speechunits" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("minutes", ["few", "-3", "0", "nan", "inf"])
+def test_what_is_no_label_budget_is_named(minutes, capsys):
+    with pytest.raises(SystemExit):
+        main(["finetune", "r.yaml", "--minutes", minutes])
+    assert f"must be minutes of labels, such as 6, or all, but is '{minutes}'" in capsys.readouterr().err
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as end:
         make_parser().parse_args(["--version"])

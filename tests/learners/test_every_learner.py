@@ -66,6 +66,8 @@ def test_silent_frames_are_heard_but_not_asked_for(variant, training):
     model.speech_only = True
     other = model(item._replace(speech=speech, units=item.units.masked_fill(~speech & real, 5)))
     assert torch.equal(other.sum, fewer.sum)
+    # A training of the one kind is not gone on with as the other.
+    assert model.export()[1] == {**build(variant).export()[1], "speech_only": True}
 
 
 @EVERY
