@@ -6,7 +6,6 @@ plateau of CTC after far fewer updates than a transformer or a recurrent network
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
