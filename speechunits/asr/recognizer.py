@@ -126,13 +126,16 @@ class Recognizer(Learner):
 
     def finish(self) -> None:
         """End a training: where ``config.average`` asks for it, the mean of the last weights becomes the weights."""
+        if isinstance(self.network, LayerMixture):
+            self.network.frozen = False
         self._average.apply()
 
     def training_flops(self, lengths: Tensor) -> Tensor:
-        """Return the FLOPs of a step's transformer; a frozen encoder runs forward only."""
+        """Return the FLOPs of a step's transformer; a frozen encoder runs forward only, or once in many steps."""
         flops = super().training_flops(lengths)
-        frozen = isinstance(self.network, LayerMixture) and self.network.frozen
-        return flops / (1 + BACKWARD) if frozen else flops
+        if not isinstance(self.network, LayerMixture) or not self.network.frozen:
+            return flops
+        return flops * 0 if self.network.keeps else flops / (1 + BACKWARD)
 
     def parameter_groups(self, lr: float) -> list[dict[str, object]]:
         """Return the optimiser groups: the encoder's learning rate is scaled by ``encoder_lr_scale``."""
@@ -181,7 +184,7 @@ def build_recognizer(
         if config.side == "logmel":
             network = LogMelNetwork(dropout=config.dropout)
         elif config.side == "untrained":
-            network = LayerMixture(Encoder(config.encoder), logmel=config.logmel_beside, dropout=config.dropout)
+            network = _mixture(Encoder(config.encoder), config)
         elif config.side == "units":
             if inventory is None:
                 raise ValueError("the side that reads units must be given an inventory, but has none; fit units first")
@@ -189,8 +192,12 @@ def build_recognizer(
         elif encoder is None:
             raise ValueError("the pretrained side must be given an encoder, but has none; read one from a checkpoint")
         else:
-            network = LayerMixture(encoder, logmel=config.logmel_beside, dropout=config.dropout)
+            network = _mixture(encoder, config)
         return Recognizer(network, tokenizer, config)
+
+
+def _mixture(encoder: Encoder, config: FinetuneConfig) -> LayerMixture:
+    return LayerMixture(encoder, logmel=config.logmel_beside, dropout=config.dropout, cache_mb=config.batch.cache_mb)
 
 
 def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> Recognizer:
