@@ -24,9 +24,10 @@ from speechunits.evaluation.abx.measure import QUICK, measure_abx
 from speechunits.evaluation.layers import Choice, measure_layers, part
 from speechunits.evaluation.select import select_layer
 from speechunits.evaluation.survey import JUDGED_FRAMES
-from speechunits.pipeline import corpus_of, encoder_path
+from speechunits.pipeline import corpus_of
 from speechunits.report.tables import markdown
 from speechunits.run import read_json, write_json
+from speechunits.units.bundle import encoder_path
 from speechunits.units.fit import fit_units
 
 CRITERIA = ("predictability", "run_predictability", "view_information", "stability")

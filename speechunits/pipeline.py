@@ -33,6 +33,7 @@ from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
 from speechunits.rescoring import add_language_rows
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
+from speechunits.units.bundle import encoder_bundle
 from speechunits.units.units import Units
 
 _AT_ONCE_S = 5.0
@@ -249,26 +250,6 @@ def summary(experiment: Experiment) -> None:
 def corpus_of(manifest: Path, phones: Path | None = None) -> Corpus:
     """Return the corpus of a manifest given on the command line."""
     return load_corpus(CorpusConfig(manifest=manifest, phones=phones))
-
-
-def encoder_bundle(source: Path, folder: Path, *, allow_pickle: bool = False) -> Path:
-    """Return the bundle of an encoder: a run folder's, the path itself, or a foreign one, imported into ``folder``."""
-    from speechunits.encoder.foreign import is_foreign  # noqa: PLC0415 - only where another encoder is asked for
-    from speechunits.units.bundle import import_encoder  # noqa: PLC0415
-
-    if is_foreign(source):
-        return import_encoder(source, folder, allow_pickle=allow_pickle)
-    return encoder_path(source)
-
-
-def encoder_path(source: Path) -> Path:
-    """Return the encoder bundle that a run folder holds, or the path itself."""
-    if not source.is_dir():
-        return source
-    for candidate in (source / "encoder.safetensors", source / "pretrain" / "encoder.safetensors"):
-        if candidate.exists():
-            return candidate
-    raise UsageError(f"{source} holds no encoder.safetensors; is it a run folder, and has pretraining begun?")
 
 
 STAGES = {

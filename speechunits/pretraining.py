@@ -13,15 +13,19 @@ from numpy.typing import NDArray
 
 from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
-from speechunits.config import BudgetConfig, PretrainConfig, UnitsConfig
+from speechunits.audio.phones import UNKNOWN
+from speechunits.config import BudgetConfig, PretrainConfig, UnitsConfig, to_tree
 from speechunits.encoder.encoder import load_exported
 from speechunits.engine.train import Labels, TrainingResult, train
+from speechunits.errors import UsageError
+from speechunits.evaluation.phones import frame_phones
 from speechunits.evaluation.select import select_layer
+from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.learners.build import build_learner
 from speechunits.learners.learner import Learner
 from speechunits.progress import progress
 from speechunits.run import content_key, file_hash, provenance, write_json
-from speechunits.units.bundle import read_bundle
+from speechunits.units.bundle import encoder_path, read_bundle
 from speechunits.units.fit import fit_units
 from speechunits.units.units import Units
 
@@ -33,6 +37,8 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
 
     Raises
     ------
+    UsageError
+        If ``config.start`` holds no encoder, or one of another shape, or targets are phones that are not known.
     TrainingStopped, Interrupted
         As :func:`speechunits.engine.train.train` does.
     """
@@ -40,7 +46,7 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
     passes = config.masked_prediction.passes if config.needs_units else 1
     altered = config.masked_prediction.altered if config.learner == "masked_prediction" else 0.0
     results: list[TrainingResult] = []
-    encoder: Path | None = None
+    encoder = None if config.start is None else encoder_path(config.start)
     for number in range(1, passes + 1):
         last = number == passes
         place = folder if last else folder / f"pass{number}"
@@ -48,7 +54,10 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
         if config.needs_units:
             units = _targets(config, corpus, encoder, place / "targets.safetensors")
             labels = Labels(units=_units(units, [*recordings[0], *recordings[1]]))
-        learner, seed = _learner(config, encoder), config.seed + number - 1
+        clusters = None
+        if config.needs_phones:
+            labels, clusters = phone_targets(corpus)
+        learner, seed = _learner(config, encoder, clusters), config.seed + number - 1
         result = train(
             learner, folder=place, train=recordings[0], held_out=recordings[1], labels=labels, batch=config.batch,
             optimizer=config.optimizer, budget=_share(config, passes), engine=config.engine, seed=seed,
@@ -71,15 +80,48 @@ def _share(config: PretrainConfig, passes: int) -> BudgetConfig:
     )
 
 
-def _learner(config: PretrainConfig, encoder: Path | None) -> Learner:
+def _learner(config: PretrainConfig, encoder: Path | None, clusters: int | None = None) -> Learner:
     # Initialisers draw from torch's global generator; it is put back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        learner = build_learner(config)
+        learner = build_learner(config, clusters=clusters)
     if encoder is not None:
-        tensors, _ = read_bundle(encoder, "encoder")
+        tensors, header = read_bundle(encoder, "encoder")
+        if header["encoder"] != to_tree(learner.encoder.config):
+            differing = sorted(
+                name for name, value in to_tree(learner.encoder.config).items() if header["encoder"].get(name) != value
+            )
+            raise UsageError(
+                f"{encoder} is an encoder of another shape: {', '.join(differing)} differ; give pretrain.encoder the "
+                "settings that it was trained with"
+            )
         load_exported(learner.encoder, tensors, "encoder.")
     return learner
+
+
+def phone_targets(corpus: Corpus) -> tuple[Labels, int]:
+    """Return the phone of every frame of train and ``tune`` as a number, −1 where it is unknown, and their number.
+
+    Raises
+    ------
+    UsageError
+        If a recording has no alignment.
+    """
+    recordings = [*corpus.split("train"), *corpus.split("tune")]
+    unaligned = [row.id for row in recordings if not corpus.phones.get(row.id)]
+    if unaligned:
+        raise UsageError(
+            f"targets that are phones need an alignment of every recording, but {len(unaligned)} of {len(recordings)} "
+            f"have none, the first is {unaligned[0]!r}; name corpus.phones, or let targets be units"
+        )
+    kinds = sorted({phone.label for row in recordings for phone in corpus.phones[row.id]} - {UNKNOWN})
+    numbers: dict[str | None, int] = {None: -1, UNKNOWN: -1} | {kind: number for number, kind in enumerate(kinds)}
+    units = {}
+    for row in recordings:
+        # One more than the duration, rounded in the manifest, may say: frames past the last phone are unknown anyway.
+        frames = frame_count(round(row.duration_s * SAMPLE_RATE_HZ)) + 1
+        units[row.id] = np.array([numbers[label] for label in frame_phones(corpus.phones[row.id], frames)])
+    return Labels(units=units), len(kinds)
 
 
 def _targets(config: PretrainConfig, corpus: Corpus, encoder: Path | None, path: Path) -> Path:

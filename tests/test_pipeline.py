@@ -20,7 +20,7 @@ from speechunits.config import RecipeConfig, UnitsConfig, load_config
 from speechunits.errors import UsageError
 from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.run import commit, file_hash, read_json, write_json
-from speechunits.units.bundle import read_bundle
+from speechunits.units.bundle import encoder_path, read_bundle
 from speechunits.units.units import Units
 from tests.encoder.test_foreign import write_model
 from tests.spine import make_recipe, write_recipe
@@ -289,11 +289,11 @@ def test_a_card_reads_its_corpus(tmp_path):
 
 def test_the_encoder_of_a_run_folder_is_found(recipe, tmp_path):
     encoder = recipe.runs / "tiny" / "pretrain" / "encoder.safetensors"
-    assert pipeline.encoder_path(recipe.runs / "tiny") == encoder
-    assert pipeline.encoder_path(recipe.runs / "tiny" / "pretrain") == encoder
-    assert pipeline.encoder_path(encoder) == encoder
+    assert encoder_path(recipe.runs / "tiny") == encoder
+    assert encoder_path(recipe.runs / "tiny" / "pretrain") == encoder
+    assert encoder_path(encoder) == encoder
     with pytest.raises(UsageError, match=r"holds no encoder\.safetensors"):
-        pipeline.encoder_path(tmp_path)
+        encoder_path(tmp_path)
 
 
 def test_a_recogniser_starts_from_the_encoder_that_is_named(recipe, tiny_corpus, tmp_path, capsys):

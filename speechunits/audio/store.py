@@ -122,7 +122,7 @@ class WaveformStore:
                         return
                     total = self._remove(size)
                 # Before the entry: who is killed between leaves the total too high, which the next look corrects.
-                self._record.write_text(str(total + size))
+                self._write_total(total + size)
                 with atomic_path(self.folder / name) as temporary, temporary.open("wb") as file:
                     file.write(_HEADER.pack(_MARK, little.size, zlib.crc32(little.data)))
                     file.write(little.data)
@@ -138,6 +138,12 @@ class WaveformStore:
     def _record(self) -> Path:
         """The file of the folder's total."""
         return self.folder / "total"
+
+    def _write_total(self, total: int) -> None:
+        """Replace the total at once: who reads it without the lock finds the old one or the new one, never half."""
+        written = self._record.with_suffix(".new")
+        written.write_text(str(total))
+        written.replace(self._record)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

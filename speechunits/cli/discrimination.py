@@ -73,7 +73,7 @@ def _named(words: list[str]) -> dict[str, str]:
 def _sources(options: argparse.Namespace, named: dict[str, str]) -> list[Source]:
     from speechunits.encoder.foreign import is_foreign
     from speechunits.evaluation.sources import PLAIN, open_sources
-    from speechunits.pipeline import encoder_path
+    from speechunits.units.bundle import encoder_path
 
     paths = {
         name: path if path in PLAIN or is_foreign(Path(path)) else str(encoder_path(Path(path)))

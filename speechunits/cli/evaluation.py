@@ -69,9 +69,10 @@ def run_units(options: argparse.Namespace) -> int:
 def run_layers(options: argparse.Namespace) -> int:
     """Measure every layer of encoders, and what each criterion's choice among them costs."""
     from speechunits.evaluation.survey import survey
-    from speechunits.pipeline import corpus_of, encoder_path
+    from speechunits.pipeline import corpus_of
     from speechunits.report.regret import regret_markdown
     from speechunits.run import write_text
+    from speechunits.units.bundle import encoder_path
 
     encoders = {name: encoder_path(path) for name, path in _named(options.encoders).items()}
     corpora = {name: corpus_of(Path(manifest), Path(phones)) for name, manifest, phones in options.corpus}

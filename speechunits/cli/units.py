@@ -124,6 +124,7 @@ def run_fit(options: argparse.Namespace) -> int:
 
     from speechunits import fitting, pipeline
     from speechunits.config import UnitsConfig, build_config
+    from speechunits.units.bundle import encoder_bundle
 
     mfcc = str(options.source_model) == "mfcc"
     sizes, clusters = _sizes(options.clusters)
@@ -138,7 +139,7 @@ def run_fit(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         source = None
         if not mfcc:
-            source = pipeline.encoder_bundle(options.source_model, Path(folder), allow_pickle=options.allow_pickle)
+            source = encoder_bundle(options.source_model, Path(folder), allow_pickle=options.allow_pickle)
         fitting.fit_units(source, corpus, config, options.out, sizes=sizes)
     return 0
 

@@ -132,8 +132,9 @@ class TeacherConfig:
 class MaskedPredictionConfig:
     """HuBERT (Hsu et al. 2021): masked context predicts the unit of an earlier pass."""
 
-    targets: Literal["units", "online"] = "units"
-    """Units of an earlier pass, or the codewords of a teacher that learns alongside."""
+    targets: Literal["units", "online", "phones"] = "units"
+    """Units of an earlier pass, the codewords of a teacher that learns alongside, or the phones of an aligned corpus:
+    a synthesiser knows what it says, so synthetic speech is supervision that no speaker had to give."""
     clusters: int = 100
     """K of the k-means whose units are the targets: on MFCC in the first pass, on the encoder itself afterwards."""
     passes: int = 1

@@ -128,6 +128,9 @@ class PretrainConfig:
     speech_only: bool = field(default=False, metadata=LATER)
     """Silent frames are heard, but are neither targets nor negatives: in recordings with long pauses, what tells one
     moment of noise from another would be half of what is learned."""
+    start: Path | None = field(default=None, metadata=LATER)
+    """Encoder to begin with, of the same shape: a run folder or a bundle, of other speech say. Where units are
+    predicted, it gives the first targets too, as the pass before would (``target_layer``)."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
@@ -138,8 +141,12 @@ class PretrainConfig:
         shifted = self.learner == "direct_mi" and self.direct_mi.shift > 0
         if (self.learner == "cpc" or shifted) and not self.encoder.causal:
             raise ValueError(f"encoder.causal must be true for {self.learner}, which predicts the future, but is false")
-        if self.learner == "masked_prediction" and self.units_online and self.masked_prediction.passes > 1:
-            raise ValueError("masked_prediction.passes must be 1 with online targets, which need no earlier pass")
+        targets, passes = self.masked_prediction.targets, self.masked_prediction.passes
+        if self.learner == "masked_prediction" and targets != "units" and passes > 1:
+            raise ValueError(
+                f"masked_prediction.passes must be 1 where targets are {targets}, which need no earlier pass, but is "
+                f"{passes} instead"
+            )
 
     @property
     def units_online(self) -> bool:
@@ -149,7 +156,12 @@ class PretrainConfig:
     @property
     def needs_units(self) -> bool:
         """Whether the learner predicts the units of an earlier pass."""
-        return self.learner == "masked_prediction" and not self.units_online
+        return self.learner == "masked_prediction" and self.masked_prediction.targets == "units"
+
+    @property
+    def needs_phones(self) -> bool:
+        """Whether the learner predicts the phones of its corpus."""
+        return self.learner == "masked_prediction" and self.masked_prediction.targets == "phones"
 
     @property
     def needs_views(self) -> bool:

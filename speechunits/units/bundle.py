@@ -68,6 +68,25 @@ def import_encoder(source: Path, folder: Path, *, allow_pickle: bool = False) ->
     return path
 
 
+def encoder_path(source: Path) -> Path:
+    """Return the encoder bundle that a run folder holds, or the path itself."""
+    if not source.is_dir():
+        return source
+    for candidate in (source / "encoder.safetensors", source / "pretrain" / "encoder.safetensors"):
+        if candidate.exists():
+            return candidate
+    raise UsageError(f"{source} holds no encoder.safetensors; is it a run folder, and has pretraining begun?")
+
+
+def encoder_bundle(source: Path, folder: Path, *, allow_pickle: bool = False) -> Path:
+    """Return the bundle of an encoder: a run folder's, the path itself, or a foreign one, imported into ``folder``."""
+    from speechunits.encoder.foreign import is_foreign  # noqa: PLC0415 - only where another encoder is asked for
+
+    if is_foreign(source):
+        return import_encoder(source, folder, allow_pickle=allow_pickle)
+    return encoder_path(source)
+
+
 def read_bundle(path: Path, kind: Kind | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read a bundle: its tensors and its header.
 

@@ -190,3 +190,19 @@ def test_no_file_stays_open_behind_what_was_read(tmp_path):
     pieces = [waveforms.read(0, 0, 320) for _ in range(50)]
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
     assert len(pieces) == 50
+
+
+def test_the_total_is_never_read_half_written(tmp_path):
+    """Room is asked for without the lock, while another thread writes."""
+    (recording,) = corpus(tmp_path, 1)
+    store = WaveformStore(tmp_path / "cache", 10)
+    values = np.ones(8, np.int16)
+    store.put(recording, values, AUDIO)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [store.put(recording, values, AUDIO) for _ in range(300)])
+        answers = []
+        while not writing.done():
+            answers.append(store.has_room(8))
+    writing.result()
+    assert len(answers) > 100
+    assert all(answers)
