@@ -58,11 +58,20 @@ class Contender:
         return RunFolder(self.recipe.runs / "comparison" / name)
 
 
-def compare(recipes: Sequence[RecipeConfig], *, seeds: int, minutes: float | None = None) -> Row:
+def compare(
+    recipes: Sequence[RecipeConfig],
+    *,
+    seeds: int,
+    minutes: float | None = None,
+    minutes_seeds: int | None = None,
+    published: Sequence[Row] = (),
+) -> Row:
     """Train and measure all recipes and return their rows, the MFCC baseline's first; see ``report/comparison.py``.
 
     A collapsed training is a row like others, named. ``minutes`` adds a second ranking: each recipe once more, with the
-    audio-hours it trains on in so many minutes of one core, by the speed of its run of the first ranking.
+    audio-hours it trains on in so many minutes of one core, by the speed of its run of the first ranking, with the
+    first ``minutes_seeds`` seeds (all). ``published`` are rows of an earlier comparison: those of the same settings and
+    recordings are taken as they are, so that a comparison may be continued where its run folders are gone.
 
     Raises
     ------
@@ -77,32 +86,39 @@ def compare(recipes: Sequence[RecipeConfig], *, seeds: int, minutes: float | Non
         for seed in range(seeds)
         for recipe in recipes
     ]
-    rows = [_baseline(first)]
+    known = {(row["key"], row["measured"]): row for row in published if "key" in row}
+    rows = [_baseline(first, known)]
     for number, contender in enumerate(contenders, start=1):
-        rows.append(_row(contender, f"{number} of {len(contenders)}"))
+        rows.append(_row(contender, f"{number} of {len(contenders)}", known))
     if minutes is not None:
         timed = [(contender, row["audio_hours_per_hour"]) for contender, row in zip(contenders, rows[1:], strict=True)]
+        timed = timed[: len(recipes) * (seeds if minutes_seeds is None else minutes_seeds)]
         for number, (contender, speed) in enumerate(timed, start=1):
             hours = round(speed * minutes / 60, 3)
             pretrain = contender.recipe.pretrain
             budget = replace(pretrain.budget, hours=hours)
             recipe = replace(contender.recipe, pretrain=replace(pretrain, budget=budget))
-            rows.append(_row(Contender(recipe=recipe, ranking="minutes"), f"{number} of {len(timed)}, equal minutes"))
+            place = f"{number} of {len(timed)}, equal minutes"
+            rows.append(_row(Contender(recipe=recipe, ranking="minutes"), place, known))
     return {
         "provenance": provenance(first.corpus, first.corpus.manifest), "seeds": seeds, "minutes": minutes,
         "fitted_hours": FITTED_HOURS, "rows": rows,
     }  # fmt: skip
 
 
-def _row(contender: Contender, place: str) -> Row:
+def _row(contender: Contender, place: str, known: Mapping[tuple[str, str], Row]) -> Row:
     """Return the row that is there already, or train and measure in a process of its own: memory is counted alone."""
     saved = contender.folder / "comparison.json"
     name = f"{contender.recipe.name}, seed {contender.recipe.pretrain.seed}"
-    if not (saved.exists() and _is_current(read_json(saved), contender.key, contender.measured)):
-        print(f"── {name} ({place}): {contender.folder.path}", file=sys.stderr, flush=True)
-        for _ in in_processes(run_contenders, [contender], 1, name="comparison"):
-            pass
-    row: Row = {**read_json(saved)["row"], "ranking": contender.ranking}
+    keys = contender.key, contender.measured
+    found = known.get(keys)
+    if found is None:
+        if not (saved.exists() and _is_current(read_json(saved), *keys)):
+            print(f"── {name} ({place}): {contender.folder.path}", file=sys.stderr, flush=True)
+            for _ in in_processes(run_contenders, [contender], 1, name="comparison"):
+                pass
+        found = read_json(saved)["row"]
+    row: Row = {**found, "ranking": contender.ranking, "key": keys[0], "measured": keys[1]}
     score = (row["measures"] or {}).get("without_silence", {}).get("pnmi")
     said = [f"{row['bits']:.2f} of {row['chance_bits']:.2f} bits", "no units" if score is None else f"PNMI {score:.1%}"]
     print(f"{name}: " + "; ".join([*said, *([row["stopped"]] if row["stopped"] else [])]), file=sys.stderr, flush=True)
@@ -192,17 +208,20 @@ def _shortened(corpus: Corpus) -> Corpus:
     return replace(corpus, recordings=tuple(row for row in corpus.recordings if row.split != "train" or row in kept))
 
 
-def _baseline(recipe: RecipeConfig) -> Row:
+def _baseline(recipe: RecipeConfig, known: Mapping[tuple[str, str], Row]) -> Row:
     """Return the row of k-means on MFCC, with as many clusters."""
     units: UnitsConfig = recipe.units
     key, measured = content_key(to_tree(units), FITTED_HOURS, file_hash(recipe.corpus.manifest)), _measured(units)
+    if (key, measured) in known:
+        return known[key, measured]
     folder = RunFolder(recipe.runs / "comparison" / f"mfcc-{key[:8]}")
     saved = folder / "comparison.json"
     with folder.lock():
         if not (saved.exists() and _is_current(read_json(saved), key, measured)):
             measures = _measures(recipe, None, folder)
             write_json(saved, {"key": key, "measured": measured, "measures": measures})
-    return {"name": BASELINE, "ranking": None, "stopped": None, "measures": read_json(saved)["measures"]}
+    measures = read_json(saved)["measures"]
+    return {"name": BASELINE, "ranking": None, "stopped": None, "measures": measures, "key": key, "measured": measured}
 
 
 def _deciding(config: PretrainConfig) -> dict[str, Any]:

@@ -53,6 +53,13 @@ def test_every_recipe_is_trained_and_measured_once(tiny_corpus, tmp_path, monkey
     monkeypatch.setattr(comparison, "pretrain_passes", None)
     with contextlib.redirect_stderr(io.StringIO()):
         assert compare(both, seeds=1)["rows"] == found["rows"]
+    # Where the run folders are gone, rows that were published are continued from; of other settings they are not.
+    monkeypatch.setattr(comparison, "_measures", None)
+    elsewhere = [replace(recipe, runs=tmp_path / "elsewhere") for recipe in both]
+    with contextlib.redirect_stderr(io.StringIO()):
+        assert compare(elsewhere, seeds=1, published=found["rows"])["rows"] == found["rows"]
+        with pytest.raises(TypeError):
+            compare(elsewhere, seeds=2, published=found["rows"])
 
 
 @pytest.mark.usefixtures("here")
@@ -85,17 +92,20 @@ def test_a_collapse_is_a_row(tiny_corpus, tmp_path, monkeypatch):
 def test_minutes_become_the_hours_that_each_speed_allows(tiny_corpus, tmp_path, monkeypatch):
     seen = []
 
-    def row(contender, place):
+    def row(contender, place, known):
         seen.append((contender.recipe.name, contender.recipe.pretrain.seed, contender.recipe.pretrain.budget.hours))
         speed = 60.0 if contender.recipe.name.endswith("units") else 30.0
         return {"ranking": contender.ranking, "audio_hours_per_hour": speed}
 
     monkeypatch.setattr(comparison, "_row", row)
-    monkeypatch.setattr(comparison, "_baseline", lambda recipe: {"ranking": None})
+    monkeypatch.setattr(comparison, "_baseline", lambda recipe, known: {"ranking": None})
     rows = compare(recipes(tiny_corpus, tmp_path), seeds=2, minutes=2.0)["rows"]
     assert [row["ranking"] for row in rows] == [None, *["hours"] * 4, *["minutes"] * 4]
     assert [hours for *_, hours in seen] == [0.03] * 4 + [2.0, 1.0, 2.0, 1.0]
     assert [seed for _, seed, _ in seen] == [0, 0, 1, 1] * 2
+    del seen[:]
+    compare(recipes(tiny_corpus, tmp_path), seeds=2, minutes=2.0, minutes_seeds=1)
+    assert [seed for _, seed, _ in seen] == [0, 0, 1, 1, 0, 0]
 
 
 def test_other_settings_are_another_folder_and_threads_are_not(tiny_corpus, tmp_path):

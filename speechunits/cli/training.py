@@ -52,7 +52,11 @@ def add(commands: Commands) -> None:
     compare.add_argument(
         "--minutes", type=float, help="each recipe once more, with what it trains on in so many minutes of one core"
     )
-    compare.add_argument("-o", "--out", type=Path, required=True, help="folder of table.md, results.json, pnmi.png")
+    compare.add_argument("--minutes-seeds", type=int, help="seeds of that second ranking (default: all)")
+    compare.add_argument(
+        "-o", "--out", type=Path, required=True,
+        help="folder of table.md, results.json, pnmi.png; rows of the same settings that it holds are kept",
+    )  # fmt: skip
     compare.set_defaults(run=run_compare, overrides=[])
 
 
@@ -118,14 +122,18 @@ def run_compare(options: argparse.Namespace) -> int:
     from speechunits.comparison import compare
     from speechunits.config import RecipeConfig, load_config
     from speechunits.report.comparison import comparison_markdown, plot_comparison
-    from speechunits.run import write_json, write_text
+    from speechunits.run import read_json, write_json, write_text
 
     overrides = [word for word in options.recipes if "=" in word] + options.overrides
     paths = [Path(word) for word in options.recipes if "=" not in word]
     recipes = [load_config(RecipeConfig, path, overrides) for path in paths]
-    results = compare(recipes, seeds=options.seeds, minutes=options.minutes)
+    saved = options.out / "results.json"
+    results = compare(
+        recipes, seeds=options.seeds, minutes=options.minutes, minutes_seeds=options.minutes_seeds,
+        published=read_json(saved)["rows"] if saved.exists() else (),
+    )  # fmt: skip
     text = comparison_markdown(results)
-    write_json(options.out / "results.json", results)
+    write_json(saved, results)
     write_text(options.out / "table.md", text)
     plot_comparison(results, options.out / "pnmi.png")
     print(text)
