@@ -87,13 +87,15 @@ def _learner(config: PretrainConfig, encoder: Path | None, clusters: int | None 
         learner = build_learner(config, clusters=clusters)
     if encoder is not None:
         tensors, header = read_bundle(encoder, "encoder")
-        if header["encoder"] != to_tree(learner.encoder.config):
-            differing = sorted(
-                name for name, value in to_tree(learner.encoder.config).items() if header["encoder"].get(name) != value
-            )
+        wanted, held = to_tree(learner.encoder.config), header["encoder"]
+        # Dropout is how it is trained, not what it is.
+        differing = sorted(
+            name for name in wanted.keys() | held.keys() if name != "dropout" and wanted.get(name) != held.get(name)
+        )
+        if differing:
             raise UsageError(
-                f"{encoder} is an encoder of another shape: {', '.join(differing)} differ; give pretrain.encoder the "
-                "settings that it was trained with"
+                f"{encoder} is another encoder: its {', '.join(differing)} differ; give pretrain.encoder the settings "
+                "that it was trained with"
             )
         load_exported(learner.encoder, tensors, "encoder.")
     return learner

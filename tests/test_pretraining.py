@@ -9,7 +9,9 @@ import torch
 from speechunits import pretraining
 from speechunits.audio.corpus import load_corpus
 from speechunits.errors import UsageError
-from speechunits.pretraining import pretrain_passes
+from speechunits.evaluation.phones import frame_phones
+from speechunits.frames import frame_count
+from speechunits.pretraining import phone_targets, pretrain_passes
 from speechunits.run import file_hash, read_json
 from speechunits.units.bundle import read_bundle
 from speechunits.units.units import Units
@@ -144,3 +146,54 @@ def test_the_weights_come_from_the_seed_and_leave_torchs_generator_alone(recipe)
     other = pretraining._learner(replace(recipe.pretrain, seed=1), None).state_dict()
     assert all(torch.equal(one[name], two[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_pretraining_may_begin_with_another_encoder(two_passes, recipe, corpus, tmp_path, monkeypatch):
+    """Its weights and its units: what the second pass of the same recipe begins with."""
+    first, calls = two_passes[0] / "pass1", []
+
+    def train(learner, *, labels, **_):
+        calls.append((learner.encoder.state_dict(), labels))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pretraining, "train", train)
+    settings = replace(recipe.pretrain.masked_prediction, passes=1)
+    config = replace(recipe.pretrain, start=first, masked_prediction=settings)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain_passes(config, corpus, tmp_path / "pretrain")
+    ((held, labels),) = calls
+    assert all(same(held, first / "encoder.safetensors"))
+    second = two_passes[1][1]["labels"].units
+    assert all(np.array_equal(units, second[name]) for name, units in labels.units.items())
+
+
+def test_an_encoder_of_another_shape_is_named(two_passes, recipe):
+    first, encoder = two_passes[0] / "pass1" / "encoder.safetensors", recipe.pretrain.encoder
+    pretraining._learner(replace(recipe.pretrain, encoder=replace(encoder, dropout=0.3)), first)
+    config = replace(recipe.pretrain, encoder=replace(encoder, layers=encoder.layers + 1, causal=True))
+    with pytest.raises(UsageError, match=r"another encoder: its causal, layers differ; give pretrain\.encoder"):
+        pretraining._learner(config, first)
+
+
+def test_phones_are_numbered_and_unknown_ones_no_target(corpus):
+    labels, kinds = phone_targets(corpus)
+    row = corpus.split("train")[0]
+    found = labels.units[row.id]
+    expected = frame_phones(corpus.phones[row.id], len(found))
+    assert len(found) >= frame_count(round(row.duration_s * 16_000))
+    assert {number for units in labels.units.values() for number in units.tolist()} - {-1} == set(range(kinds))
+    pairs = set(zip(found.tolist(), expected, strict=True))
+    assert len(pairs) == len({phone for _, phone in pairs}) == len({number for number, _ in pairs})
+    assert all((number == -1) == (phone in (None, "UNK")) for number, phone in pairs)
+
+
+def test_an_encoder_learns_the_phones_of_an_aligned_corpus(recipe, corpus, tmp_path):
+    settings = replace(recipe.pretrain.masked_prediction, passes=1, targets="phones")
+    config = replace(recipe.pretrain, masked_prediction=settings, budget=replace(recipe.pretrain.budget, hours=0.02))
+    pretrain_passes(config, corpus, tmp_path / "pretrain")
+    assert not list(tmp_path.rglob("targets.safetensors"))
+    _, header = read_bundle(tmp_path / "pretrain" / "encoder.safetensors", "encoder")
+    assert header["clusters"] == phone_targets(corpus)[1]
+    unaligned = replace(corpus, phones={})
+    with pytest.raises(UsageError, match=r"alignment of every recording, but .* name corpus\.phones"):
+        pretrain_passes(config, unaligned, tmp_path / "other")
