@@ -6,8 +6,8 @@ import time
 
 import torch
 
-from speechunits import sweep
 from speechunits.audio.batch import AudioBatch
+from speechunits.cell import cells
 from speechunits.config import RecipeConfig
 from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.hardware import cpu_computes_bf16
@@ -57,5 +57,5 @@ def estimated_minutes(recipe: RecipeConfig) -> float:
     """Return the minutes that pretraining and the sweep of a recipe are likely to take here."""
     reduction = recipe.reduction
     budgets = {"pretrained": reduction.finetune, "untrained": reduction.untrained, "logmel": reduction.logmel}
-    hours = recipe.pretrain.budget.hours + sum(budgets[cell.side].budget.hours for cell in sweep.cells(reduction))
+    hours = recipe.pretrain.budget.hours + sum(budgets[cell.side].budget.hours for cell in cells(reduction))
     return _OVERHEAD * hours * 60 / training_speed(recipe)

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -20,6 +21,7 @@ from speechunits import sweep
 from speechunits.audio.corpus import Corpus, load_corpus
 from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
+from speechunits.cell import Cell, cells, summarised
 from speechunits.compute import extra_hours
 from speechunits.config import CorpusConfig, RecipeConfig
 from speechunits.errors import UsageError
@@ -158,34 +160,47 @@ def finetune(experiment: Experiment) -> None:
 
 def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, seed: int) -> None:
     """Fine-tune one recogniser of the sweep and write its bundle to ``asr.safetensors``."""
-    cell = sweep.Cell(side=side, minutes=minutes, seed=seed)
+    cell = Cell(side=side, minutes=minutes, seed=seed)
     scores = sweep.run_cell(cell, experiment.setting_for(side), keep=experiment.recognizer)
-    print(sweep.summarised(cell, scores), file=sys.stderr)
+    print(summarised(cell, scores), file=sys.stderr)
 
 
 def reduction(experiment: Experiment) -> None:
-    """Train every cell of the sweep that is not there yet; write results.json, the table and the curve."""
+    """Train every cell of the sweep that is not there yet; write results.json, the table and the curve.
+
+    Until all are there ``unfinished.json`` holds those that are, for an early look. Where the run folder is gone, cells
+    of either file in ``results/NAME`` are gone on from.
+    """
     recipe = experiment.recipe
     train_s = sum(row.duration_s for row in experiment.corpus.split("train"))
-    todo = sweep.cells(recipe.reduction, train_s / 60)
-    found: dict[sweep.Cell, list[Score]] = {}
+    todo = cells(recipe.reduction, train_s / 60)
+    places = (Path("results") / recipe.name / name for name in ("unfinished.json", "results.json"))
+    setting = replace(experiment.setting, published=next((read_json(path) for path in places if path.exists()), {}))
+    unfinished = experiment.folder / "unfinished.json"
+    found: dict[Cell, list[Score]] = {}
     started = time.monotonic()
     kept = 0
-    for cell, scores in sweep.run_cells(todo, experiment.setting):
+    saved: dict[str, Any] = {}
+    for cell, scores in sweep.run_cells(todo, setting):
         found[cell] = scores
         # Cells of an earlier run come at once: they say nothing about those to be trained.
         kept = len(found) - 1 if time.monotonic() - started < _AT_ONCE_S else kept
         left_s = (time.monotonic() - started) / (len(found) - kept) * (len(todo) - len(found))
-        print(f"{sweep.summarised(cell, scores)}; {len(found)} of {len(todo)} trainings, "
+        print(f"{summarised(cell, scores)}; {len(found)} of {len(todo)} trainings, "
               f"about {seconds_text(left_s)} left", file=sys.stderr, flush=True)  # fmt: skip
-    saved = {
-        "provenance": provenance(recipe, recipe.corpus.manifest),
-        "trials": dict.fromkeys(dict.fromkeys(cell.side for cell in todo), 1),
-        "scores": scores_to_json([score for cell in todo for score in found[cell]]),
-    }
+        done = [cell for cell in todo if cell in found]
+        saved = {
+            "provenance": provenance(recipe, recipe.corpus.manifest),
+            "trials": dict.fromkeys(dict.fromkeys(cell.side for cell in done), 1),
+            "keys": {cell.name: sweep.cell_key(cell, setting) for cell in done},
+            "unfinished": len(todo) - len(done),
+            "scores": scores_to_json([score for cell in done for score in found[cell]]),
+        }
+        write_json(unfinished, saved)
     write_json(experiment.results, saved)
+    unfinished.unlink(missing_ok=True)
     if recipe.reduction.language.rows:
-        add_language_rows(saved, todo, experiment.setting, recipe.synth)
+        add_language_rows(saved, todo, setting, recipe.synth)
         write_json(experiment.results, saved)
     show_reduction(experiment.results, recipe, experiment.folder.path)
 
@@ -206,7 +221,8 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
     from speechunits.report.plots import plot_reduction  # noqa: PLC0415
 
-    scores = scores_from_json(read_json(results)["scores"])
+    saved = read_json(results)
+    scores = scores_from_json(saved["scores"])
     table = compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke)
     others = {
         (lm, equal): compute(
@@ -215,6 +231,8 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
         for lm, equal in sorted({(score.lm, score.compute) for score in scores} - {("", "")})
     }  # fmt: skip
     text = reduction_markdown(table, others)
+    if saved.get("unfinished"):
+        text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"
     write_text(out / "reduction.md", text)
     plot_reduction(table, out / "reduction.png")
     print(text)

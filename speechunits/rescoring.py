@@ -18,13 +18,14 @@ from speechunits.asr.posteriors import SavedPosteriors, read_posteriors
 from speechunits.asr.tokens import normalize
 from speechunits.audio.sentences import text_only_sentences
 from speechunits.audio.split import label_list
+from speechunits.cell import Cell, summarised
 from speechunits.config import LanguageConfig, SynthConfig, to_tree
 from speechunits.errors import UsageError
 from speechunits.evaluation.language import estimate_ngrams, read_texts
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, read_json, write_json
-from speechunits.sweep import Cell, Setting, has_posteriors, posteriors_path, score_of, summarised
+from speechunits.sweep import Setting, has_posteriors, posteriors_path, score_of
 
 _MODEL = "text.arpa"
 

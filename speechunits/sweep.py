@@ -8,7 +8,7 @@ from contextlib import redirect_stderr
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -19,13 +19,13 @@ from speechunits.asr.recognizer import Recognizer
 from speechunits.audio.corpus import Corpus, with_phones_as_text
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
+from speechunits.cell import Cell
 from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, to_tree
 from speechunits.config.pretrain import deciding_batch
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
 from speechunits.evaluation.score import (
-    BASELINES,
     Score,
     Side,
     scores_from_json,
@@ -38,24 +38,6 @@ from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.units import Units
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One training of the sweep."""
-
-    side: Side
-    minutes: float | None
-    """Label budget; None for all labels."""
-    seed: int
-    compute: Literal["", "equal"] = ""
-    """``equal``: with pretraining's FLOPs on top."""
-
-    @property
-    def name(self) -> str:
-        """Name of the cell's files."""
-        budget = "all" if self.minutes is None else f"{self.minutes:g}"
-        return f"{self.side}-{budget}-{self.seed}{self.compute and '-' + self.compute}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,43 +56,12 @@ class Setting:
     """Audio-hours on top for baselines of equal compute."""
     architecture: EncoderConfig | None = None
     """What pretraining would have made, where there is no ``encoder`` to ask."""
+    published: Mapping[str, Any] = field(default_factory=dict)
+    """``results.json`` of an earlier sweep: its cells of the same key are not trained again."""
 
     def __post_init__(self) -> None:
         if self.config.finetune.tokens == "phones":
             object.__setattr__(self, "corpus", with_phones_as_text(self.corpus))
-
-
-LONG_MINUTES = 100
-"""Above this the untrained encoder is trained with one seed: its curve is flat there, and its runs the dearest."""
-
-
-def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
-    """Return the sweep's cells, the headline first and the seeds outermost: an early look shows a whole curve.
-
-    ``train_minutes`` is what "all labels" amounts to.
-    """
-    everything: list[float | None] = [None] if config.all_labels else []
-    budgets: dict[Side, list[float | None]] = {
-        "pretrained": [*config.minutes, *everything],
-        "untrained": [*config.baseline_minutes, *everything],
-        "logmel": [*config.baseline_minutes, *everything],
-    }
-    if config.read_units:
-        budgets["units"] = budgets["pretrained"]
-    found = [
-        Cell(side=side, minutes=minutes, seed=seed)
-        for seed in range(max(config.seeds, config.headline_seeds))
-        for side, held in budgets.items()
-        for minutes in sorted(held, key=lambda budget: (budget != config.headline_minutes, budget is None, budget))
-        if not (side == "untrained" and seed and (minutes or train_minutes) > LONG_MINUTES)
-        and not (side not in BASELINES and seed >= config.seeds and minutes != config.headline_minutes)
-    ]
-    # The dearest come last.
-    return found + [
-        replace(cell, compute="equal")
-        for cell in found
-        if cell.side in BASELINES and cell.seed < config.equal_compute_seeds
-    ]
 
 
 def run_cells(todo: Sequence[Cell], setting: Setting) -> Iterator[tuple[Cell, list[Score]]]:
@@ -143,19 +94,8 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     """
     config = _config(cell, setting)
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
-    scored = {split: setting.corpus.split(split) for split in (setting.dev, "tune")}
-    for split, held in scored.items():
-        # Found out now, not after the training.
-        if not any((recording.text or "").strip() for recording in held):
-            raise UsageError(
-                f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; fill "
-                "the column text of the manifest, or have it split anew without the column split"
-            )
-    key = content_key(
-        _deciding(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
-        {split: [(recording.id, recording.text) for recording in held] for split, held in scored.items()},
-        _source_hash(cell, setting),
-    )  # fmt: skip
+    scored = _scored(setting)
+    key = cell_key(cell, setting)
     saved = setting.folder / f"{cell.name}.json"
     if saved.exists() and (keep is None or _is_of(keep, key)):
         found = read_json(saved)
@@ -163,6 +103,8 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
         again = language.rows and language.train_again and not has_posteriors(cell, setting)
         if found["key"] == key and not again:
             return scores_from_json(found["scores"])
+    if keep is None and setting.published.get("keys", {}).get(cell.name) == key:
+        return [score for score in scores_from_json(setting.published["scores"]) if cell.made(score)]
     recognizer, outcome = _train(cell, config, labelled, setting)
     scores = [_score(cell, recognizer, split, labelled, setting, key) for split in scored]
     if keep is not None:
@@ -171,6 +113,29 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
         write_bundle(keep, tensors, {**header, "provenance": made_by})
     write_json(saved, {"key": key, "outcome": outcome, "scores": scores_to_json(scores)})
     return scores
+
+
+def cell_key(cell: Cell, setting: Setting) -> str:
+    """Return the key of all that decides a cell's scores: settings, labels, what is scored, what it starts from."""
+    labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
+    return content_key(
+        _deciding(_config(cell, setting)), cell.minutes, [(recording.id, recording.text) for recording in labelled],
+        {split: [(recording.id, recording.text) for recording in held] for split, held in _scored(setting).items()},
+        _source_hash(cell, setting),
+    )  # fmt: skip
+
+
+def _scored(setting: Setting) -> dict[str, list[Recording]]:
+    """Return the recordings that are recognised, by split. Raises UsageError where a split has no transcripts."""
+    scored = {split: setting.corpus.split(split) for split in (setting.dev, "tune")}
+    for split, held in scored.items():
+        # Found out now, not after the training.
+        if not any((recording.text or "").strip() for recording in held):
+            raise UsageError(
+                f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; fill "
+                "the column text of the manifest, or have it split anew without the column split"
+            )
+    return scored
 
 
 def _is_of(bundle: Path, key: str) -> bool:
@@ -280,10 +245,3 @@ def posteriors_path(cell: Cell, split: str, setting: Setting) -> Path:
 def has_posteriors(cell: Cell, setting: Setting) -> bool:
     """Tell whether a cell kept its posteriors: those of earlier versions did not."""
     return all(posteriors_path(cell, split, setting).exists() for split in (setting.dev, "tune"))
-
-
-def summarised(cell: Cell, scores: Sequence[Score]) -> str:
-    """Return the error rates of a cell in a line."""
-    rates = ", ".join(f"{100 * score.cer:.1f} % on {score.split}" for score in scores)
-    blank = " (all blank: it recognised nothing)" if any(score.all_blank for score in scores) else ""
-    return f"{cell.name}: CER {rates}{blank}"

@@ -6,9 +6,10 @@ import pytest
 
 from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
+from speechunits.cell import Cell, cells
 from speechunits.config import RecipeConfig, ReductionConfig, build_config
 from speechunits.errors import UsageError
-from speechunits.sweep import Cell, Setting, cells, run_cell
+from speechunits.sweep import Setting, run_cell
 
 
 def setting(tmp_path, texts):

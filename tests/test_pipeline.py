@@ -16,8 +16,9 @@ from speechunits import finetuning, fitting, pipeline, sweep
 from speechunits.audio.corpus import load_corpus
 from speechunits.audio.importing import ImportOptions, make_manifest
 from speechunits.audio.manifest import read_manifest
+from speechunits.cell import cells
 from speechunits.config import RecipeConfig, UnitsConfig, load_config
-from speechunits.errors import UsageError
+from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.run import commit, file_hash, read_json, write_json
 from speechunits.units.bundle import encoder_path, read_bundle
@@ -205,9 +206,10 @@ def test_every_stage_to_the_last_screen(recipe, monkeypatch, capsys):
     assert read_bundle(folder / "asr.safetensors", "recognizer")[1]["side"] == "pretrained"
     assert "| labels |" in shown.out
     assert "units" in shown.out.split("| labels |")[1]
-    cells = sweep.cells(recipe.reduction)
+    found = cells(recipe.reduction)
     results = read_json(folder / "results.json")
-    assert len(results["scores"]) == 2 * len(cells)
+    assert len(results["scores"]) == 2 * len(found)
+    assert (len(results["keys"]), results["unfinished"]) == (len(found), 0)
     assert results["provenance"]["manifest_sha256"] == file_hash(recipe.corpus.manifest)
     # Nothing is trained a second time, and the table is the same.
     monkeypatch.setattr(finetuning, "train", None)
@@ -217,11 +219,39 @@ def test_every_stage_to_the_last_screen(recipe, monkeypatch, capsys):
     assert read_json(folder / "results.json") == results
 
 
+def test_a_published_sweep_is_gone_on_from_where_the_run_folder_is_gone(recipe, tmp_path, monkeypatch, capsys):
+    """Only what it lacks is trained, and what there is can be looked at before the end."""
+    pipeline.run(recipe, ("reduction",))
+    whole = read_json(recipe.runs / "tiny" / "results.json")
+    *_, last = cells(recipe.reduction)
+    keys = {name: key for name, key in whole["keys"].items() if name != last.name}
+    monkeypatch.chdir(tmp_path)
+    write_json(tmp_path / "results" / "tiny" / "results.json", whole | {"keys": keys})
+    shutil.copytree(recipe.runs / "tiny" / "pretrain", tmp_path / "elsewhere" / "tiny" / "pretrain")
+    trained = []
+
+    def train(cell, *_):
+        trained.append(cell)
+        raise Interrupted("stopped", 2)
+
+    monkeypatch.setattr(sweep, "_train", train)
+    elsewhere = replace(recipe, runs=tmp_path / "elsewhere")
+    with pytest.raises(Interrupted):
+        pipeline.run(elsewhere, ("reduction",))
+    assert trained == [last]
+    early = tmp_path / "elsewhere" / "tiny" / "unfinished.json"
+    assert (read_json(early)["keys"], read_json(early)["unfinished"]) == (keys, 1)
+    assert read_json(early)["scores"] == whole["scores"][:-2]
+    capsys.readouterr()
+    pipeline.show_reduction(early, recipe, tmp_path)
+    assert "An early look: 1 trainings" in capsys.readouterr().out
+
+
 def test_two_trainings_at_a_time_give_the_same_results(recipe, capsys):
     def scores(name, jobs):
         own = replace(recipe, reduction=replace(recipe.reduction, jobs=jobs))
         setting = replace(pipeline.Experiment(own).setting, folder=recipe.runs / name)
-        return dict(sweep.run_cells(sweep.cells(own.reduction)[:4], setting))
+        return dict(sweep.run_cells(cells(own.reduction)[:4], setting))
 
     together = scores("two", 2)
     assert together == scores("one", 1)

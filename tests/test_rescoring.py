@@ -11,10 +11,11 @@ from speechunits.asr.posteriors import SavedPosteriors
 from speechunits.asr.tokens import Tokenizer
 from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
+from speechunits.cell import Cell
 from speechunits.config import LanguageConfig, ReductionConfig, SynthConfig
 from speechunits.errors import UsageError
 from speechunits.rescoring import add_language_rows, declared_texts, rescore, text_model
-from speechunits.sweep import Cell, Setting
+from speechunits.sweep import Setting
 
 TOKENIZER = Tokenizer(["", " ", "a", "b"])
 TEXTS = {

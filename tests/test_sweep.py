@@ -13,11 +13,12 @@ import torch
 from speechunits import finetuning, pipeline, sweep
 from speechunits.asr.posteriors import read_posteriors
 from speechunits.audio.corpus import load_corpus
+from speechunits.cell import Cell, cells, summarised
 from speechunits.config import FinetuneConfig, LanguageConfig, ReductionConfig, SelfTrainingConfig
 from speechunits.engine.train import TrainingResult
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import scores_from_json
-from speechunits.sweep import Cell, Setting, cells, run_cell, summarised
+from speechunits.sweep import Setting, run_cell
 from speechunits.units.bundle import read_bundle, write_bundle
 from tests.spine import make_recipe
 

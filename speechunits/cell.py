@@ -1,0 +1,74 @@
+"""The cells of a sweep: which trainings stand behind the reduction factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from speechunits.config import ReductionConfig
+from speechunits.evaluation.score import BASELINES, Score, Side
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One training of the sweep."""
+
+    side: Side
+    minutes: float | None
+    """Label budget; None for all labels."""
+    seed: int
+    compute: Literal["", "equal"] = ""
+    """``equal``: with pretraining's FLOPs on top."""
+
+    @property
+    def name(self) -> str:
+        """Name of the cell's files."""
+        budget = "all" if self.minutes is None else f"{self.minutes:g}"
+        return f"{self.side}-{budget}-{self.seed}{self.compute and '-' + self.compute}"
+
+    def made(self, score: Score) -> bool:
+        """Tell whether a score is of this training, decoded without a language model."""
+        return (score.side, score.minutes, score.seed, score.compute, score.lm) == (
+            self.side, self.minutes, self.seed, self.compute, "",
+        )  # fmt: skip
+
+
+LONG_MINUTES = 100
+"""Above this the untrained encoder is trained with one seed: its curve is flat there, and its runs the dearest."""
+
+
+def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
+    """Return the sweep's cells, the headline first and the seeds outermost: an early look shows a whole curve.
+
+    ``train_minutes`` is what "all labels" amounts to.
+    """
+    everything: list[float | None] = [None] if config.all_labels else []
+    budgets: dict[Side, list[float | None]] = {
+        "pretrained": [*config.minutes, *everything],
+        "untrained": [*config.baseline_minutes, *everything],
+        "logmel": [*config.baseline_minutes, *everything],
+    }
+    if config.read_units:
+        budgets["units"] = budgets["pretrained"]
+    found = [
+        Cell(side=side, minutes=minutes, seed=seed)
+        for seed in range(max(config.seeds, config.headline_seeds))
+        for side, held in budgets.items()
+        for minutes in sorted(held, key=lambda budget: (budget != config.headline_minutes, budget is None, budget))
+        if not (side == "untrained" and seed and (minutes or train_minutes) > LONG_MINUTES)
+        and not (side not in BASELINES and seed >= config.seeds and minutes != config.headline_minutes)
+    ]
+    # The dearest come last.
+    return found + [
+        replace(cell, compute="equal")
+        for cell in found
+        if cell.side in BASELINES and cell.seed < config.equal_compute_seeds
+    ]
+
+
+def summarised(cell: Cell, scores: Sequence[Score]) -> str:
+    """Return the error rates of a cell in a line."""
+    rates = ", ".join(f"{100 * score.cer:.1f} % on {score.split}" for score in scores)
+    blank = " (all blank: it recognised nothing)" if any(score.all_blank for score in scores) else ""
+    return f"{cell.name}: CER {rates}{blank}"
