@@ -24,6 +24,7 @@ from speechunits.processes import in_processes
 from speechunits.quality import measure_units
 from speechunits.representation import HEARD_HOURS, PROBES, measure_representation
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json
+from speechunits.units.bundle import encoder_path
 
 Ranking = Literal["hours", "minutes"]
 Row = dict[str, Any]
@@ -229,4 +230,6 @@ def _deciding(config: PretrainConfig) -> dict[str, Any]:
     tree: dict[str, Any] = to_tree(config)
     tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate", "held_out_evaluations")}
     tree["batch"] = deciding_batch(config.batch)
+    if config.start is not None:
+        tree["start"] = file_hash(encoder_path(config.start))
     return tree

@@ -180,9 +180,10 @@ def reduction(experiment: Experiment) -> None:
     found: dict[Cell, list[Score]] = {}
     started = time.monotonic()
     kept = 0
+    keys: dict[Cell, str] = {}
     saved: dict[str, Any] = {}
     for cell, scores in sweep.run_cells(todo, setting):
-        found[cell] = scores
+        found[cell], keys[cell] = scores, sweep.cell_key(cell, setting)
         # Cells of an earlier run come at once: they say nothing about those to be trained.
         kept = len(found) - 1 if time.monotonic() - started < _AT_ONCE_S else kept
         left_s = (time.monotonic() - started) / (len(found) - kept) * (len(todo) - len(found))
@@ -192,7 +193,7 @@ def reduction(experiment: Experiment) -> None:
         saved = {
             "provenance": provenance(recipe, recipe.corpus.manifest),
             "trials": dict.fromkeys(dict.fromkeys(cell.side for cell in done), 1),
-            "keys": {cell.name: sweep.cell_key(cell, setting) for cell in done},
+            "keys": {cell.name: keys[cell] for cell in done},
             "unfinished": len(todo) - len(done),
             "scores": scores_to_json([score for cell in done for score in found[cell]]),
         }

@@ -63,6 +63,7 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
             optimizer=config.optimizer, budget=_share(config, passes), engine=config.engine, seed=seed,
             label="pretrain" if passes == 1 else f"pretrain {number}/{passes}",
             views=config.views if config.needs_views or altered else None, altered=altered,
+            origin=None if encoder is None else file_hash(encoder),
         )  # fmt: skip
         results.append(result)
         encoder = place / "encoder.safetensors"

@@ -114,6 +114,9 @@ def test_other_settings_in_the_same_folder_are_refused(two_passes, recipe, corpu
     faster = replace(recipe.pretrain, optimizer=replace(recipe.pretrain.optimizer, lr=0.1))
     with pytest.raises(UsageError, match=r"holds a training with other settings .*another name"):
         pretrain_passes(faster, corpus, folder)
+    other = replace(recipe.pretrain, start=folder)
+    with pytest.raises(UsageError, match=r"holds a training with other settings .*origin was None"):
+        pretrain_passes(other, corpus, folder)
     sharper = replace(recipe.pretrain, masked_prediction=replace(recipe.pretrain.masked_prediction, temperature=0.01))
     with pytest.raises(UsageError, match=r"holds a training with other settings \(learner was"):
         pretrain_passes(sharper, corpus, folder)

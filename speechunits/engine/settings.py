@@ -33,6 +33,7 @@ def training_settings(learner: Learner, task: TrainingTask, gangs: Gangs) -> dic
         "recordings": content_key([(item.id, round(item.duration_s, 4)) for item in task.train]),
         "views": None if task.views is None else to_tree(task.views),
         "altered": task.altered or None,
+        "origin": task.origin,
         "labels": None if task.labels is None else _labels_key(task.labels, task),
         # Heads, temperatures, masks, dropout: all that rebuilds the learner.
         "learner": content_key(learner.export()[1]),

@@ -48,6 +48,8 @@ class TrainingTask:
     views: ViewsConfig | None = None
     altered: float = 0.0
     patience: int = 0
+    origin: str | None = None
+    """Hash of the encoder that the learner's weights came from; None where they were drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,7 @@ def train(
     views: ViewsConfig | None = None,
     altered: float = 0.0,
     patience: int = 0,
+    origin: str | None = None,
 ) -> TrainingResult:
     """Train ``learner`` in place, resuming from ``folder`` where it holds checkpoints of the same training.
 
@@ -102,8 +105,8 @@ def train(
     the first). ``views`` makes every batch two views of its audio; with ``altered``, it is that share of the
     training rows, altered in place, and frames keep their units. With ``patience``, training ends after so many
     held-out evaluations without a lower ``cer``, and the weights of the best stay (only without ``checkpoints``).
-    Torch's threads, its random state and the signal handlers are as before when it returns. Under torchrun or Slurm
-    every rank calls it with the same arguments.
+    A folder that began with another ``origin`` (hash of the encoder begun with) is not resumed.
+    Torch's threads, random state and signal handlers are as before when it returns. All ranks call it alike.
 
     Raises
     ------
@@ -117,7 +120,7 @@ def train(
     task = TrainingTask(
         folder=folder, train=train, held_out=held_out, labels=labels, batch=batch, optimizer=optimizer, budget=budget,
         engine=engine, seed=seed, label=label, speed=speed, checkpoints=checkpoints, views=views,
-        altered=altered, patience=patience,
+        altered=altered, patience=patience, origin=origin,
     )  # fmt: skip
     known: Mapping[str, object] | None = None if labels is None else labels.units or labels.tokens or {}
     missing = [] if known is None else [item.id for item in (*train, *held_out) if item.id not in known]
