@@ -6,7 +6,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -66,13 +66,15 @@ def compare(
     minutes: float | None = None,
     minutes_seeds: int | None = None,
     published: Sequence[Row] = (),
+    on_row: Callable[[Row], None] | None = None,
 ) -> Row:
     """Train and measure all recipes and return their rows, the MFCC baseline's first; see ``report/comparison.py``.
 
     A collapsed training is a row like others, named. ``minutes`` adds a second ranking: each recipe once more, with the
     audio-hours it trains on in so many minutes of one core, by the speed of its run of the first ranking, with the
     first ``minutes_seeds`` seeds (all). ``published`` are rows of an earlier comparison: those of the same settings and
-    recordings are taken as they are, so that a comparison may be continued where its run folders are gone.
+    recordings are taken as they are, so that a comparison may be continued where its run folders are gone. ``on_row``
+    is called after every row with the results so far, published rows that are still to be reached among them.
 
     Raises
     ------
@@ -89,8 +91,21 @@ def compare(
     ]
     known = {(row["key"], row["measured"]): row for row in published if "key" in row}
     rows = [_baseline(first, known)]
+
+    def add(contender: Contender, place: str) -> None:
+        rows.append(_row(contender, place, known))
+        if on_row is not None:
+            done = {(row["key"], row["ranking"]) for row in rows}
+            on_row(results([*rows, *(row for row in known.values() if (row["key"], row["ranking"]) not in done)]))
+
+    def results(rows: Sequence[Row]) -> Row:
+        return {
+            "provenance": provenance(first.corpus, first.corpus.manifest), "seeds": seeds, "minutes": minutes,
+            "fitted_hours": FITTED_HOURS, "rows": list(rows),
+        }  # fmt: skip
+
     for number, contender in enumerate(contenders, start=1):
-        rows.append(_row(contender, f"{number} of {len(contenders)}", known))
+        add(contender, f"{number} of {len(contenders)}")
     if minutes is not None:
         timed = [(contender, row["audio_hours_per_hour"]) for contender, row in zip(contenders, rows[1:], strict=True)]
         timed = timed[: len(recipes) * (seeds if minutes_seeds is None else minutes_seeds)]
@@ -99,12 +114,8 @@ def compare(
             pretrain = contender.recipe.pretrain
             budget = replace(pretrain.budget, hours=hours)
             recipe = replace(contender.recipe, pretrain=replace(pretrain, budget=budget))
-            place = f"{number} of {len(timed)}, equal minutes"
-            rows.append(_row(Contender(recipe=recipe, ranking="minutes"), place, known))
-    return {
-        "provenance": provenance(first.corpus, first.corpus.manifest), "seeds": seeds, "minutes": minutes,
-        "fitted_hours": FITTED_HOURS, "rows": rows,
-    }  # fmt: skip
+            add(Contender(recipe=recipe, ranking="minutes"), f"{number} of {len(timed)}, equal minutes")
+    return results(rows)
 
 
 def _row(contender: Contender, place: str, known: Mapping[tuple[str, str], Row]) -> Row:

@@ -131,6 +131,7 @@ def run_compare(options: argparse.Namespace) -> int:
     results = compare(
         recipes, seeds=options.seeds, minutes=options.minutes, minutes_seeds=options.minutes_seeds,
         published=read_json(saved)["rows"] if saved.exists() else (),
+        on_row=lambda so_far: write_json(saved, so_far),
     )  # fmt: skip
     text = comparison_markdown(results)
     write_json(saved, results)
