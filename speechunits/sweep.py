@@ -97,14 +97,13 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     scored = _scored(setting)
     key = cell_key(cell, setting)
     saved = setting.folder / f"{cell.name}.json"
-    if saved.exists() and (keep is None or _is_of(keep, key)):
-        found = read_json(saved)
-        language = setting.config.language
-        again = language.rows and language.train_again and not has_posteriors(cell, setting)
-        if found["key"] == key and not again:
+    language = setting.config.language
+    # Published cells have no posteriors either.
+    if not (language.rows and language.train_again and not has_posteriors(cell, setting)):
+        if saved.exists() and (keep is None or _is_of(keep, key)) and (found := read_json(saved))["key"] == key:
             return scores_from_json(found["scores"])
-    if keep is None and setting.published.get("keys", {}).get(cell.name) == key:
-        return [score for score in scores_from_json(setting.published["scores"]) if cell.made(score)]
+        if keep is None and setting.published.get("keys", {}).get(cell.name) == key:
+            return [score for score in scores_from_json(setting.published["scores"]) if cell.made(score)]
     recognizer, outcome = _train(cell, config, labelled, setting)
     scores = [_score(cell, recognizer, split, labelled, setting, key) for split in scored]
     if keep is not None:

@@ -17,7 +17,7 @@ from speechunits.audio.corpus import load_corpus
 from speechunits.audio.importing import ImportOptions, make_manifest
 from speechunits.audio.manifest import read_manifest
 from speechunits.cell import cells
-from speechunits.config import RecipeConfig, UnitsConfig, load_config
+from speechunits.config import LanguageConfig, RecipeConfig, UnitsConfig, load_config
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.run import commit, file_hash, read_json, write_json
@@ -242,6 +242,12 @@ def test_a_published_sweep_is_gone_on_from_where_the_run_folder_is_gone(recipe, 
     early = tmp_path / "elsewhere" / "tiny" / "unfinished.json"
     assert (read_json(early)["keys"], read_json(early)["unfinished"]) == (keys, 1)
     assert read_json(early)["scores"] == whole["scores"][:-2]
+    # Rows with a language model need posteriors, which are not published: asked for, such cells are trained again.
+    again = replace(recipe.reduction, language=LanguageConfig(rows=("own",), train_again=True))
+    setting = replace(pipeline.Experiment(elsewhere).setting, config=again, published=whole, folder=tmp_path / "cells")
+    with pytest.raises(Interrupted):
+        sweep.run_cell(last, setting)
+    assert trained == [last, last]
     capsys.readouterr()
     pipeline.show_reduction(early, recipe, tmp_path)
     assert "An early look: 1 trainings" in capsys.readouterr().out

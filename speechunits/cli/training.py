@@ -55,7 +55,7 @@ def add(commands: Commands) -> None:
     compare.add_argument("--minutes-seeds", type=int, help="seeds of that second ranking (default: all)")
     compare.add_argument(
         "-o", "--out", type=Path, required=True,
-        help="folder of table.md, results.json, pnmi.png; rows of the same settings that it holds are kept",
+        help="folder of table.md, results.json, pnmi.png; its rows of the same settings are not trained again",
     )  # fmt: skip
     compare.set_defaults(run=run_compare, overrides=[])
 
