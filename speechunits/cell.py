@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from speechunits.config import ReductionConfig
+from speechunits.config import ReductionConfig, TuningConfig
 from speechunits.evaluation.score import BASELINES, Score, Side
 
 
@@ -20,16 +20,20 @@ class Cell:
     seed: int
     compute: Literal["", "equal"] = ""
     """``equal``: with pretraining's FLOPs on top."""
+    trial: int | None = None
+    """Which of the settings that are tried; None: a cell of the sweep itself."""
 
     @property
     def name(self) -> str:
         """Name of the cell's files."""
         budget = "all" if self.minutes is None else f"{self.minutes:g}"
-        return f"{self.side}-{budget}-{self.seed}{self.compute and '-' + self.compute}"
+        return f"{self.side}-{budget}-{self.seed}{self.compute and '-' + self.compute}" + (
+            "" if self.trial is None else f"-trial{self.trial}"
+        )
 
     def made(self, score: Score) -> bool:
         """Tell whether a score is of this training, decoded without a language model."""
-        return (score.side, score.minutes, score.seed, score.compute, score.lm) == (
+        return self.trial is None and (score.side, score.minutes, score.seed, score.compute, score.lm) == (
             self.side, self.minutes, self.seed, self.compute, "",
         )  # fmt: skip
 
@@ -64,6 +68,20 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
         replace(cell, compute="equal")
         for cell in found
         if cell.side in BASELINES and cell.seed < config.equal_compute_seeds
+    ]
+
+
+def trials(config: ReductionConfig) -> list[Cell]:
+    """Return the cells in which every side tries the values of ``config.tuning``; none where it names none."""
+    if config.tuning == TuningConfig():
+        return []
+    sides: list[Side] = ["pretrained", *BASELINES]
+    if config.read_units:
+        sides.append("units")
+    return [
+        Cell(side=side, minutes=config.headline_minutes, seed=0, trial=trial)
+        for side in sides
+        for trial in range(len(config.tuning.candidates(config.finetune)))
     ]
 
 

@@ -7,7 +7,7 @@ import time
 import torch
 
 from speechunits.audio.batch import AudioBatch
-from speechunits.cell import cells
+from speechunits.cell import cells, trials
 from speechunits.config import RecipeConfig
 from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.hardware import cpu_computes_bf16
@@ -57,5 +57,7 @@ def estimated_minutes(recipe: RecipeConfig) -> float:
     """Return the minutes that pretraining and the sweep of a recipe are likely to take here."""
     reduction = recipe.reduction
     budgets = {"pretrained": reduction.finetune, "untrained": reduction.untrained, "logmel": reduction.logmel}
-    hours = recipe.pretrain.budget.hours + sum(budgets[cell.side].budget.hours for cell in cells(reduction))
+    # One of the trials is a cell of the sweep as well.
+    todo = [*cells(reduction), *(cell for cell in trials(reduction) if cell.trial)]
+    hours = recipe.pretrain.budget.hours + sum(budgets[cell.side].budget.hours for cell in todo)
     return _OVERHEAD * hours * 60 / training_speed(recipe)

@@ -35,6 +35,7 @@ from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
 from speechunits.rescoring import add_language_rows
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
+from speechunits.tuning import tune
 from speechunits.units.bundle import encoder_bundle
 from speechunits.units.units import Units
 
@@ -175,7 +176,8 @@ def reduction(experiment: Experiment) -> None:
     train_s = sum(row.duration_s for row in experiment.corpus.split("train"))
     todo = cells(recipe.reduction, train_s / 60)
     places = (Path("results") / recipe.name / name for name in ("unfinished.json", "results.json"))
-    setting = replace(experiment.setting, published=next((read_json(path) for path in places if path.exists()), {}))
+    published: dict[str, Any] = next((read_json(path) for path in places if path.exists()), {})
+    setting, tried = tune(replace(experiment.setting, published=published))
     unfinished = experiment.folder / "unfinished.json"
     found: dict[Cell, list[Score]] = {}
     started = time.monotonic()
@@ -192,7 +194,8 @@ def reduction(experiment: Experiment) -> None:
         done = [cell for cell in todo if cell in found]
         saved = {
             "provenance": provenance(recipe, recipe.corpus.manifest),
-            "trials": dict.fromkeys(dict.fromkeys(cell.side for cell in done), 1),
+            "trials": {cell.side: len(tried.get(cell.side, [cell])) for cell in done},
+            "tuning": tried,
             "keys": {cell.name: keys[cell] for cell in done},
             "unfinished": len(todo) - len(done),
             "scores": scores_to_json([score for cell in done for score in found[cell]]),
@@ -231,7 +234,7 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
         )
         for lm, equal in sorted({(score.lm, score.compute) for score in scores} - {("", "")})
     }  # fmt: skip
-    text = reduction_markdown(table, others)
+    text = reduction_markdown(table, others, saved.get("tuning", {}))
     if saved.get("unfinished"):
         text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"
     write_text(out / "reduction.md", text)

@@ -39,6 +39,11 @@ from speechunits.run import content_key, file_hash, provenance, read_json, write
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.units import Units
 
+FIELDS: Mapping[Side, str] = {
+    "pretrained": "finetune", "untrained": "untrained", "logmel": "logmel", "units": "units",
+}  # fmt: skip
+"""Where the configuration of a sweep has the training of each side."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
@@ -144,8 +149,9 @@ def _is_of(bundle: Path, key: str) -> bool:
 
 def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
     reduction = setting.config
-    base = {"pretrained": reduction.finetune, "untrained": reduction.untrained, "logmel": reduction.logmel,
-            "units": reduction.units}[cell.side]  # fmt: skip
+    base: FinetuneConfig = getattr(reduction, FIELDS[cell.side])
+    if cell.trial is not None:
+        base = reduction.tuning.candidates(base)[cell.trial]
     encoder = base.encoder
     if cell.side == "untrained":
         # The baseline is the pretrained side's own architecture: only the weights differ.

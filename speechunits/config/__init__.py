@@ -1,7 +1,7 @@
 """Configuration: frozen dataclasses, one file a stage, and their loader."""
 
 from speechunits.config.encoder import EncoderConfig, MaskConfig, QuantizerConfig
-from speechunits.config.finetune import AugmentConfig, FinetuneConfig, SelfTrainingConfig
+from speechunits.config.finetune import AugmentConfig, FinetuneConfig, SelfTrainingConfig, TuningConfig
 from speechunits.config.learners import (
     CpcConfig,
     DirectMIConfig,
@@ -41,6 +41,7 @@ __all__ = [
     "SwavConfig",
     "SynthConfig",
     "TeacherConfig",
+    "TuningConfig",
     "UnitsConfig",
     "ViewsConfig",
     "Wav2Vec2Config",

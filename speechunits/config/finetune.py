@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from speechunits.config.encoder import EncoderConfig
@@ -36,6 +36,32 @@ class SelfTrainingConfig:
     def __post_init__(self) -> None:
         if self.rounds < 0 or not 0 < self.share <= 1:
             raise ValueError(f"rounds must be at least 0 and share in (0, 1], but are {self.rounds}, {self.share:g}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuningConfig:
+    """Values that every side of a sweep is tried with alike, each with each; empty: those of its own settings."""
+
+    dropout: tuple[float, ...] = ()
+    lr: tuple[float, ...] = ()
+    """Peak rates of the optimiser."""
+
+    def __post_init__(self) -> None:
+        for name, values in (("dropout", self.dropout), ("lr", self.lr)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} must name each value to try once, but is {list(values)}")
+        if any(not 0 <= share < 1 for share in self.dropout) or any(rate <= 0 for rate in self.lr):
+            raise ValueError(
+                f"dropout must be within [0, 1) and lr above 0, but are {list(self.dropout)}, {list(self.lr)}"
+            )
+
+    def candidates(self, own: FinetuneConfig) -> list[FinetuneConfig]:
+        """Return a side's settings with each combination of the values in place of its own."""
+        return [
+            replace(own, dropout=dropout, optimizer=replace(own.optimizer, lr=lr))
+            for dropout in self.dropout or (own.dropout,)
+            for lr in self.lr or (own.optimizer.lr,)
+        ]
 
 
 @dataclass(frozen=True, kw_only=True)

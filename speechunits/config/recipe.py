@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from speechunits.config.finetune import FinetuneConfig
+from speechunits.config.finetune import FinetuneConfig, TuningConfig
 from speechunits.config.loader import LATER
 from speechunits.config.pretrain import PretrainConfig
 from speechunits.config.units import PseudotextConfig, UnitsConfig
@@ -95,6 +95,8 @@ class ReductionConfig:
     """Recognisers that read units are trained too, at the budgets of the pretrained side: a curve of its own."""
     units: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="units", frozen=0.0))
     """Training of those."""
+    tuning: TuningConfig = field(default_factory=TuningConfig)
+    """Tried on every side at the headline's budget with seed 0; the best on ``tune`` trains all cells of a side."""
     encoder: Path | None = None
     """An encoder in place of the recipe's own pretraining: a bundle, a run folder, or a foreign checkpoint (a folder of
     Hugging Face or a name on its hub, fairseq2)."""

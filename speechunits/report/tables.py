@@ -64,10 +64,14 @@ def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
     return ("labels", *(f"CER %, {SIDES[side]}" for side in sides), "times fewer labels (95 %)"), rows
 
 
-def reduction_markdown(table: ReductionTable, others: Mapping[Condition, ReductionTable] | None = None) -> str:
+def reduction_markdown(
+    table: ReductionTable, others: Mapping[Condition, ReductionTable] | None = None,
+    tuning: Mapping[Side, Sequence[Mapping[str, Any]]] | None = None,
+) -> str:  # fmt: skip
     """Return the table, its legend, and the result in one sentence.
 
     ``others`` are the tables of language models and of equal compute, by ``(lm, compute)``: a row of the headline each.
+    ``tuning`` are the trials of each side, as ``results.json`` has them.
     """
     header, rows = reduction_rows(table)
     lines = [markdown(header, rows), ""]
@@ -79,6 +83,9 @@ def reduction_markdown(table: ReductionTable, others: Mapping[Condition, Reducti
     if others:
         lines += ["", markdown(*headline_rows({("", ""): table, **others}))]
         lines.append("The headline's budget under other conditions; weight and bonus of a model are chosen on `tune`.")
+    if tuning:
+        lines += ["", markdown(*tuning_rows(tuning))]
+        lines.append("What was tried on every side at the headline's budget with seed 0: CER % on `tune`, \\* chosen.")
     lines += ["", f"**Result: {table.statement}.**", ""]
     return "\n".join(lines)
 
@@ -114,6 +121,17 @@ def headline_rows(tables: Mapping[Condition, ReductionTable]) -> tuple[Row, list
             )
         )
     return ("at the headline budget", "CER %, pretrained", "CER %, baseline", "times fewer labels (95 %)"), rows
+
+
+def tuning_rows(tuning: Mapping[Side, Sequence[Mapping[str, Any]]]) -> tuple[Row, list[Row]]:
+    """Return header and rows of the tuning trials: a row for each combination of values, a column for each side."""
+    rows: list[Row] = []
+    for trials in zip(*tuning.values(), strict=True):
+        # Where rates are not tried every side keeps its own.
+        rates = {trial["lr"] for trial in trials}
+        name = f"dropout {trials[0]['dropout']:g}" + (f", rate {trials[0]['lr']:g}" if len(rates) == 1 else "")
+        rows.append((name, *(f"{100 * trial['tune_cer']:.1f}{' *' if trial['chosen'] else ''}" for trial in trials)))
+    return ("tried", *(SIDES[side] for side in tuning)), rows
 
 
 def quality_rows(quality: Mapping[str, Mapping[str, Any]]) -> list[Row]:
