@@ -47,19 +47,11 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
 
     ``train_minutes`` is what "all labels" amounts to.
     """
-    everything: list[float | None] = [None] if config.all_labels else []
-    budgets: dict[Side, list[float | None]] = {
-        "pretrained": [*config.minutes, *everything],
-        "untrained": [*config.baseline_minutes, *everything],
-        "logmel": [*config.baseline_minutes, *everything],
-    }
-    if config.read_units:
-        budgets["units"] = budgets["pretrained"]
     found = [
         Cell(side=side, minutes=minutes, seed=seed)
         for seed in range(max(config.seeds, config.headline_seeds))
-        for side, held in budgets.items()
-        for minutes in sorted(held, key=lambda budget: (budget != config.headline_minutes, budget is None, budget))
+        for side, budgets in _budgets(config).items()
+        for minutes in budgets
         if not (side == "untrained" and seed and (minutes or train_minutes) > LONG_MINUTES)
         and not (side not in BASELINES and seed >= config.seeds and minutes != config.headline_minutes)
     ]
@@ -72,17 +64,30 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
 
 
 def trials(config: ReductionConfig) -> list[Cell]:
-    """Return the cells in which every side tries the values of ``config.tuning``; none where it names none."""
+    """Return the cells in which every side tries the values of ``config.tuning`` at each budget; none without any."""
     if config.tuning == TuningConfig():
         return []
-    sides: list[Side] = ["pretrained", *BASELINES]
-    if config.read_units:
-        sides.append("units")
     return [
-        Cell(side=side, minutes=config.headline_minutes, seed=0, trial=trial)
-        for side in sides
+        Cell(side=side, minutes=minutes, seed=0, trial=trial)
+        for side, budgets in _budgets(config).items()
+        for minutes in budgets
         for trial in range(len(config.tuning.candidates(config.finetune)))
     ]
+
+
+def _budgets(config: ReductionConfig) -> dict[Side, list[float | None]]:
+    """Return the label budgets of each side, the headline's first, all labels (None) last."""
+    everything: list[float | None] = [None] if config.all_labels else []
+    budgets: dict[Side, tuple[float, ...]] = {
+        "pretrained": config.minutes, "untrained": config.baseline_minutes, "logmel": config.baseline_minutes,
+    }  # fmt: skip
+    if config.read_units:
+        budgets["units"] = config.minutes
+    headline = config.headline_minutes
+    return {
+        side: [*sorted(held, key=lambda budget: (budget != headline, budget)), *everything]
+        for side, held in budgets.items()
+    }
 
 
 def summarised(cell: Cell, scores: Sequence[Score]) -> str:

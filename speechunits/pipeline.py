@@ -194,7 +194,10 @@ def reduction(experiment: Experiment) -> None:
         done = [cell for cell in todo if cell in found]
         saved = {
             "provenance": provenance(recipe, recipe.corpus.manifest),
-            "trials": {cell.side: len(tried.get(cell.side, [cell])) for cell in done},
+            "trials": {
+                cell.side: sum(trial["minutes"] == cell.minutes for trial in tried.get(cell.side, ())) or 1
+                for cell in done
+            },
             "tuning": tried,
             "keys": {cell.name: keys[cell] for cell in done},
             "unfinished": len(todo) - len(done),

@@ -61,6 +61,8 @@ class Setting:
     """Audio-hours on top for baselines of equal compute."""
     architecture: EncoderConfig | None = None
     """What pretraining would have made, where there is no ``encoder`` to ask."""
+    chosen: Mapping[tuple[Side, float | None], int] = field(default_factory=dict)
+    """Which of the settings that were tried trains the cells of a side and label budget."""
     published: Mapping[str, Any] = field(default_factory=dict)
     """``results.json`` of an earlier sweep: its cells of the same key are not trained again."""
 
@@ -150,8 +152,9 @@ def _is_of(bundle: Path, key: str) -> bool:
 def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
     reduction = setting.config
     base: FinetuneConfig = getattr(reduction, FIELDS[cell.side])
-    if cell.trial is not None:
-        base = reduction.tuning.candidates(base)[cell.trial]
+    trial = setting.chosen.get((cell.side, cell.minutes)) if cell.trial is None else cell.trial
+    if trial is not None:
+        base = reduction.tuning.candidates(base)[trial]
     encoder = base.encoder
     if cell.side == "untrained":
         # The baseline is the pretrained side's own architecture: only the weights differ.

@@ -96,7 +96,7 @@ class ReductionConfig:
     units: FinetuneConfig = field(default_factory=lambda: FinetuneConfig(side="units", frozen=0.0))
     """Training of those."""
     tuning: TuningConfig = field(default_factory=TuningConfig)
-    """Tried on every side at the headline's budget with seed 0; the best on ``tune`` trains all cells of a side."""
+    """Tried on every side at each label budget with seed 0; the best on ``tune`` trains the budget's other seeds."""
     encoder: Path | None = None
     """An encoder in place of the recipe's own pretraining: a bundle, a run folder, or a foreign checkpoint (a folder of
     Hugging Face or a name on its hub, fairseq2)."""

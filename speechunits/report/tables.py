@@ -85,7 +85,9 @@ def reduction_markdown(
         lines.append("The headline's budget under other conditions; weight and bonus of a model are chosen on `tune`.")
     if tuning:
         lines += ["", markdown(*tuning_rows(tuning))]
-        lines.append("What was tried on every side at the headline's budget with seed 0: CER % on `tune`, \\* chosen.")
+        lines.append(
+            "What every side tried with seed 0: CER % on `tune`; \\* is what trained the budget's other seeds."
+        )
     lines += ["", f"**Result: {table.statement}.**", ""]
     return "\n".join(lines)
 
@@ -124,13 +126,22 @@ def headline_rows(tables: Mapping[Condition, ReductionTable]) -> tuple[Row, list
 
 
 def tuning_rows(tuning: Mapping[Side, Sequence[Mapping[str, Any]]]) -> tuple[Row, list[Row]]:
-    """Return header and rows of the tuning trials: a row for each combination of values, a column for each side."""
+    """Return header and rows of the tuning trials: a row for each budget and values, a column for each side."""
+    rates = {side: {trial["lr"] for trial in trials} for side, trials in tuning.items()}
+    # Where rates are not tried every side keeps its own.
+    tried_rates = any(len(of_side) > 1 for of_side in rates.values())
+    columns = {
+        side: {(trial["minutes"], trial["dropout"], trial["lr"] if tried_rates else None): trial for trial in trials}
+        for side, trials in tuning.items()
+    }
     rows: list[Row] = []
-    for trials in zip(*tuning.values(), strict=True):
-        # Where rates are not tried every side keeps its own.
-        rates = {trial["lr"] for trial in trials}
-        name = f"dropout {trials[0]['dropout']:g}" + (f", rate {trials[0]['lr']:g}" if len(rates) == 1 else "")
-        rows.append((name, *(f"{100 * trial['tune_cer']:.1f}{' *' if trial['chosen'] else ''}" for trial in trials)))
+    for minutes, dropout, rate in dict.fromkeys(key for column in columns.values() for key in column):
+        name = f"{'all labels' if minutes is None else f'{minutes:g} min'}, dropout {dropout:g}"
+        row = [name if rate is None else f"{name}, rate {rate:g}"]
+        for column in columns.values():
+            trial = column.get((minutes, dropout, rate))
+            row.append("–" if trial is None else f"{100 * trial['tune_cer']:.1f}{' *' if trial['chosen'] else ''}")
+        rows.append(row)
     return ("tried", *(SIDES[side] for side in tuning)), rows
 
 
