@@ -15,8 +15,8 @@ from speechunits.run import read_json, write_json
 from speechunits.sweep import FIELDS, Setting, cell_key, run_cells
 
 Tried = dict[Side, list[dict[str, Any]]]
-"""A side's trials: ``minutes``, ``dropout``, ``lr``, ``tune_cer``, ``key``, and whether it was ``chosen``: the first of the
-best at each budget."""
+"""A side's trials: ``minutes``, ``dropout``, ``lr``, ``tune_cer``, ``key``, and whether it was ``chosen``, the first of
+the best at its budget."""
 
 
 def tune(setting: Setting) -> tuple[Setting, Tried]:
