@@ -1,4 +1,4 @@
-"""The labelled-data reduction factor: how many times fewer labels the pretraining saved (docs/reduction.md).
+"""The labelled-data reduction factor: how many times fewer labels the pretraining saved (docs/protocol.md).
 
 For seed s and budget b of the pretrained side, with dev CER e: f_s = n_scratch(e) / b, where n_scratch is the isotonic
 interpolation of the baseline's CER over ln minutes. The headline is exp(mean_s ln f_s).
