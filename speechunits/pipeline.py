@@ -26,7 +26,7 @@ from speechunits.compute import extra_hours
 from speechunits.config import CorpusConfig, RecipeConfig
 from speechunits.errors import UsageError
 from speechunits.estimate import estimated_minutes
-from speechunits.evaluation.score import Score, Side, scores_from_json, scores_to_json
+from speechunits.evaluation.score import Side, scores_from_json
 from speechunits.fitting import fit_pseudotext, fit_units
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.pretraining import pretrain_passes
@@ -34,7 +34,8 @@ from speechunits.progress import progress, seconds_text
 from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
 from speechunits.rescoring import add_language_rows
-from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json, write_text
+from speechunits.results import SweepResults
+from speechunits.run import RunFolder, content_key, file_hash, read_json, write_json, write_text
 from speechunits.tuning import tune
 from speechunits.units.bundle import encoder_bundle
 from speechunits.units.units import Units
@@ -177,49 +178,43 @@ def reduction(experiment: Experiment) -> None:
     todo = cells(recipe.reduction, train_s / 60)
     places = (Path("results") / recipe.name / name for name in ("unfinished.json", "results.json"))
     published: dict[str, Any] = next((read_json(path) for path in places if path.exists()), {})
-    setting, tried = tune(replace(experiment.setting, published=published))
-    unfinished = experiment.folder / "unfinished.json"
-    found: dict[Cell, list[Score]] = {}
+    setting = replace(experiment.setting, published=published)
+    results = SweepResults(recipe=recipe, todo=todo, path=experiment.folder / "unfinished.json")
+    for tuned, tried in tune(setting):
+        results.tuned(tuned, tried)
     started = time.monotonic()
     kept = 0
-    keys: dict[Cell, str] = {}
-    saved: dict[str, Any] = {}
-    for cell, scores in sweep.run_cells(todo, setting):
-        found[cell], keys[cell] = scores, sweep.cell_key(cell, setting)
+    for done, (cell, scores) in enumerate(sweep.run_cells(todo, tuned), start=1):
+        results.add(cell, scores, tuned)
         # Cells of an earlier run come at once: they say nothing about those to be trained.
-        kept = len(found) - 1 if time.monotonic() - started < _AT_ONCE_S else kept
-        left_s = (time.monotonic() - started) / (len(found) - kept) * (len(todo) - len(found))
-        print(f"{summarised(cell, scores)}; {len(found)} of {len(todo)} trainings, "
-              f"about {seconds_text(left_s)} left", file=sys.stderr, flush=True)  # fmt: skip
-        done = [cell for cell in todo if cell in found]
-        saved = {
-            "provenance": provenance(recipe, recipe.corpus.manifest),
-            "trials": {
-                cell.side: sum(trial["minutes"] == cell.minutes for trial in tried.get(cell.side, ())) or 1
-                for cell in done
-            },
-            "tuning": tried,
-            "keys": {cell.name: keys[cell] for cell in done},
-            "unfinished": len(todo) - len(done),
-            "scores": scores_to_json([score for cell in done for score in found[cell]]),
-        }
-        write_json(unfinished, saved)
+        kept = done - 1 if time.monotonic() - started < _AT_ONCE_S else kept
+        left_s = (time.monotonic() - started) / (done - kept) * (len(todo) - done)
+        print(f"{summarised(cell, scores)}; {done} of {len(todo)} trainings, about {seconds_text(left_s)} left",
+              file=sys.stderr, flush=True)  # fmt: skip
+    saved = results.tree()
     write_json(experiment.results, saved)
-    unfinished.unlink(missing_ok=True)
+    results.path.unlink(missing_ok=True)
     if recipe.reduction.language.rows:
-        add_language_rows(saved, todo, setting, recipe.synth)
+        add_language_rows(saved, todo, tuned, recipe.synth)
         write_json(experiment.results, saved)
     show_reduction(experiment.results, recipe, experiment.folder.path)
 
 
 def saved_results(recipe: RecipeConfig) -> Path:
-    """Return the published ``results.json`` of a recipe, else that of its run. Raises UsageError without any."""
-    places = [Path("results") / recipe.name / "results.json", recipe.runs / recipe.name / "results.json"]
+    """Return the published results of a recipe, else those of its run, the finished ones first.
+
+    Raises
+    ------
+    UsageError
+        If there are none.
+    """
+    folders = Path("results") / recipe.name, recipe.runs / recipe.name
+    places = [folder / name for folder in folders for name in ("results.json", "unfinished.json")]
     for place in places:
         if place.exists():
             print(f"from {place}", file=sys.stderr)
             return place
-    raise UsageError(f"{places[0]} and {places[1]} must hold saved results, but are not there; name the file "
+    raise UsageError(f"{places[0]} or {places[2]} must hold saved results, but neither is there; name the file "
                      "after --from-saved, or run the sweep: `speechunits reduction RECIPE.yaml`")  # fmt: skip
 
 

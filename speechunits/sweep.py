@@ -103,22 +103,31 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
     scored = _scored(setting)
     key = cell_key(cell, setting)
-    saved = setting.folder / f"{cell.name}.json"
-    language = setting.config.language
-    # Published cells have no posteriors either.
-    if not (language.rows and language.train_again and not has_posteriors(cell, setting)):
-        if saved.exists() and (keep is None or _is_of(keep, key)) and (found := read_json(saved))["key"] == key:
-            return scores_from_json(found["scores"])
-        if keep is None and setting.published.get("keys", {}).get(cell.name) == key:
-            return [score for score in scores_from_json(setting.published["scores"]) if cell.made(score)]
+    kept = kept_scores(cell, setting, key)
+    if kept is not None and (keep is None or _is_of(keep, key)):
+        return kept
     recognizer, outcome = _train(cell, config, labelled, setting)
     scores = [_score(cell, recognizer, split, labelled, setting, key) for split in scored]
     if keep is not None:
         tensors, header = recognizer.export()
         made_by = {**provenance(config, setting.corpus.manifest), "key": key}
         write_bundle(keep, tensors, {**header, "provenance": made_by})
-    write_json(saved, {"key": key, "outcome": outcome, "scores": scores_to_json(scores)})
+    write_json(setting.folder / f"{cell.name}.json", {"key": key, "outcome": outcome, "scores": scores_to_json(scores)})
     return scores
+
+
+def kept_scores(cell: Cell, setting: Setting, key: str) -> list[Score] | None:
+    """Return the scores that a cell of this key already has, in the run folder or published; None where it has none."""
+    language = setting.config.language
+    # Published cells have no posteriors either.
+    if language.rows and language.train_again and not has_posteriors(cell, setting):
+        return None
+    saved = setting.folder / f"{cell.name}.json"
+    if saved.exists() and (found := read_json(saved))["key"] == key:
+        return scores_from_json(found["scores"])
+    if setting.published.get("keys", {}).get(cell.name) == key:
+        return [score for score in scores_from_json(setting.published["scores"]) if cell.made(score)]
+    return None
 
 
 def cell_key(cell: Cell, setting: Setting) -> str:

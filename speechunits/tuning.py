@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from speechunits.cell import Cell, summarised, trials
-from speechunits.evaluation.score import Score, Side
+from speechunits.evaluation.score import Side
 from speechunits.run import read_json, write_json
 from speechunits.sweep import FIELDS, Setting, cell_key, run_cells
 
@@ -19,42 +19,44 @@ Tried = dict[Side, list[dict[str, Any]]]
 the best at its budget."""
 
 
-def tune(setting: Setting) -> tuple[Setting, Tried]:
-    """Return the setting in which every side has what it chose, and all trials; nothing to try changes nothing.
+def tune(setting: Setting) -> Iterator[tuple[Setting, Tried]]:
+    """Yield the setting with what has been chosen so far, and those trials, whenever another budget has its choice.
 
-    Trials of the same key that are published are not made again. The chosen ones are cells of the sweep, too.
+    What comes last is the whole of it; where there is nothing to try, the setting as it is. Trials of the same key that
+    are published are not made again. The chosen ones are cells of the sweep, too.
     """
     keys = {cell: cell_key(cell, setting) for cell in trials(setting.config)}
-    rates = _rates(setting, keys)
+    groups = [list(group) for _, group in itertools.groupby(keys, key=lambda cell: (cell.side, cell.minutes))]
+    published: Tried = setting.published.get("tuning", {})
+    rates = {trial["key"]: trial["tune_cer"] for side in published.values() for trial in side}
+    todo = [cell for cell, key in keys.items() if key not in rates]
+    yield _chosen(setting, groups, keys, rates)
+    for number, (cell, scores) in enumerate(run_cells(todo, setting), start=1):
+        rates[keys[cell]] = next(score.cer for score in scores if score.split == "tune")
+        print(f"{summarised(cell, scores)}; {number} of {len(todo)} trials", file=sys.stderr, flush=True)
+        yield _chosen(setting, groups, keys, rates)
+
+
+def _chosen(
+    setting: Setting, groups: list[list[Cell]], keys: Mapping[Cell, str], rates: Mapping[str, float]
+) -> tuple[Setting, Tried]:
+    """Return the choices of the groups whose trials are all there."""
     tried: Tried = {}
     chosen: dict[tuple[Side, float | None], int] = {}
-    for (side, minutes), group in itertools.groupby(keys, key=lambda cell: (cell.side, cell.minutes)):
-        cells = list(group)
-        best = min(cells, key=lambda cell: rates[keys[cell]])
-        chosen[side, minutes] = cells.index(best)
+    for group in groups:
+        if not all(keys[cell] in rates for cell in group):
+            continue
+        side, minutes = group[0].side, group[0].minutes
+        best = min(group, key=lambda cell: rates[keys[cell]])
+        chosen[side, minutes] = group.index(best)
         candidates = setting.config.tuning.candidates(getattr(setting.config, FIELDS[side]))
         tried.setdefault(side, []).extend(
             {"minutes": minutes, "dropout": config.dropout, "lr": config.optimizer.lr,
              "tune_cer": rates[keys[cell]], "key": keys[cell], "chosen": cell is best}
-            for cell, config in zip(cells, candidates, strict=True)
+            for cell, config in zip(group, candidates, strict=True)
         )  # fmt: skip
         _adopt(best, setting, keys[best])
     return replace(setting, chosen=chosen), tried
-
-
-def _rates(setting: Setting, keys: Mapping[Cell, str]) -> dict[str, float]:
-    """Return the CER on ``tune`` of every trial by its key; those that are not published are run."""
-    published: Tried = setting.published.get("tuning", {})
-    found = {trial["key"]: trial["tune_cer"] for side in published.values() for trial in side}
-    todo = [cell for cell, key in keys.items() if key not in found]
-    for number, (cell, scores) in enumerate(run_cells(todo, setting), start=1):
-        found[keys[cell]] = _tune_cer(scores)
-        print(f"{summarised(cell, scores)}; {number} of {len(todo)} trials", file=sys.stderr, flush=True)
-    return found
-
-
-def _tune_cer(scores: list[Score]) -> float:
-    return next(score.cer for score in scores if score.split == "tune")
 
 
 def _adopt(trial: Cell, setting: Setting, key: str) -> None:

@@ -10,7 +10,7 @@ ORDER = [
     "errors", "hardware", "frames", "config", "progress", "processes", "run", "audio", "features", "encoder",
     "objectives", "learners", "units", "asr", "evaluation", "report", "engine",
     "pretraining", "fitting", "quality", "representation", "compute", "finetuning", "cell", "sweep", "tuning",
-    "rescoring", "estimate", "doctor", "pipeline", "comparison", "cli",
+    "results", "rescoring", "estimate", "doctor", "pipeline", "comparison", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

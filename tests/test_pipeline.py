@@ -180,6 +180,20 @@ def test_the_table_is_computed_from_saved_results_alone(tmp_path, capsys):
     assert (tmp_path / "reduction.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_published_results_come_before_those_of_the_run_and_finished_ones_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    recipe = make_recipe(tmp_path / "gone", tmp_path / "runs")
+    with pytest.raises(UsageError, match=r"results/tiny/results.json or .*runs/tiny/results.json must hold"):
+        pipeline.saved_results(recipe)
+    for folder, name in (
+        (recipe.runs / "tiny", "unfinished.json"), (recipe.runs / "tiny", "results.json"),
+        (Path("results/tiny"), "unfinished.json"), (Path("results/tiny"), "results.json"),
+    ):  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}")
+        assert pipeline.saved_results(recipe) == folder / name
+
+
 def test_a_smoke_recipe_never_prints_a_factor(tmp_path, capsys):
     recipe = make_recipe(tmp_path / "gone", tmp_path / "runs", smoke=True)
     pipeline.show_reduction(saved_results(tmp_path / "results.json"), recipe, tmp_path)

@@ -9,11 +9,17 @@ from speechunits import pipeline, sweep, tuning
 from speechunits.audio.corpus import load_corpus
 from speechunits.cell import Cell, cells, trials
 from speechunits.config import FinetuneConfig, OptimizerConfig, ReductionConfig, TuningConfig
-from speechunits.evaluation.score import Score
+from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.report.tables import tuning_rows
+from speechunits.results import SweepResults
 from speechunits.sweep import Setting
-from speechunits.tuning import tune
 from tests.spine import make_recipe
+
+
+def tune(setting):
+    """Return what tuning has come to in the end."""
+    return list(tuning.tune(setting))[-1]
+
 
 SIDES = ["pretrained", "untrained", "logmel"]
 TUNING = TuningConfig(dropout=(0.1, 0.3, 0.5))
@@ -48,7 +54,8 @@ def ran(monkeypatch):
             folder = setting.folder / cell.name
             folder.mkdir(parents=True)
             (folder / "tune.posteriors.safetensors").write_text(cell.name)
-            (setting.folder / f"{cell.name}.json").write_text(json.dumps({"key": sweep.cell_key(cell, setting)}))
+            saved = {"key": sweep.cell_key(cell, setting), "scores": scores_to_json(scores)}
+            (setting.folder / f"{cell.name}.json").write_text(json.dumps(saved))
             yield cell, scores
 
     monkeypatch.setattr(tuning, "run_cells", run_cells)
@@ -130,6 +137,36 @@ def test_published_trials_are_not_made_again(setting, ran):
     other = replace(published, config=replace(setting.config, logmel=replace(setting.config.logmel, pieces=7)))
     tune(replace(other, folder=setting.folder / "other"))
     assert ran[15:] == [f"logmel-{minutes}-0-trial{number}" for minutes in ("0.5", "1") for number in range(3)]
+
+
+def test_choices_come_as_they_are_made(setting, ran):
+    steps = list(tuning.tune(setting))
+    assert [len(tuned.chosen) for tuned, _ in steps] == [number // 3 for number in range(16)]
+    assert [sum(map(len, tried.values())) for _, tried in steps] == [3 * (number // 3) for number in range(16)]
+
+
+def test_an_early_look_has_all_cells_of_budgets_that_have_chosen(setting, ran, tmp_path, tiny_corpus):
+    """Cells of other seeds may be there, from a sweep before: they are shown before every trial is done."""
+    recipe = make_recipe(tiny_corpus, tmp_path)
+    todo = cells(replace(setting.config, seeds=2))
+    results = SweepResults(recipe=recipe, todo=todo, path=tmp_path / "unfinished.json")
+    steps = tuning.tune(setting)
+    other = Cell(side="pretrained", minutes=0.5, seed=1)
+    for number, (tuned, tried) in enumerate(steps):
+        if number == 2:
+            key = sweep.cell_key(other, replace(setting, chosen={("pretrained", 0.5): 1}))
+            saved = {"key": key, "scores": scores_to_json([score(other, "dev", 3), score(other, "tune", 4)])}
+            (setting.folder / f"{other.name}.json").write_text(json.dumps(saved))
+        results.tuned(tuned, tried)
+        if number == 2:
+            assert not results.path.exists()
+        if number == 3:
+            break
+    saved = json.loads(results.path.read_text())
+    assert list(saved["keys"]) == ["pretrained-0.5-0", "pretrained-0.5-1"]
+    assert saved["unfinished"] == len(todo) - 2
+    assert saved["trials"] == {"pretrained": 3}
+    assert [row["errors"] for row in saved["scores"]] == [[70], [30], [3], [4]]
 
 
 def test_nothing_to_try_changes_nothing(setting, ran):
