@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from speechunits.cell import Cell, summarised, trials
-from speechunits.evaluation.score import Side
+from speechunits.evaluation.score import Score, Side
 from speechunits.run import read_json, write_json
-from speechunits.sweep import FIELDS, Setting, cell_key, run_cells
+from speechunits.sweep import FIELDS, Setting, cell_key, kept_scores, run_cells
 
 Tried = dict[Side, list[dict[str, Any]]]
 """A side's trials: ``minutes``, ``dropout``, ``lr``, ``tune_cer``, ``key``, and whether it was ``chosen``, the first of
@@ -29,10 +29,12 @@ def tune(setting: Setting) -> Iterator[tuple[Setting, Tried]]:
     groups = [list(group) for _, group in itertools.groupby(keys, key=lambda cell: (cell.side, cell.minutes))]
     published: Tried = setting.published.get("tuning", {})
     rates = {trial["key"]: trial["tune_cer"] for side in published.values() for trial in side}
+    # What is kept comes first, so that an early look has all of it.
+    rates |= {key: _tune_cer(kept) for cell, key in keys.items() if (kept := kept_scores(cell, setting, key))}
     todo = [cell for cell, key in keys.items() if key not in rates]
     yield _chosen(setting, groups, keys, rates)
     for number, (cell, scores) in enumerate(run_cells(todo, setting), start=1):
-        rates[keys[cell]] = next(score.cer for score in scores if score.split == "tune")
+        rates[keys[cell]] = _tune_cer(scores)
         print(f"{summarised(cell, scores)}; {number} of {len(todo)} trials", file=sys.stderr, flush=True)
         yield _chosen(setting, groups, keys, rates)
 
@@ -57,6 +59,10 @@ def _chosen(
         )  # fmt: skip
         _adopt(best, setting, keys[best])
     return replace(setting, chosen=chosen), tried
+
+
+def _tune_cer(scores: list[Score]) -> float:
+    return next(score.cer for score in scores if score.split == "tune")
 
 
 def _adopt(trial: Cell, setting: Setting, key: str) -> None:

@@ -1,6 +1,7 @@
 """Tuning trials: alike on every side, chosen on ``tune`` alone, listed, and never made twice."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -167,6 +168,18 @@ def test_an_early_look_has_all_cells_of_budgets_that_have_chosen(setting, ran, t
     assert saved["unfinished"] == len(todo) - 2
     assert saved["trials"] == {"pretrained": 3}
     assert [row["errors"] for row in saved["scores"]] == [[70], [30], [3], [4]]
+
+
+def test_kept_trials_come_first(setting, ran):
+    steps = tuning.tune(setting)
+    for _ in range(16):
+        next(steps)
+    (setting.folder / "pretrained-0.5-0-trial0.json").unlink()
+    ran.clear()
+    shutil.rmtree(setting.folder / "pretrained-0.5-0-trial0")
+    again = list(tuning.tune(setting))
+    assert ran == ["pretrained-0.5-0-trial0"]
+    assert [len(tuned.chosen) for tuned, _ in again] == [4, 5]
 
 
 def test_nothing_to_try_changes_nothing(setting, ran):
