@@ -84,8 +84,10 @@ def _draw_factor(axes: Any, table: ReductionTable, ink: str) -> None:
     axes.annotate("", xy=(end, level), xytext=(start, level),
                   arrowprops={"arrowstyle": "->", "color": ink, "linewidth": 1.6, "shrinkA": 5, "shrinkB": 0},
                   zorder=4)  # fmt: skip
-    axes.annotate(f"{cell} times fewer labels", xy=(start, level), xytext=(9, 5), textcoords="offset points", color=ink,
-                  zorder=5)  # fmt: skip
+    # The words may lie across the baseline.
+    ground = {"facecolor": axes.get_facecolor(), "edgecolor": "none", "alpha": 0.8, "pad": 1}
+    axes.annotate(f"{cell} times fewer labels", xy=(start, level), xytext=(9, 6), textcoords="offset points", color=ink,
+                  bbox=ground, zorder=5)  # fmt: skip
 
 
 def _label(axes: Any, table: ReductionTable) -> None:
