@@ -20,7 +20,7 @@ the best at its budget."""
 
 
 def tune(setting: Setting) -> Iterator[tuple[Setting, Tried]]:
-    """Yield the setting with what has been chosen so far, and those trials, whenever another budget has its choice.
+    """Yield the setting with what has been chosen so far, and the trials behind it, after every trial.
 
     What comes last is the whole of it; where there is nothing to try, the setting as it is. Trials of the same key that
     are published are not made again. The chosen ones are cells of the sweep, too.
