@@ -9,7 +9,7 @@ from typing import Any
 
 from speechunits.cell import Cell
 from speechunits.config import RecipeConfig
-from speechunits.evaluation.score import Score, Side, scores_to_json
+from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.run import provenance, write_json
 from speechunits.sweep import Setting, cell_key, kept_scores
 from speechunits.tuning import Tried
@@ -26,19 +26,16 @@ class SweepResults:
     tried: Tried = field(default_factory=dict)
     scores: dict[Cell, list[Score]] = field(default_factory=dict)
     _keys: dict[Cell, str] = field(default_factory=dict)
-    _looked: set[tuple[Side, float | None]] = field(default_factory=set)
 
     def tuned(self, setting: Setting, tried: Tried) -> None:
         """Take in the trials so far, and what is kept of the cells of each budget that has chosen its settings."""
         self.tried = tried
         for cell in self.todo:
-            budget = cell.side, cell.minutes
-            if budget in setting.chosen and budget not in self._looked:
+            if (cell.side, cell.minutes) in setting.chosen and cell not in self.scores:
                 key = cell_key(cell, setting)
                 kept = kept_scores(cell, setting, key)
                 if kept is not None:
                     self.scores[cell], self._keys[cell] = kept, key
-        self._looked = set(setting.chosen)
         if self.scores:
             write_json(self.path, self.tree())
 
