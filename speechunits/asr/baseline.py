@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from speechunits.asr.masks import augment_masks
 from speechunits.config import AugmentConfig
+from speechunits.encoder.convolution import FrameConvolution
 from speechunits.encoder.dropout import Dropout
 from speechunits.encoder.frontend import normalize
 from speechunits.features.mel import LogMel, mel_frame_counts
@@ -26,9 +27,9 @@ class LogMelNetwork(nn.Module):
         super().__init__()
         self.dim = dim
         self.features = LogMel(bins)
-        self.first = nn.Conv1d(bins, dim, 5, padding=2)
+        self.first = FrameConvolution(bins, dim, 5, padding=2)
         self.first_norm = nn.LayerNorm(dim)
-        self.second = nn.Conv1d(dim, dim, 3, stride=2, padding=1)
+        self.second = FrameConvolution(dim, dim, 3, stride=2, padding=1)
         self.second_norm = nn.LayerNorm(dim)
         self.blocks = nn.ModuleList(ConvolutionBlock(dim, kernel, dropout) for _ in range(blocks))
 
@@ -56,8 +57,8 @@ class LogMelNetwork(nn.Module):
             mel = mel.masked_fill(time[..., None] | bins[:, None, :], 0.0)  # zero is the mean of a bin
         frame_lengths = frame_counts(lengths)
         mel_real = frames_mask(mel_lengths, mel.shape[1])[..., None]
-        hidden = F.gelu(self.first_norm(_over_time(self.first, mel))) * mel_real
-        hidden = _over_time(self.second, hidden)
+        hidden = F.gelu(self.first_norm(self.first(mel))) * mel_real
+        hidden = self.second(hidden)
         real = frames_mask(frame_lengths, hidden.shape[1])[..., None]
         hidden = F.gelu(self.second_norm(hidden)) * real
         if beside is not None:
@@ -77,7 +78,7 @@ class ConvolutionBlock(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.gated = nn.Linear(dim, 2 * dim)
-        self.convolution = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
+        self.convolution = FrameConvolution(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.inner_norm = nn.LayerNorm(dim)
         self.output = nn.Linear(dim, dim)
         self.dropout = Dropout(dropout)
@@ -85,11 +86,6 @@ class ConvolutionBlock(nn.Module):
     def forward(self, hidden: Tensor, real: Tensor) -> Tensor:
         """Map ``(B, S, D)`` to the same; ``(B, S, 1)`` ``real`` is false on padding, which stays zero."""
         inner = F.glu(self.gated(self.norm(hidden)), dim=-1) * real
-        inner = self.output(F.silu(self.inner_norm(_over_time(self.convolution, inner))))
+        inner = self.output(F.silu(self.inner_norm(self.convolution(inner))))
         output: Tensor = (hidden + self.dropout(inner)) * real
         return output
-
-
-def _over_time(convolution: nn.Module, hidden: Tensor) -> Tensor:
-    convolved: Tensor = convolution(hidden.transpose(1, 2))
-    return convolved.transpose(1, 2)

@@ -1,4 +1,4 @@
-"""Convolutions over frames whose output for a row never depends on how many rows there are."""
+"""Convolutions over frames whose channels come last in memory, as they do in everything around them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-
-from speechunits.encoder.stacked import stacked_convolution, stacked_taps, trains_in_bf16
 
 _LARGE = 2**20
 """Values of a row from which its taps are not stacked: a copy of all of them, and half as many again."""
@@ -33,18 +31,17 @@ class FrameConvolution(nn.Conv1d):
             frames = torch.cat([past, frames], dim=1)
         elif self.past:
             frames = F.pad(frames, (0, 0, self.past, 0))
-        if trains_in_bf16(frames):
-            stride, padding = self.stride[0], int(self.padding[0])
-            return stacked_convolution(frames, self.weight, self.bias, stride=stride, padding=padding)
-        if not inferring(frames):
+        if frames.device.type != "cpu" or torch.onnx.is_in_onnx_export():
             return super().forward(frames.transpose(1, 2)).transpose(1, 2)
         (taps,), (stride,), (padding,) = self.kernel_size, self.stride, (int(self.padding[0]),)
-        if padding:
-            frames = F.pad(frames, (0, 0, padding, padding))
-        if frames.shape[1] * frames.shape[2] > _LARGE:
-            flat = flat_convolution(frames.transpose(1, 2), self.weight, self.bias, stride=stride)
-            return flat.transpose(1, 2)
-        return F.linear(stacked_taps(frames, taps, stride), self.weight.transpose(1, 2).flatten(1), self.bias)
+        if inferring(frames) and self.groups == 1 and frames.shape[1] * frames.shape[2] <= _LARGE:
+            frames = F.pad(frames, (0, 0, padding, padding)) if padding else frames
+            return F.linear(stacked_taps(frames, taps, stride), self.weight.transpose(1, 2).flatten(1), self.bias)
+        convolve = row_convolution if inferring(frames) else flat_convolution
+        convolved = convolve(
+            frames.transpose(1, 2), self.weight, self.bias, stride=stride, padding=padding, groups=self.groups
+        )
+        return convolved.transpose(1, 2)
 
 
 def inferring(frames: Tensor) -> bool:
@@ -52,17 +49,31 @@ def inferring(frames: Tensor) -> bool:
     return frames.device.type == "cpu" and not torch.is_grad_enabled() and not torch.onnx.is_in_onnx_export()
 
 
+def stacked_taps(frames: Tensor, taps: int, stride: int) -> Tensor:
+    """Return ``(B, S', K C)``: beside each other the K frames of ``(B, S, C)`` that every output reads."""
+    span = (frames.shape[1] - taps) // stride * stride + 1
+    return torch.cat([frames[:, tap : tap + span : stride] for tap in range(taps)], dim=-1)
+
+
 def flat_convolution(
     frames: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Tensor:
     """Return torch's ``conv1d`` of ``(B, C, S)`` frames that lie in memory as ``(B, S, C)``, and the result likewise.
 
-    Row by row, so that none depends on how many there are, and as images one pixel high: of these torch leaves such a
-    layout as it is, and oneDNN is faster in it.
+    As images one pixel high: of these torch leaves such a layout as it is, where ``conv1d`` copies to and fro, and
+    oneDNN is faster in it, gradients included: most where each channel is a group.
     """
-    taps = weight[:, :, None]
-    rows = [
-        F.conv2d(flat, taps, bias, stride=(1, stride), padding=(0, padding), groups=groups)
-        for flat in torch.split(frames[:, :, None], 1)
-    ]
+    return _images(frames[:, :, None], weight, bias, stride, padding, groups)[:, :, 0]
+
+
+def row_convolution(
+    frames: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0, groups: int = 1
+) -> Tensor:
+    """Return :func:`flat_convolution` row by row, so that none depends on how many there are."""
+    rows = [_images(row, weight, bias, stride, padding, groups) for row in torch.split(frames[:, :, None], 1)]
+    # Joined while they are images: joined as rows they would have channels first.
     return (rows[0] if len(rows) == 1 else torch.cat(rows))[:, :, 0]
+
+
+def _images(frames: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int, groups: int) -> Tensor:
+    return F.conv2d(frames, weight[:, :, None], bias, stride=(1, stride), padding=(0, padding), groups=groups)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechunits.encoder.convolution import flat_convolution, inferring
+from speechunits.encoder.convolution import row_convolution, inferring
 
 
 def fuses(frames: Tensor) -> bool:
@@ -37,9 +37,9 @@ def linear_gelu(frames: Tensor, linear: nn.Linear) -> Tensor:
 def convolution_gelu(
     frames: Tensor, weight: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> Tensor:
-    """Return GELU of :func:`flat_convolution`."""
+    """Return GELU of :func:`row_convolution`."""
     if not fuses(frames):
-        return F.gelu(flat_convolution(frames, weight, bias, stride=stride, padding=padding, groups=groups))
+        return F.gelu(row_convolution(frames, weight, bias, stride=stride, padding=padding, groups=groups))
     taps, offset = weight.bfloat16()[:, :, None], None if bias is None else bias.bfloat16()
     convolve = torch.ops.mkldnn._convolution_pointwise
     rows = [

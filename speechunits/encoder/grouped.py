@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from speechunits.encoder.convolution import flat_convolution, inferring
+from speechunits.encoder.convolution import flat_convolution, inferring, row_convolution
 
 _BLOCK = 8
 """Neighbouring outputs whose weight gradients are computed by one product."""
@@ -24,10 +24,12 @@ def grouped_convolution(frames: Tensor, weight: Tensor, bias: Tensor, *, groups:
     4.4 (the product itself is .8): that of the frames is a convolution again, that of the weight a banded product.
     """
     if inferring(frames):
-        return flat_convolution(frames, weight, bias, padding=padding, groups=groups)
+        return row_convolution(frames, weight, bias, padding=padding, groups=groups)
     larger = weight.shape[1] * weight.shape[2] > _LARGEST
-    if frames.device.type != "cpu" or not torch.is_grad_enabled() or larger or torch.onnx.is_in_onnx_export():
+    if frames.device.type != "cpu" or torch.onnx.is_in_onnx_export():
         return F.conv1d(frames, weight, bias, padding=padding, groups=groups)
+    if larger:
+        return flat_convolution(frames, weight, bias, padding=padding, groups=groups)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         frames, weight, bias = frames.to(dtype), weight.to(dtype), bias.to(dtype)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from speechunits.encoder.convolution import flat_convolution
+from speechunits.encoder.convolution import row_convolution
 from speechunits.encoder.opening import over_time
 
 
@@ -46,12 +46,13 @@ def test_what_lies_beyond_a_row_is_not_read():
 
 
 @pytest.mark.parametrize("groups", [1, 3])
-def test_a_flat_convolution_is_a_convolution_and_row_by_row(groups):
+def test_a_row_convolution_is_a_convolution_and_row_by_row(groups):
     torch.manual_seed(2)
     frames, weight, bias = torch.randn(3, 40, 6).transpose(1, 2), torch.randn(9, 6 // groups, 4), torch.randn(9)
-    found = flat_convolution(frames, weight, bias, stride=2, padding=2, groups=groups)
+    found = row_convolution(frames, weight, bias, stride=2, padding=2, groups=groups)
     expected = F.conv1d(frames, weight, bias, stride=2, padding=2, groups=groups)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+    assert found.transpose(1, 2).is_contiguous()
     for row in range(3):
-        alone = flat_convolution(frames[row : row + 1], weight, bias, stride=2, padding=2, groups=groups)
+        alone = row_convolution(frames[row : row + 1], weight, bias, stride=2, padding=2, groups=groups)
         assert torch.equal(alone[0], found[row])
