@@ -1,8 +1,9 @@
 """A training step of two versions of this project by turns; `python -m benchmarks.step --before FOLDER`.
 
-FOLDER holds another version (`git worktree add FOLDER COMMIT`). Both train masked prediction on noise, in batches that
-their own samplers make of recordings as long as a manifest says: padding, kernels made for new shapes and page faults
-count as they do in training. Figures are processor time a second of audio, since machines are shared.
+FOLDER holds another version (`git worktree add FOLDER COMMIT`). Both train masked prediction of a size (a front end may
+be named too: ``nano:waveform``) or the small log-mel recogniser (``logmel``) on noise, in batches that their own
+samplers make of recordings as long as a manifest says: padding, kernels made for new shapes and page faults count as
+they do in training. Figures are processor time a second of audio, since machines are shared.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import importlib
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -19,6 +21,9 @@ from typing import Any
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+Labels = Callable[[int], dict[str, Any]]
+"""Gives so many frames their targets."""
 
 
 class Version:
@@ -42,15 +47,13 @@ class Version:
             mine = [key for key in sys.modules if key.partition(".")[0] == "speechunits"]
             self._modules |= {key: sys.modules.pop(key) for key in mine}
 
-    def prepare(self, size: str, samples: list[int], batch_s: float, count: int) -> None:
+    def prepare(self, what: str, samples: list[int], batch_s: float, count: int) -> None:
         """Make model, optimiser and the first batches of an epoch."""
-        config, audio, sampler = self.load("config"), self.load("audio.batch"), self.load("audio.sampler")
-        frames = self.load("frames")
-        learners = self.load("learners.masked_prediction")
+        audio, sampler, frames = self.load("audio.batch"), self.load("audio.sampler"), self.load("frames")
+        config = self.load("config")
         torch.manual_seed(0)
-        encoder = config.EncoderConfig(**{**config.EncoderConfig.PRESETS[size], "size": size})
-        settings = config.MaskedPredictionConfig(unmasked_weight=1.0)
-        self.model = learners.MaskedPredictionLearner(encoder, config.MaskConfig(), settings).train()
+        self.model, labels = self._recognizer() if what == "logmel" else self._pretraining(what)
+        self.model.train()
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-5, fused=True)
         planned = sampler.Sampler(samples, config.BatchConfig(batch_s=batch_s), seed=0).epoch(0)[:count]
         self.batches = []
@@ -58,9 +61,23 @@ class Version:
             rows = []
             for piece in pieces:
                 noise = 0.1 * torch.randn(piece.samples)
-                units = torch.randint(0, settings.clusters, (frames.frame_count(piece.samples),))
-                rows.append(audio.Row(id="noise", waveform=noise.numpy(), units=units.numpy()))
+                targets = labels(frames.frame_count(piece.samples))
+                rows.append(audio.Row(id="noise", waveform=noise.numpy(), **targets))
             self.batches.append(audio.collate(rows, seed=0))
+
+    def _pretraining(self, what: str) -> tuple[Any, Labels]:
+        config, learners = self.load("config"), self.load("learners.masked_prediction")
+        size, _, frontend = what.partition(":")
+        options = {**config.EncoderConfig.PRESETS[size], "size": size, **({"frontend": frontend} if frontend else {})}
+        settings = config.MaskedPredictionConfig(unmasked_weight=1.0)
+        model = learners.MaskedPredictionLearner(config.EncoderConfig(**options), config.MaskConfig(), settings)
+        return model, lambda frames: {"units": torch.randint(0, settings.clusters, (frames,)).numpy()}
+
+    def _recognizer(self) -> tuple[Any, Labels]:
+        config, tokens = self.load("config"), self.load("asr.tokens")
+        tokenizer = tokens.build_tokenizer([LETTERS])
+        model = self.load("asr.recognizer").build_recognizer(config.FinetuneConfig(side="logmel"), tokenizer)
+        return model, lambda frames: {"tokens": torch.randint(1, len(tokenizer), (frames // 5,)).numpy()}
 
     def step(self, place: int, turn: int, *, timed: bool) -> None:
         """Train one step."""
@@ -94,7 +111,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--before", type=Path, required=True, help="folder of the other version")
     parser.add_argument("--manifest", type=Path, help="whose durations the recordings have (default: 3 s each)")
-    parser.add_argument("--sizes", nargs="+", default=["nano", "small"])
+    parser.add_argument("--sizes", nargs="+", default=["nano", "small"], help="also nano:waveform, logmel")
     parser.add_argument("--batch-s", type=float, default=20.0)
     parser.add_argument("--batches", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=5)
