@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from speechunits.cell import Cell
 from speechunits.config import RecipeConfig
+from speechunits.errors import UsageError
 from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.run import provenance, write_json
-from speechunits.sweep import Setting, cell_key, kept_scores
+from speechunits.sweep import FIELDS, Setting, cell_key, kept_scores
 from speechunits.tuning import Tried
 
 
@@ -59,3 +60,21 @@ class SweepResults:
     def _trials(self, cell: Cell) -> int:
         """Return how many settings the side of a cell tries at its budget: its own alone where none are named."""
         return sum(trial["minutes"] == cell.minutes for trial in self.tried.get(cell.side, ())) or 1
+
+
+def audio_hours(saved: Mapping[str, Any]) -> float | None:
+    """Return the audio-hours that every training of saved results heard; None where an earlier version did not say."""
+    try:
+        return float(saved["provenance"]["config"]["reduction"]["finetune"]["budget"]["hours"])
+    except (KeyError, TypeError):
+        return None
+
+
+def check_equal_hours(recipe: RecipeConfig, todo: Sequence[Cell]) -> None:
+    """Raise UsageError where sides of a sweep hear more than others: what settles later would only look worse."""
+    hours = {FIELDS[cell.side]: getattr(recipe.reduction, FIELDS[cell.side]).budget.hours for cell in todo}
+    if len(set(hours.values())) > 1:
+        raise UsageError(
+            f"all sides of a sweep must hear the same audio-hours, but budget.hours is {hours} under reduction; set "
+            "one for all (a single training of another length: `speechunits finetune`)"
+        )

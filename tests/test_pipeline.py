@@ -20,6 +20,7 @@ from speechunits.cell import cells
 from speechunits.config import LanguageConfig, RecipeConfig, UnitsConfig, load_config
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import Score, scores_to_json
+from speechunits.results import check_equal_hours
 from speechunits.run import commit, file_hash, read_json, write_json
 from speechunits.units.bundle import encoder_path, read_bundle
 from speechunits.units.units import Units
@@ -264,7 +265,22 @@ def test_a_published_sweep_is_gone_on_from_where_the_run_folder_is_gone(recipe, 
     assert trained == [last, last]
     capsys.readouterr()
     pipeline.show_reduction(early, recipe, tmp_path)
-    assert "An early look: 1 trainings" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "An early look: 1 trainings" in shown
+    assert "Every training heard 0.005 audio-hours" in shown
+
+
+def test_a_sweep_whose_sides_hear_more_than_others_is_refused_before_any_training(tiny_corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep, "_train", None)
+    unequal = make_recipe(tiny_corpus, tmp_path / "runs", reduction={"logmel": {"budget": {"hours": 0.5}}})
+    with pytest.raises(UsageError, match=r"the same audio-hours.*'finetune': 0.005.*'logmel': 0.5"):
+        pipeline.run(unequal, ("reduction",))
+
+
+@pytest.mark.parametrize("name", ["demo", "demo-smoke", "mboshi", "own", "synthetic"])
+def test_the_sides_of_our_own_sweeps_hear_the_same(name):
+    recipe = load_config(RecipeConfig, Path(__file__).parents[1] / "recipes" / f"{name}.yaml")
+    check_equal_hours(recipe, cells(recipe.reduction))
 
 
 def test_two_trainings_at_a_time_give_the_same_results(recipe, capsys):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from speechunits.encoder.convolution import row_convolution, inferring
+from speechunits.encoder.convolution import inferring, row_convolution
 
 
 def fuses(frames: Tensor) -> bool:

@@ -66,18 +66,20 @@ def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
 
 def reduction_markdown(
     table: ReductionTable, others: Mapping[Condition, ReductionTable] | None = None,
-    tuning: Mapping[Side, Sequence[Mapping[str, Any]]] | None = None,
+    tuning: Mapping[Side, Sequence[Mapping[str, Any]]] | None = None, audio_hours: float | None = None,
 ) -> str:  # fmt: skip
     """Return the table, its legend, and the result in one sentence.
 
     ``others`` are the tables of language models and of equal compute, by ``(lm, compute)``: a row of the headline each.
-    ``tuning`` are the trials of each side, as ``results.json`` has them.
+    ``tuning`` are the trials of each side, as ``results.json`` has them; ``audio_hours`` is what a training heard.
     """
     header, rows = reduction_rows(table)
     lines = [markdown(header, rows), ""]
     if any("*" in cell for row in rows for cell in row):
         lines.append("\\* the baseline at this budget: the better one on `tune`.")
     lines.append("CER: mean over seeds, lowest and highest in brackets. No language model.")
+    if audio_hours is not None:
+        lines.append(f"Every training heard {audio_hours:g} audio-hours: a side that settles later would gain by more.")
     lines += [f"Note: {note}." for note in table.notes]
     lines += [f"{reason}." for reason in reasons(table)]
     if others:
