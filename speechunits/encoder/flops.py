@@ -18,7 +18,9 @@ BACKWARD = 2
 
 
 def block_weights(config: EncoderConfig) -> int:
-    """Return N: the weights of the matrices of all transformer blocks."""
+    """Return N: the weights of the matrices of all blocks."""
+    if config.context == "gru":
+        return config.layers * 6 * config.dim**2  # three gates, of the input and of the state
     return config.layers * (4 * config.dim**2 + 2 * config.dim * config.ffn_dim)
 
 
@@ -28,7 +30,7 @@ def transformer_flops(config: EncoderConfig, frames: Tensor) -> Tensor:
     Real frames only: arithmetic spent on padding is not work done.
     """
     frames = frames.double()
-    attention = 4 * config.layers * config.dim
+    attention = 4 * config.layers * config.dim if config.context == "transformer" else 0
     return 2 * block_weights(config) * frames.sum() + attention * frames.square().sum()
 
 

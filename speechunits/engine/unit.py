@@ -108,7 +108,7 @@ class LearnerUnit(TrainUnit[EngineBatch]):
         lengths, (rows, width) = batch.audio.lengths, batch.audio.waveforms.shape
         one = lengths.new_ones(())
         return {
-            FLOPS: (self._learner.training_flops(lengths), one),
+            FLOPS: (self._learner.training_flops(self._learner.encoded_lengths(batch.audio)), one),
             "padding_share": (rows * width - lengths.sum(), rows * width * one),
         }
 

@@ -46,17 +46,21 @@ class Learner(nn.Module, ABC):
         """Return optimiser groups; a group's ``lr`` is scaled by the schedule."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]
 
-    def training_flops(self, lengths: Tensor) -> Tensor:
-        """Return the FLOPs that the transformer of this learner needs for a step over ``(B,)`` samples, a scalar.
+    def encoded_lengths(self, batch: AudioBatch) -> Tensor:
+        """Return the samples of every row that a step encodes: those of ``batch``, or of both its views."""
+        return batch.lengths
 
-        6·N·tokens and attention, of real frames only; 0 without an encoder. A learner that encodes a batch more than
-        once, or without gradient, overrides this.
+    def training_flops(self, lengths: Tensor) -> Tensor:
+        """Return the FLOPs that the blocks of this learner need for a step over :meth:`encoded_lengths`, a scalar.
+
+        6·N·tokens and attention, of real frames only; an encoder that does not learn runs forward only. 0 without any.
         """
-        forward = lengths.new_zeros((), dtype=torch.float64)
+        flops = lengths.new_zeros((), dtype=torch.float64)
         for module in self.modules():
             if isinstance(module, Encoder):
-                forward = forward + transformer_flops(module.config, frame_counts(lengths))
-        return (1 + BACKWARD) * forward
+                learns = any(parameter.requires_grad for parameter in module.parameters())
+                flops += (1 + learns * BACKWARD) * transformer_flops(module.config, frame_counts(lengths))
+        return flops
 
     @abstractmethod
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:

@@ -11,8 +11,18 @@ from torch import Tensor, nn
 from speechunits.audio.batch import AudioBatch
 from speechunits.encoder.encoder import Encoder
 from speechunits.frames import frame_counts
+from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.targets import batch_generator, speech_frames
 from speechunits.objectives.chosen import chosen_places, waits_for_counts
+
+
+class PairLearner(Pretrainer):
+    """A method that encodes both views of every row."""
+
+    def encoded_lengths(self, batch: AudioBatch) -> Tensor:
+        """Return the samples of both views of every row."""
+        _, other_lengths, _ = second_view(batch)
+        return torch.cat((batch.lengths, other_lengths))
 
 
 class Pairs(NamedTuple):

@@ -13,14 +13,13 @@ from torch import Tensor, nn
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, SimclrConfig
 from speechunits.encoder.encoder import Encoder
-from speechunits.learners.pairs import encode_pairs, projection
-from speechunits.learners.pretrainer import Pretrainer
+from speechunits.learners.pairs import PairLearner, encode_pairs, projection
 from speechunits.learners.reports import contrast_report
 from speechunits.objectives.loss import Loss
 from speechunits.objectives.simclr import nt_xent_loss
 
 
-class SimclrLearner(Pretrainer):
+class SimclrLearner(PairLearner):
     """Encoder and projection."""
 
     method = "simclr"

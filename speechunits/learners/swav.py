@@ -15,8 +15,7 @@ from torch import Tensor, nn
 from speechunits.audio.batch import AudioBatch
 from speechunits.config import EncoderConfig, SwavConfig
 from speechunits.encoder.encoder import Encoder
-from speechunits.learners.pairs import encode_pairs, projection
-from speechunits.learners.pretrainer import Pretrainer
+from speechunits.learners.pairs import PairLearner, encode_pairs, projection
 from speechunits.learners.reports import symbols_report
 from speechunits.objectives.chosen import waits_for_counts
 from speechunits.objectives.loss import Loss
@@ -24,7 +23,7 @@ from speechunits.objectives.precision import at_least_fp32
 from speechunits.objectives.swav import sinkhorn, swapped_prediction_loss
 
 
-class SwavLearner(Pretrainer):
+class SwavLearner(PairLearner):
     """Encoder, projection and K prototypes of unit length."""
 
     method = "swav"

@@ -42,8 +42,9 @@ def test_the_blocks_forward_and_backward(rows, frames):
     assert counted(lambda: outputs[0].sum().backward()) == BACKWARD * expected
 
 
-def test_weights_are_those_of_the_blocks_matrices():
-    config = small_config()
+@pytest.mark.parametrize("context", [{}, {"context": "gru", "causal": True, "input_norm": "running"}])
+def test_weights_are_those_of_the_blocks_matrices(context):
+    config = small_config(**context)
     matrices = [p for p in Encoder(config).context.blocks.parameters() if p.ndim == 2]
     assert block_weights(config) == sum(p.numel() for p in matrices)
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from speechunits.config import PretrainConfig, build_config
-from speechunits.encoder.encoder import encoder_from_export
+from speechunits.encoder.encoder import Encoder, encoder_from_export
+from speechunits.encoder.flops import BACKWARD, transformer_flops
 from speechunits.errors import UsageError
 from speechunits.frames import frame_count, frame_counts, frames_mask
 from tests.learners.tiny import PAST, TINY, VARIANTS, batch, build, evaluate, fit, padded
@@ -24,6 +25,21 @@ def test_the_seed_decides(variant):
     assert sums[0] == sums[1]
     # Neither all pairs of the batch nor all frames with a future leave anything to chance.
     assert (sums[0] != sums[2]) or variant in ("simclr-batch", "swav", "swav-queue", "direct_mi-shift", "simclr")
+
+
+@EVERY
+def test_a_step_counts_every_pass_through_the_blocks(variant):
+    model, item, passes = build(variant).train(), batch(9000, 7000), []
+
+    def note(encoder, arguments):
+        both_ways = 1 + BACKWARD * torch.is_grad_enabled()
+        passes.append(both_ways * float(transformer_flops(encoder.config, frame_counts(arguments[1]))))
+
+    for module in model.modules():
+        if isinstance(module, Encoder):
+            module.register_forward_pre_hook(note)
+    model(item)
+    assert float(model.training_flops(model.encoded_lengths(item))) == sum(passes) > 0
 
 
 @EVERY
