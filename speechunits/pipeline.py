@@ -34,7 +34,7 @@ from speechunits.progress import progress, seconds_text
 from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown, reduction_markdown
 from speechunits.rescoring import add_language_rows
-from speechunits.results import SweepResults, audio_hours, check_equal_hours
+from speechunits.results import SweepResults, audio_hours
 from speechunits.run import RunFolder, content_key, file_hash, read_json, write_json, write_text
 from speechunits.tuning import tune
 from speechunits.units.bundle import encoder_bundle
@@ -176,7 +176,7 @@ def reduction(experiment: Experiment) -> None:
     recipe = experiment.recipe
     train_s = sum(row.duration_s for row in experiment.corpus.split("train"))
     todo = cells(recipe.reduction, train_s / 60)
-    check_equal_hours(recipe, todo)
+    sweep.check_equal_hours(recipe.reduction, todo)
     places = (Path("results") / recipe.name / name for name in ("unfinished.json", "results.json"))
     published: dict[str, Any] = next((read_json(path) for path in places if path.exists()), {})
     setting = replace(experiment.setting, published=published)

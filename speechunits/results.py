@@ -9,10 +9,9 @@ from typing import Any
 
 from speechunits.cell import Cell
 from speechunits.config import RecipeConfig
-from speechunits.errors import UsageError
 from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.run import provenance, write_json
-from speechunits.sweep import FIELDS, Setting, cell_key, kept_scores
+from speechunits.sweep import Setting, cell_key, kept_scores
 from speechunits.tuning import Tried
 
 
@@ -68,13 +67,3 @@ def audio_hours(saved: Mapping[str, Any]) -> float | None:
         return float(saved["provenance"]["config"]["reduction"]["finetune"]["budget"]["hours"])
     except (KeyError, TypeError):
         return None
-
-
-def check_equal_hours(recipe: RecipeConfig, todo: Sequence[Cell]) -> None:
-    """Raise UsageError where sides of a sweep hear more than others: what settles later would only look worse."""
-    hours = {FIELDS[cell.side]: getattr(recipe.reduction, FIELDS[cell.side]).budget.hours for cell in todo}
-    if len(set(hours.values())) > 1:
-        raise UsageError(
-            f"all sides of a sweep must hear the same audio-hours, but budget.hours is {hours} under reduction; set "
-            "one for all (a single training of another length: `speechunits finetune`)"
-        )

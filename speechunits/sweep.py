@@ -71,6 +71,16 @@ class Setting:
             object.__setattr__(self, "corpus", with_phones_as_text(self.corpus))
 
 
+def check_equal_hours(config: ReductionConfig, todo: Sequence[Cell]) -> None:
+    """Raise UsageError where sides of a sweep hear more than others: what settles later would only look worse."""
+    hours = {FIELDS[cell.side]: getattr(config, FIELDS[cell.side]).budget.hours for cell in todo}
+    if len(set(hours.values())) > 1:
+        raise UsageError(
+            f"all sides of a sweep must hear the same audio-hours, but budget.hours is {hours} under reduction; set "
+            "one for all (a single training of another length: `speechunits finetune`)"
+        )
+
+
 def run_cells(todo: Sequence[Cell], setting: Setting) -> Iterator[tuple[Cell, list[Score]]]:
     """Yield every cell with its scores as it is finished: ``config.jobs`` at a time, each process training many.
 

@@ -20,7 +20,6 @@ from speechunits.cell import cells
 from speechunits.config import LanguageConfig, RecipeConfig, UnitsConfig, load_config
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import Score, scores_to_json
-from speechunits.results import check_equal_hours
 from speechunits.run import commit, file_hash, read_json, write_json
 from speechunits.units.bundle import encoder_path, read_bundle
 from speechunits.units.units import Units
@@ -280,7 +279,7 @@ def test_a_sweep_whose_sides_hear_more_than_others_is_refused_before_any_trainin
 @pytest.mark.parametrize("name", ["demo", "demo-smoke", "mboshi", "own", "synthetic"])
 def test_the_sides_of_our_own_sweeps_hear_the_same(name):
     recipe = load_config(RecipeConfig, Path(__file__).parents[1] / "recipes" / f"{name}.yaml")
-    check_equal_hours(recipe, cells(recipe.reduction))
+    sweep.check_equal_hours(recipe.reduction, cells(recipe.reduction))
 
 
 def test_two_trainings_at_a_time_give_the_same_results(recipe, capsys):

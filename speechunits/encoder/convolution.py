@@ -31,7 +31,7 @@ class FrameConvolution(nn.Conv1d):
             frames = torch.cat([past, frames], dim=1)
         elif self.past:
             frames = F.pad(frames, (0, 0, self.past, 0))
-        if frames.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+        if not on_cpu(frames):
             return super().forward(frames.transpose(1, 2)).transpose(1, 2)
         (taps,), (stride,), (padding,) = self.kernel_size, self.stride, (int(self.padding[0]),)
         if inferring(frames) and self.groups == 1 and frames.shape[1] * frames.shape[2] <= _LARGE:
@@ -44,9 +44,14 @@ class FrameConvolution(nn.Conv1d):
         return convolved.transpose(1, 2)
 
 
+def on_cpu(frames: Tensor) -> bool:
+    """Tell whether ``frames`` are computed on a CPU, and not to be traced for another program."""
+    return frames.device.type == "cpu" and not torch.onnx.is_in_onnx_export()
+
+
 def inferring(frames: Tensor) -> bool:
-    """Tell whether ``frames`` are computed on a CPU without gradients, and not to be traced for another program."""
-    return frames.device.type == "cpu" and not torch.is_grad_enabled() and not torch.onnx.is_in_onnx_export()
+    """Tell whether ``frames`` are computed :func:`on_cpu` without gradients."""
+    return on_cpu(frames) and not torch.is_grad_enabled()
 
 
 def stacked_taps(frames: Tensor, taps: int, stride: int) -> Tensor:

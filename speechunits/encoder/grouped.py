@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from speechunits.encoder.convolution import flat_convolution, inferring, row_convolution
+from speechunits.encoder.convolution import flat_convolution, inferring, on_cpu, row_convolution
 
 _BLOCK = 8
 """Neighbouring outputs whose weight gradients are computed by one product."""
@@ -25,10 +25,9 @@ def grouped_convolution(frames: Tensor, weight: Tensor, bias: Tensor, *, groups:
     """
     if inferring(frames):
         return row_convolution(frames, weight, bias, padding=padding, groups=groups)
-    larger = weight.shape[1] * weight.shape[2] > _LARGEST
-    if frames.device.type != "cpu" or torch.onnx.is_in_onnx_export():
+    if not on_cpu(frames):
         return F.conv1d(frames, weight, bias, padding=padding, groups=groups)
-    if larger:
+    if weight.shape[1] * weight.shape[2] > _LARGEST:
         return flat_convolution(frames, weight, bias, padding=padding, groups=groups)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
