@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from speechunits.config import ReductionConfig, TuningConfig
+from speechunits.config import ReductionConfig
 from speechunits.evaluation.score import BASELINES, Score, Side
 
 
@@ -65,7 +65,7 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
 
 def trials(config: ReductionConfig) -> list[Cell]:
     """Return the cells in which every side tries the values of ``config.tuning`` at each budget; none without any."""
-    if config.tuning == TuningConfig():
+    if not (config.tuning.dropout or config.tuning.lr):
         return []
     return [
         Cell(side=side, minutes=minutes, seed=0, trial=trial)

@@ -2,40 +2,75 @@
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
+from torch.optim import AdamW
 
+from speechunits.asr.recognizer import build_recognizer
+from speechunits.asr.tokens import Tokenizer
 from speechunits.audio.batch import AudioBatch
 from speechunits.cell import cells, trials
 from speechunits.config import RecipeConfig
+from speechunits.encoder.encoder import Encoder
+from speechunits.evaluation.score import Side
 from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.learners.build import build_learner
+from speechunits.learners.learner import Learner
+from speechunits.sweep import FIELDS
 
 _ROW_S = 4
+_TOKENS = 40
+"""Of a row: what is spoken in four seconds."""
 _STEPS = 3
 _OVERHEAD = 1.3
 """Held-out evaluations, decoding, units and pseudo-text, as a factor on training (measured on the demo)."""
 
 
-def training_speed(recipe: RecipeConfig) -> float:
-    """Return seconds of audio trained on a second: a few steps of the recipe's own learner on noise."""
+def estimated_minutes(recipe: RecipeConfig) -> float:
+    """Return the minutes that pretraining and the sweep of a recipe are likely to take here.
+
+    A few steps of each kind of training are timed, on noise; trainings that run beside each other share the cores.
+    """
+    reduction = recipe.reduction
+    todo = [*cells(reduction), *trials(reduction)]
+    hours: dict[Side, float] = {}
+    for cell in todo:
+        own = getattr(reduction, FIELDS[cell.side]).budget.hours
+        # One of the trials is a cell of the sweep as well, unless they last otherwise.
+        trial = reduction.tuning.hours if reduction.tuning.hours is not None else own if cell.trial else 0.0
+        hours[cell.side] = hours.get(cell.side, 0.0) + (own if cell.trial is None else trial)
+    jobs = 1 if torch.cuda.is_available() else min(reduction.jobs, len(todo))
+    minutes = 60 * recipe.pretrain.budget.hours / training_speed(recipe)
+    with _threads(max(1, len(os.sched_getaffinity(0)) // jobs)):
+        minutes += sum(60 * each / jobs / training_speed(recipe, side) for side, each in hours.items())
+    return _OVERHEAD * minutes
+
+
+def training_speed(recipe: RecipeConfig, side: Side | None = None) -> float:
+    """Return seconds of audio trained on a second, by pretraining or by a ``side`` of the sweep."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    bf16 = device.type == "cuda" or cpu_computes_bf16()
-    with torch.random.fork_rng(devices=[]):
+    # Weights, noise and dropout are drawn from the global generator, which is put back.
+    with torch.random.fork_rng():
         torch.manual_seed(0)
-        learner = build_learner(recipe.pretrain).to(device)
-        rows = max(1, round(recipe.pretrain.batch.batch_s / _ROW_S))
-        waveforms = torch.randn(rows, _ROW_S * SAMPLE_RATE_HZ, device=device)
-    lengths = torch.full((rows,), waveforms.shape[1], device=device)
-    units = torch.zeros(rows, frame_count(waveforms.shape[1]), dtype=torch.int64, device=device)
-    names = ("noise",) * rows
-    batch = AudioBatch(waveforms, lengths, names, 0, units=units, speakers=names)
-    if recipe.pretrain.needs_views:
-        matches = torch.arange(units.shape[1], device=device).expand_as(units)
-        batch = batch._replace(second=waveforms, second_lengths=lengths, matches=matches)
-    optimizer = torch.optim.AdamW(learner.parameters(), lr=1e-5)
+        learner, batch = _pretraining(recipe) if side is None else _finetuning(recipe, side)
+        learner, batch = learner.to(device), batch.to(device)
+        learner.set_progress(0, 1)
+        step = _step(learner, batch, device)
+        step()  # the first one chooses kernels
+        started = time.perf_counter()
+        for _ in range(_STEPS):
+            step()
+        return _STEPS * batch.audio_s / (time.perf_counter() - started)
+
+
+def _step(learner: Learner, batch: AudioBatch, device: torch.device) -> Callable[[], None]:
+    bf16 = device.type == "cuda" or cpu_computes_bf16()
+    optimizer = AdamW(learner.parameters(), lr=1e-5)
 
     def step() -> None:
         optimizer.zero_grad()
@@ -46,18 +81,42 @@ def training_speed(recipe: RecipeConfig) -> float:
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    step()  # the first one chooses kernels
-    started = time.perf_counter()
-    for _ in range(_STEPS):
-        step()
-    return _STEPS * rows * _ROW_S / (time.perf_counter() - started)
+    return step
 
 
-def estimated_minutes(recipe: RecipeConfig) -> float:
-    """Return the minutes that pretraining and the sweep of a recipe are likely to take here."""
-    reduction = recipe.reduction
-    budgets = {"pretrained": reduction.finetune, "untrained": reduction.untrained, "logmel": reduction.logmel}
-    # One of the trials is a cell of the sweep as well.
-    todo = [*cells(reduction), *(cell for cell in trials(reduction) if cell.trial)]
-    hours = recipe.pretrain.budget.hours + sum(budgets[cell.side].budget.hours for cell in todo)
-    return _OVERHEAD * hours * 60 / training_speed(recipe)
+def _pretraining(recipe: RecipeConfig) -> tuple[Learner, AudioBatch]:
+    batch = _noise(recipe.pretrain.batch.batch_s)
+    units = torch.zeros(len(batch.ids), frame_count(batch.waveforms.shape[1]), dtype=torch.int64)
+    batch = batch._replace(units=units, speakers=batch.ids)
+    if recipe.pretrain.needs_views:
+        matches = torch.arange(units.shape[1]).expand_as(units)
+        batch = batch._replace(second=batch.waveforms, second_lengths=batch.lengths, matches=matches)
+    return build_learner(recipe.pretrain), batch
+
+
+def _finetuning(recipe: RecipeConfig, side: Side) -> tuple[Learner, AudioBatch]:
+    # What reads units is the network of the side ``logmel`` behind a frozen inventory.
+    side = "logmel" if side == "units" else side
+    config = getattr(recipe.reduction, FIELDS[side])
+    encoder = Encoder(recipe.pretrain.encoder) if side == "pretrained" else None
+    batch = _noise(config.batch.batch_s)
+    tokens = torch.randint(1, 30, (len(batch.ids), _TOKENS))
+    counts = torch.full((len(batch.ids),), _TOKENS)
+    learner = build_recognizer(config, Tokenizer(["", *map(chr, range(ord("A"), ord("A") + 29))]), encoder)
+    return learner, batch._replace(tokens=tokens, token_lengths=counts)
+
+
+def _noise(batch_s: float) -> AudioBatch:
+    rows = max(1, round(batch_s / _ROW_S))
+    waveforms = torch.randn(rows, _ROW_S * SAMPLE_RATE_HZ)
+    return AudioBatch(waveforms, torch.full((rows,), waveforms.shape[1]), ("noise",) * rows, 0)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

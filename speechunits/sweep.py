@@ -171,9 +171,10 @@ def _is_of(bundle: Path, key: str) -> bool:
 def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
     reduction = setting.config
     base: FinetuneConfig = getattr(reduction, FIELDS[cell.side])
-    trial = setting.chosen.get((cell.side, cell.minutes)) if cell.trial is None else cell.trial
-    if trial is not None:
-        base = reduction.tuning.candidates(base)[trial]
+    if cell.trial is not None:
+        base = reduction.tuning.trial(cell.trial, base)
+    elif (chosen := setting.chosen.get((cell.side, cell.minutes))) is not None:
+        base = reduction.tuning.candidates(base)[chosen]
     encoder = base.encoder
     if cell.side == "untrained":
         # The baseline is the pretrained side's own architecture: only the weights differ.

@@ -15,15 +15,15 @@ from speechunits.run import read_json, write_json
 from speechunits.sweep import FIELDS, Setting, cell_key, kept_scores, run_cells
 
 Tried = dict[Side, list[dict[str, Any]]]
-"""A side's trials: ``minutes``, ``dropout``, ``lr``, ``tune_cer``, ``key``, and whether it was ``chosen``, the first of
-the best at its budget."""
+"""A side's trials: ``minutes``, ``dropout``, ``lr``, ``audio_hours``, ``tune_cer``, ``key``, and whether it was
+``chosen``, the first of the best at its budget."""
 
 
 def tune(setting: Setting) -> Iterator[tuple[Setting, Tried]]:
     """Yield the setting with what has been chosen so far, and the trials behind it, after every trial.
 
     What comes last is the whole of it; where there is nothing to try, the setting as it is. Trials of the same key that
-    are published are not made again. The chosen ones are cells of the sweep, too.
+    are published are not made again. The chosen ones are cells of the sweep, too, where they last as long.
     """
     keys = {cell: cell_key(cell, setting) for cell in trials(setting.config)}
     groups = [list(group) for _, group in itertools.groupby(keys, key=lambda cell: (cell.side, cell.minutes))]
@@ -51,13 +51,16 @@ def _chosen(
         side, minutes = group[0].side, group[0].minutes
         best = min(group, key=lambda cell: rates[keys[cell]])
         chosen[side, minutes] = group.index(best)
-        candidates = setting.config.tuning.candidates(getattr(setting.config, FIELDS[side]))
+        own = getattr(setting.config, FIELDS[side])
+        configs = [setting.config.tuning.trial(number, own) for number in range(len(group))]
         tried.setdefault(side, []).extend(
             {"minutes": minutes, "dropout": config.dropout, "lr": config.optimizer.lr,
-             "tune_cer": rates[keys[cell]], "key": keys[cell], "chosen": cell is best}
-            for cell, config in zip(group, candidates, strict=True)
+             "audio_hours": config.budget.hours, "tune_cer": rates[keys[cell]], "key": keys[cell],
+             "chosen": cell is best}
+            for cell, config in zip(group, configs, strict=True)
         )  # fmt: skip
-        _adopt(best, setting, keys[best])
+        if configs[0].budget == own.budget:
+            _adopt(best, setting, keys[best])
     return replace(setting, chosen=chosen), tried
 
 

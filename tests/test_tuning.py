@@ -9,9 +9,9 @@ import pytest
 from speechunits import pipeline, sweep, tuning
 from speechunits.audio.corpus import load_corpus
 from speechunits.cell import Cell, cells, trials
-from speechunits.config import FinetuneConfig, OptimizerConfig, ReductionConfig, TuningConfig
+from speechunits.config import BudgetConfig, FinetuneConfig, OptimizerConfig, ReductionConfig, TuningConfig
 from speechunits.evaluation.score import Score, scores_to_json
-from speechunits.report.tables import tuning_rows
+from speechunits.report.tables import tuning_legend, tuning_rows
 from speechunits.results import SweepResults
 from speechunits.sweep import Setting
 from tests.spine import make_recipe
@@ -124,6 +124,39 @@ def test_the_chosen_trial_is_a_cell_of_the_sweep(setting, ran):
         assert saved["key"] == sweep.cell_key(cell, tuned)
         made = (setting.folder / cell.name / "tune.posteriors.safetensors").read_text()
         assert made == f"{cell.name}-trial{trial}"
+
+
+def test_trials_may_be_shorter_than_the_trainings_they_choose_for(setting, ran):
+    shorter = replace(setting, config=replace(setting.config, tuning=replace(TUNING, hours=0.004)))
+    tuned, tried = tune(shorter)
+    assert tuned.chosen["logmel", 0.5] == 2
+    assert {trial["audio_hours"] for side in SIDES for trial in tried[side]} == {0.004}
+    # None of them is a training of the sweep, whose budget stays.
+    assert not [path for path in setting.folder.iterdir() if "trial" not in path.name]
+    own = replace(setting.config.logmel, dropout=0.5)
+    by_hand = replace(setting, config=replace(setting.config, logmel=own))
+    cell = Cell(side="logmel", minutes=0.5, seed=0)
+    assert own.budget.hours != 0.004
+    assert sweep.cell_key(cell, tuned) == sweep.cell_key(cell, by_hand)
+    # A trial is the training of its settings and hours, whatever the sweep's are.
+    trial = replace(cell, trial=2)
+    of_hours = replace(by_hand, config=replace(by_hand.config, logmel=replace(own, budget=BudgetConfig(hours=0.004))))
+    assert sweep.cell_key(trial, shorter) == sweep.cell_key(cell, of_hours)
+
+
+def test_the_legend_says_how_long_trials_last(setting, ran):
+    _, tried = tune(setting)
+    hours = setting.config.finetune.budget.hours
+    before = {side: [{"chosen": trial["chosen"]} for trial in trials] for side, trials in tried.items()}
+    # Trials of an earlier version do not say how long they lasted: as long as the trainings.
+    for each in (tried, before):
+        assert tuning_legend(each, hours) == (
+            "What every side tried with seed 0: CER % on `tune`; \\* is what trained the budget's other seeds."
+        )
+    assert tuning_legend(tried, 2 * hours) == (
+        f"What every side tried with seed 0, {hours:g} audio-hours a trial: CER % on `tune`; \\* is what trained the "
+        "budget's seeds."
+    )
 
 
 def test_published_trials_are_not_made_again(setting, ran):

@@ -45,6 +45,8 @@ class TuningConfig:
     dropout: tuple[float, ...] = ()
     lr: tuple[float, ...] = ()
     """Peak rates of the optimiser."""
+    hours: float | None = field(default=None, metadata=LATER)
+    """Audio-hours of a trial; null: the side's own budget, and the chosen trial is a training of the sweep as well."""
 
     def __post_init__(self) -> None:
         for name, values in (("dropout", self.dropout), ("lr", self.lr)):
@@ -54,14 +56,21 @@ class TuningConfig:
             raise ValueError(
                 f"dropout must be within [0, 1) and lr above 0, but are {list(self.dropout)}, {list(self.lr)}"
             )
+        if self.hours is not None and self.hours <= 0:
+            raise ValueError(f"hours must be above 0, but is {self.hours:g} instead")
 
     def candidates(self, own: FinetuneConfig) -> list[FinetuneConfig]:
-        """Return a side's settings with each combination of the values in place of its own."""
+        """Return a side's settings with each combination of the values in place of its own, for a whole training."""
         return [
             replace(own, dropout=dropout, optimizer=replace(own.optimizer, lr=lr))
             for dropout in self.dropout or (own.dropout,)
             for lr in self.lr or (own.optimizer.lr,)
         ]
+
+    def trial(self, number: int, own: FinetuneConfig) -> FinetuneConfig:
+        """Return the settings of a side's trial: one of the ``candidates``, for as long as trials last."""
+        tried = self.candidates(own)[number]
+        return tried if self.hours is None else replace(tried, budget=replace(tried.budget, hours=self.hours))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,9 +87,7 @@ def reduction_markdown(
         lines.append("The headline's budget under other conditions; weight and bonus of a model are chosen on `tune`.")
     if tuning:
         lines += ["", markdown(*tuning_rows(tuning))]
-        lines.append(
-            "What every side tried with seed 0: CER % on `tune`; \\* is what trained the budget's other seeds."
-        )
+        lines.append(tuning_legend(tuning, audio_hours))
     lines += ["", f"**Result: {table.statement}.**", ""]
     return "\n".join(lines)
 
@@ -145,6 +143,17 @@ def tuning_rows(tuning: Mapping[Side, Sequence[Mapping[str, Any]]]) -> tuple[Row
             row.append("–" if trial is None else f"{100 * trial['tune_cer']:.1f}{' *' if trial['chosen'] else ''}")
         rows.append(row)
     return ("tried", *(SIDES[side] for side in tuning)), rows
+
+
+def tuning_legend(tuning: Mapping[Side, Sequence[Mapping[str, Any]]], audio_hours: float | None) -> str:
+    """Return the legend of the trials, which may have heard less than the trainings they chose for."""
+    heard = {trial.get("audio_hours", audio_hours) for trials in tuning.values() for trial in trials}
+    apart = heard != {audio_hours}
+    hours = " and ".join(f"{each:g}" for each in heard if each is not None)
+    return (
+        f"What every side tried with seed 0{f', {hours} audio-hours a trial' if apart else ''}: CER % on `tune`; "
+        f"\\* is what trained the budget's {'' if apart else 'other '}seeds."
+    )
 
 
 def quality_rows(quality: Mapping[str, Mapping[str, Any]]) -> list[Row]:

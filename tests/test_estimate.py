@@ -1,0 +1,71 @@
+"""How long a recipe will take: every training is counted once, at the speed of its kind."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from speechunits import estimate
+from speechunits.config import TuningConfig
+from tests.spine import make_recipe
+
+SPEEDS = {None: 60.0, "pretrained": 120.0, "untrained": 30.0, "logmel": 240.0, "units": 240.0}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """One hour of pretraining; one seed of one, two and two budgets, two hours each."""
+    budget = {"budget": {"hours": 2.0}}
+    return make_recipe(
+        tmp_path, tmp_path, pretrain={"budget": {"hours": 1.0}},
+        reduction={"finetune": budget, "untrained": budget, "logmel": budget, "units": budget, "jobs": 1},
+    )  # fmt: skip
+
+
+def minutes(recipe, monkeypatch):
+    threads = []
+
+    def speed(recipe, side=None):
+        threads.append(torch.get_num_threads())
+        return SPEEDS[side]
+
+    monkeypatch.setattr(estimate, "training_speed", speed)
+    monkeypatch.setattr(estimate, "_OVERHEAD", 1.0)
+    monkeypatch.setattr(estimate.os, "sched_getaffinity", lambda _: {0, 1, 2, 3})
+    before = torch.get_num_threads()
+    found = estimate.estimated_minutes(recipe)
+    assert torch.get_num_threads() == before
+    return found, threads[1:]
+
+
+def changed(recipe, **changes):
+    return replace(recipe, reduction=replace(recipe.reduction, **changes))
+
+
+def test_every_training_is_counted_at_the_speed_of_its_side(recipe, monkeypatch):
+    own = 60 / 60 + 60 * (2 / 120 + 4 / 30 + 4 / 240)
+    assert minutes(recipe, monkeypatch) == (pytest.approx(own), [4] * 3)
+    # Three trials a budget: one of them is the training; and with hours of their own none is.
+    tuned = changed(recipe, tuning=TuningConfig(dropout=(0.1, 0.3, 0.5)))
+    assert minutes(tuned, monkeypatch)[0] == pytest.approx(1 + 3 * (own - 1))
+    shorter = changed(recipe, tuning=TuningConfig(dropout=(0.1, 0.3, 0.5), hours=0.5))
+    assert minutes(shorter, monkeypatch)[0] == pytest.approx(1 + 1.75 * (own - 1))
+    assert minutes(changed(recipe, read_units=True), monkeypatch)[0] == pytest.approx(own + 60 * 2 / 240)
+
+
+def test_trainings_beside_each_other_share_the_cores(recipe, monkeypatch):
+    own, _ = minutes(recipe, monkeypatch)
+    beside, threads = minutes(changed(recipe, jobs=2), monkeypatch)
+    assert beside == pytest.approx(1 + (own - 1) / 2)
+    assert threads == [2] * 3
+    # There are five trainings.
+    assert minutes(changed(recipe, jobs=100), monkeypatch)[0] == pytest.approx(1 + (own - 1) / 5)
+
+
+@pytest.mark.parametrize("learner", ["masked_prediction", "wav2vec2", "simclr"])
+def test_every_kind_of_training_can_be_timed(tmp_path, learner):
+    recipe = make_recipe(tmp_path, tmp_path, pretrain={"learner": learner, "encoder": {"dropout": 0.1}})
+    state = torch.random.get_rng_state()
+    for side in (None, "pretrained", "untrained", "logmel", "units"):
+        assert estimate.training_speed(recipe, side) > 0
+    assert torch.equal(torch.random.get_rng_state(), state)
