@@ -21,7 +21,7 @@ from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.learners.build import build_learner
 from speechunits.learners.learner import Learner
-from speechunits.sweep import FIELDS
+from speechunits.setting import FIELDS
 
 _ROW_S = 4
 _TOKENS = 40

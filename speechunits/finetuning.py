@@ -109,6 +109,6 @@ def _once(
     recognizer.finish()
     outcome = {
         "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s, "left_out": len(left_out),
-        "unseen_characters": dict(unseen), "tokens": len(tokenizer), "trials": 1, "stopped": result.stopped,
+        "unseen_characters": dict(unseen), "tokens": len(tokenizer), "stopped": result.stopped,
     }  # fmt: skip
     return recognizer.eval(), outcome

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
 from speechunits import sweep
-from speechunits.audio.corpus import Corpus, load_corpus
+from speechunits.audio.corpus import Corpus, load_corpus, readable
 from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
 from speechunits.cell import Cell, cells, summarised
@@ -32,10 +31,11 @@ from speechunits.hardware import cpu_computes_bf16
 from speechunits.pretraining import pretrain_passes
 from speechunits.progress import progress, seconds_text
 from speechunits.quality import aligned_example, measure_units
-from speechunits.report.tables import quality_markdown, reduction_markdown
+from speechunits.report.tables import quality_markdown
 from speechunits.rescoring import add_language_rows
-from speechunits.results import SweepResults, audio_hours
-from speechunits.run import RunFolder, content_key, file_hash, read_json, write_json, write_text
+from speechunits.results import SweepResults, show_reduction
+from speechunits.run import RunFolder, content_key, file_hash, read_json, write_json
+from speechunits.setting import Setting, check_equal_hours
 from speechunits.tuning import tune
 from speechunits.units.bundle import encoder_bundle
 from speechunits.units.units import Units
@@ -56,11 +56,18 @@ class Experiment:
         self.quality = self.folder / "units.json"
         self.recognizer = self.folder / "asr.safetensors"
         self.results = self.folder / "results.json"
+        self.refused: list[str] = []
+        """What a stage could not use, each named as it was met; the rest was done."""
 
     @cached_property
     def corpus(self) -> Corpus:
         """The recipe's corpus, with its splits."""
         return load_corpus(self.recipe.corpus)
+
+    @cached_property
+    def readable(self) -> Corpus:
+        """The corpus without what cannot be recognised: that is found out before a training, not after it."""
+        return readable(self.corpus, (self.recipe.corpus.dev, "tune"), self.refused)
 
     def record(self) -> None:
         """Write ``recipe.yaml``: the recipe, the commit and, once there is one, the manifest's hash."""
@@ -74,7 +81,7 @@ class Experiment:
         return path
 
     @cached_property
-    def setting(self) -> sweep.Setting:
+    def setting(self) -> Setting:
         """What the trainings behind the reduction factor share."""
         config = self.recipe.reduction
         encoder = (
@@ -85,15 +92,15 @@ class Experiment:
         more = extra_hours(encoder, encoder.with_name("pretrain.json")) if config.equal_compute_seeds else {}
         return replace(self.setting_without_encoder(read_units=config.read_units), encoder=encoder, extra_hours=more)
 
-    def setting_without_encoder(self, *, read_units: bool) -> sweep.Setting:
+    def setting_without_encoder(self, *, read_units: bool) -> Setting:
         """Return what trainings share that begin with none of the pretrained weights."""
-        return sweep.Setting(
-            corpus=self.corpus, config=self.recipe.reduction, encoder=None, architecture=self.recipe.pretrain.encoder,
+        return Setting(
+            corpus=self.readable, config=self.recipe.reduction, encoder=None, architecture=self.recipe.pretrain.encoder,
             folder=self.folder / "cells", dev=self.recipe.corpus.dev,
             units=self.need(self.units, "units") if read_units else None,
         )  # fmt: skip
 
-    def setting_for(self, side: Side) -> sweep.Setting:
+    def setting_for(self, side: Side) -> Setting:
         """Return what the trainings of a side share: only what it reads must be there."""
         there = self.recipe.reduction.encoder is not None or self.encoder.exists()
         if side == "pretrained" or (side == "untrained" and there):
@@ -153,17 +160,23 @@ def transcribe(experiment: Experiment) -> None:
         out = experiment.folder / "transcripts" / form
         report = write_units([manifest], bundle, form=form, out=out, overwrite=True)
         print(f"{out}: {len(report.done)} transcripts, {len(report.refused)} refused", file=sys.stderr)
+        experiment.refused += [name for name, _ in report.refused]
 
 
 def finetune(experiment: Experiment) -> None:
-    """Fine-tune the recogniser of the headline cell and keep its bundle."""
-    finetune_cell(experiment, "pretrained", experiment.recipe.reduction.headline_minutes, 0)
+    """Fine-tune the recogniser of the headline cell, as the sweep chooses to, and keep its bundle."""
+    cell = Cell(side="pretrained", minutes=experiment.recipe.reduction.headline_minutes, seed=0)
+    *_, (setting, _) = tune(experiment.setting, only=cell)
+    _finetune(experiment, cell, setting)
 
 
 def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, seed: int) -> None:
-    """Fine-tune one recogniser of the sweep and write its bundle to ``asr.safetensors``."""
-    cell = Cell(side=side, minutes=minutes, seed=seed)
-    scores = sweep.run_cell(cell, experiment.setting_for(side), keep=experiment.recognizer)
+    """Fine-tune one recogniser with the recipe's own settings and write its bundle to ``asr.safetensors``."""
+    _finetune(experiment, Cell(side=side, minutes=minutes, seed=seed), experiment.setting_for(side))
+
+
+def _finetune(experiment: Experiment, cell: Cell, setting: Setting) -> None:
+    scores = sweep.run_cell(cell, setting, keep=experiment.recognizer)
     print(summarised(cell, scores), file=sys.stderr)
 
 
@@ -174,12 +187,11 @@ def reduction(experiment: Experiment) -> None:
     of either file in ``results/NAME`` are gone on from.
     """
     recipe = experiment.recipe
-    train_s = sum(row.duration_s for row in experiment.corpus.split("train"))
-    todo = cells(recipe.reduction, train_s / 60)
-    sweep.check_equal_hours(recipe.reduction, todo)
-    places = (Path("results") / recipe.name / name for name in ("unfinished.json", "results.json"))
-    published: dict[str, Any] = next((read_json(path) for path in places if path.exists()), {})
-    setting = replace(experiment.setting, published=published)
+    labelled_s = sum(row.duration_s for row in experiment.corpus.split("train") if row.text)
+    todo = cells(recipe.reduction, labelled_s / 60)
+    check_equal_hours(recipe.reduction, todo)
+    places = [Path("results") / recipe.name / name for name in ("unfinished.json", "results.json")]
+    setting = replace(experiment.setting, published=[read_json(path) for path in places if path.exists()])
     results = SweepResults(recipe=recipe, todo=todo, path=experiment.folder / "unfinished.json")
     for tuned, tried in tune(setting):
         results.tuned(tuned, tried)
@@ -199,46 +211,6 @@ def reduction(experiment: Experiment) -> None:
         add_language_rows(saved, todo, tuned, recipe.synth)
         write_json(experiment.results, saved)
     show_reduction(experiment.results, recipe, experiment.folder.path)
-
-
-def saved_results(recipe: RecipeConfig) -> Path:
-    """Return the published results of a recipe, else those of its run, the finished ones first.
-
-    Raises
-    ------
-    UsageError
-        If there are none.
-    """
-    folders = Path("results") / recipe.name, recipe.runs / recipe.name
-    places = [folder / name for folder in folders for name in ("results.json", "unfinished.json")]
-    for place in places:
-        if place.exists():
-            print(f"from {place}", file=sys.stderr)
-            return place
-    raise UsageError(f"{places[0]} or {places[2]} must hold saved results, but neither is there; name the file "
-                     "after --from-saved, or run the sweep: `speechunits reduction RECIPE.yaml`")  # fmt: skip
-
-
-def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
-    """Compute the table from ``results.json`` alone; write and print it, and draw the curve."""
-    from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
-    from speechunits.report.plots import plot_reduction  # noqa: PLC0415
-
-    saved = read_json(results)
-    scores = scores_from_json(saved["scores"])
-    table = compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke)
-    others = {
-        (lm, equal): compute(
-            scores, recipe.reduction, split=recipe.corpus.dev, lm=lm, compute=equal, smoke=recipe.smoke
-        )
-        for lm, equal in sorted({(score.lm, score.compute) for score in scores} - {("", "")})
-    }  # fmt: skip
-    text = reduction_markdown(table, others, saved.get("tuning", {}), audio_hours(saved))
-    if saved.get("unfinished"):
-        text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"
-    write_text(out / "reduction.md", text)
-    plot_reduction(table, out / "reduction.png")
-    print(text)
 
 
 def report(experiment: Experiment) -> None:
@@ -279,8 +251,8 @@ STAGES = {
 }  # fmt: skip
 
 
-def run(recipe: RecipeConfig, stages: Sequence[str] = tuple(STAGES)) -> None:
-    """Run stages of a recipe in turn, holding its run folder."""
+def run(recipe: RecipeConfig, stages: Sequence[str] = tuple(STAGES)) -> list[str]:
+    """Run stages of a recipe in turn, holding its run folder; return the names of what had to be refused."""
     experiment = Experiment(recipe)
     with experiment.folder.lock():
         experiment.record()
@@ -290,3 +262,4 @@ def run(recipe: RecipeConfig, stages: Sequence[str] = tuple(STAGES)) -> None:
         for stage in stages:
             print(f"── {stage}", file=sys.stderr)
             STAGES[stage](experiment)
+    return experiment.refused

@@ -26,7 +26,7 @@ def in_processes(work: Work[Item, Result], items: Sequence[Item], jobs: int, *, 
 
     Raises
     ------
-    SpeechUnitsError
+    SpeechUnitsError, OSError
         The first error of a process, of its own class; the other processes are ended.
     """
     context = multiprocessing.get_context("spawn")
@@ -58,8 +58,8 @@ def _collect(pipes: list[Connection], name: str) -> Iterator[Result]:
                     f"a {name} process died, perhaps for lack of memory; try again with fewer jobs"
                 ) from None
             if error is not None:
-                kind, message = error
-                raise kind(message)
+                kind, *said = error
+                raise kind(*said)
             if result is None:
                 waiting.remove(pipe)
                 pipe.close()
@@ -87,3 +87,5 @@ def _run(work: Work[Item, Result], items: Sequence[Item], pipe: Connection) -> N
         except BrokenPipeError:
             # The parent is gone, and nobody is left to tell.
             return
+        except OSError as error:
+            pipe.send((None, (OSError, error.errno, error.strerror, error.filename)))

@@ -25,7 +25,8 @@ from speechunits.evaluation.language import estimate_ngrams, read_texts
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, read_json, write_json
-from speechunits.sweep import Setting, has_posteriors, posteriors_path, score_of
+from speechunits.setting import Setting
+from speechunits.sweep import cell_key, score_of
 
 _MODEL = "text.arpa"
 
@@ -75,12 +76,12 @@ def rescore(todo: Sequence[Cell], setting: Setting, synth: SynthConfig | None = 
         If the declared texts are none, or spell another alphabet than a cell's.
     """
     language = setting.config.language
-    kept = [cell for cell in todo if has_posteriors(cell, setting)]
+    kept = [cell for cell in todo if setting.has_posteriors(cell, cell_key(cell, setting))]
     if language.rows and len(kept) < len(todo):
         print(
-            f"{len(todo) - len(kept)} of {len(todo)} trainings kept no posteriors (they are of an earlier version), so "
-            "there are no rows with a language model: a curve with holes would be no curve. Training these again, to "
-            "the same weights: reduction.language.train_again=true",
+            f"{len(todo) - len(kept)} of {len(todo)} trainings have no posteriors in {setting.folder} (they were made "
+            "elsewhere), so there are no rows with a language model: a curve with holes would be no curve. Training "
+            "these again, to the same weights: reduction.language.train_again=true",
             file=sys.stderr,
         )  # fmt: skip
         return
@@ -97,10 +98,11 @@ def text_model(setting: Setting, synth: SynthConfig | None) -> Path:
     """Estimate the model of the declared texts, none of which is in ``tune``, dev or test; return its file."""
     language = setting.config.language
     texts = declared_texts(setting, synth)
-    key = content_key(language.order, sorted(texts))
+    spaced = setting.config.finetune.tokens == "phones"
+    key = content_key(language.order, sorted(texts), *([spaced] if spaced else []))
     path, record = setting.folder / _MODEL, setting.folder / "text.json"
     if not (path.exists() and record.exists() and read_json(record)["key"] == key):
-        write_arpa(path, estimate_ngrams(texts, order=language.order))
+        write_arpa(path, estimate_ngrams(texts, order=language.order, words=spaced))
         write_json(record, {"key": key, "texts": len(texts), "source": language.text})
     return path
 
@@ -139,34 +141,36 @@ def _rescore_share(todo: Sequence[Cell], *, setting: Setting) -> Iterator[Rescor
     path = setting.folder / _MODEL
     declared = (read_arpa(path), file_hash(path)) if "text" in language.rows else None
     for cell in todo:
-        heard = {split: read_posteriors(posteriors_path(cell, split, setting)) for split in ("tune", setting.dev)}
+        key = cell_key(cell, setting)
+        heard = {split: read_posteriors(path) for split, path in setting.posteriors_of(cell, key).items()}
         for row in language.rows:
-            yield _rescored(cell, row, setting, heard, declared if row == "text" else None)
+            path = setting.kept_at(cell, key, f".lm-{row}.json")
+            yield _rescored(cell, row, setting, heard, declared if row == "text" else None, path)
 
 
 def _rescored(
     cell: Cell, row: str, setting: Setting, heard: Mapping[str, SavedPosteriors],
-    declared: tuple[NgramModel, str] | None,
+    declared: tuple[NgramModel, str] | None, path: Path,
 ) -> Rescored:  # fmt: skip
     language = setting.config.language
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
     texts = [recording.text or "" for recording in labelled]
-    held = {split: [(item.id, item.text) for item in setting.corpus.split(split)] for split in heard}
+    held = {split: [(item.id, item.text) for item in setting.scored(split)] for split in heard}
     key = content_key(
         [saved.key for saved in heard.values()], _deciding(language), declared[1] if declared else texts, held
     )
-    path = setting.folder / f"{cell.name}.lm-{row}.json"
     found = read_json(path) if path.exists() else {}
     if found.get("key") != key:
-        model = declared[0] if declared else estimate_ngrams(texts, order=language.order)
+        spaced = heard["tune"].tokenizer.spaced
+        model = declared[0] if declared else estimate_ngrams(texts, order=language.order, words=spaced)
         scorer = LanguageScorer(model, heard["tune"].tokenizer)
 
         def score(split: str, weight: float, bonus: float) -> Score:
             search = Search(width=language.width, weight=weight, bonus=bonus)
-            decoder, recordings = Decoder(search, scorer), setting.corpus.split(split)
+            decoder, recordings = Decoder(search, scorer), setting.scored(split)
             posteriors = [heard[split].heard[recording.id] for recording in recordings]
             hypotheses = [heard[split].tokenizer.decode(decoder.tokens(one)) for one in posteriors]
-            return score_of(cell, split, recordings, hypotheses, labelled, lm=row, spaced=heard[split].tokenizer.spaced)
+            return score_of(cell, split, recordings, hypotheses, labelled, lm=row, spaced=spaced)
 
         tried = [(score("tune", *pair), *pair) for pair in itertools.product(language.weights, language.bonuses)]
         best, weight, bonus = min(tried, key=lambda item: item[0].cer)

@@ -1,7 +1,8 @@
-"""The results of a sweep while it runs: the cells there are, written for an early look after each of them."""
+"""The results of a sweep: written after each of its cells, found again, and shown as the table and the curve."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 from speechunits.cell import Cell
 from speechunits.config import RecipeConfig
-from speechunits.evaluation.score import Score, scores_to_json
-from speechunits.run import provenance, write_json
-from speechunits.sweep import Setting, cell_key, kept_scores
+from speechunits.errors import UsageError
+from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
+from speechunits.report.tables import reduction_markdown
+from speechunits.run import provenance, read_json, write_json, write_text
+from speechunits.setting import Setting
+from speechunits.sweep import cell_key, kept_scores
 from speechunits.tuning import Tried
 
 
@@ -67,3 +71,55 @@ def audio_hours(saved: Mapping[str, Any]) -> float | None:
         return float(saved["provenance"]["config"]["reduction"]["finetune"]["budget"]["hours"])
     except (KeyError, TypeError):
         return None
+
+
+def saved_results(recipe: RecipeConfig) -> Path:
+    """Return the published results of a recipe, else those of its run, the finished ones first.
+
+    Raises
+    ------
+    UsageError
+        If there are none.
+    """
+    folders = Path("results") / recipe.name, recipe.runs / recipe.name
+    places = [folder / name for folder in folders for name in ("results.json", "unfinished.json")]
+    for place in places:
+        if place.exists():
+            print(f"from {place}", file=sys.stderr)
+            return place
+    raise UsageError(f"{places[0]} or {places[2]} must hold saved results, but neither is there; name the file "
+                     "after --from-saved, or run the sweep: `speechunits reduction RECIPE.yaml`")  # fmt: skip
+
+
+def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
+    """Compute the table from ``results.json`` alone; write and print it, and draw the curve.
+
+    Raises
+    ------
+    UsageError
+        If the file is not there, or no sweep's.
+    """
+    from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
+    from speechunits.report.plots import plot_reduction  # noqa: PLC0415
+
+    try:
+        saved = read_json(results)
+        scores = scores_from_json(saved["scores"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{results} must hold the results of a sweep, but cannot be read ({type(error).__name__}: {error}); name a "
+            "results.json or unfinished.json that `speechunits reduction RECIPE.yaml` wrote"
+        ) from error
+    table = compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke)
+    others = {
+        (lm, equal): compute(
+            scores, recipe.reduction, split=recipe.corpus.dev, lm=lm, compute=equal, smoke=recipe.smoke
+        )
+        for lm, equal in sorted({(score.lm, score.compute) for score in scores} - {("", "")})
+    }  # fmt: skip
+    text = reduction_markdown(table, others, saved.get("tuning", {}), audio_hours(saved))
+    if saved.get("unfinished"):
+        text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"
+    write_text(out / "reduction.md", text)
+    plot_reduction(table, out / "reduction.png")
+    print(text)

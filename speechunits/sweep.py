@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import redirect_stderr
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,75 +17,29 @@ from speechunits.asr.decode import greedy_texts, recording_posteriors
 from speechunits.asr.hypothesis import Precision
 from speechunits.asr.posteriors import SavedPosteriors, save_posteriors
 from speechunits.asr.recognizer import Recognizer
-from speechunits.audio.corpus import Corpus, with_phones_as_text
+from speechunits.asr.tokens import normalize
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
 from speechunits.cell import Cell
-from speechunits.config import EncoderConfig, FinetuneConfig, ReductionConfig, to_tree
+from speechunits.config import EncoderConfig, FinetuneConfig, to_tree
 from speechunits.config.pretrain import deciding_batch
 from speechunits.encoder.encoder import encoder_from_export
-from speechunits.errors import UsageError
+from speechunits.errors import TrainingStopped, UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
-from speechunits.evaluation.score import (
-    Score,
-    Side,
-    scores_from_json,
-    scores_to_json,
-    utterance_hash,
-)
+from speechunits.evaluation.score import Score, scores_from_json, scores_to_json, utterance_hash
 from speechunits.finetuning import finetune
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
+from speechunits.setting import FIELDS, Setting
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.units import Units
-
-FIELDS: Mapping[Side, str] = {
-    "pretrained": "finetune", "untrained": "untrained", "logmel": "logmel", "units": "units",
-}  # fmt: skip
-"""Where the configuration of a sweep has the training of each side."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What all cells of a sweep share."""
-
-    corpus: Corpus
-    config: ReductionConfig
-    encoder: Path | None
-    """``encoder.safetensors`` of the pretraining; None where no cell starts from it."""
-    folder: Path
-    dev: str = "dev"
-    units: Path | None = None
-    """``units.safetensors``, where recognisers that read units are asked for."""
-    extra_hours: Mapping[Side, float] = field(default_factory=dict)
-    """Audio-hours on top for baselines of equal compute."""
-    architecture: EncoderConfig | None = None
-    """What pretraining would have made, where there is no ``encoder`` to ask."""
-    chosen: Mapping[tuple[Side, float | None], int] = field(default_factory=dict)
-    """Which of the settings that were tried trains the cells of a side and label budget."""
-    published: Mapping[str, Any] = field(default_factory=dict)
-    """``results.json`` of an earlier sweep: its cells of the same key are not trained again."""
-
-    def __post_init__(self) -> None:
-        if self.config.finetune.tokens == "phones":
-            object.__setattr__(self, "corpus", with_phones_as_text(self.corpus))
-
-
-def check_equal_hours(config: ReductionConfig, todo: Sequence[Cell]) -> None:
-    """Raise UsageError where sides of a sweep hear more than others: what settles later would only look worse."""
-    hours = {FIELDS[cell.side]: getattr(config, FIELDS[cell.side]).budget.hours for cell in todo}
-    if len(set(hours.values())) > 1:
-        raise UsageError(
-            f"all sides of a sweep must hear the same audio-hours, but budget.hours is {hours} under reduction; set "
-            "one for all (a single training of another length: `speechunits finetune`)"
-        )
 
 
 def run_cells(todo: Sequence[Cell], setting: Setting) -> Iterator[tuple[Cell, list[Score]]]:
     """Yield every cell with its scores as it is finished: ``config.jobs`` at a time, each process training many.
 
-    Beside a job of several, ``NAME.log`` holds what the training had to say.
+    Of a job of several, ``NAME.log`` holds what the training had to say.
     """
     jobs = min(setting.config.jobs, len(todo))
     if jobs < 2 or torch.cuda.is_available():
@@ -99,11 +54,31 @@ def _run_share(todo: Sequence[Cell], *, setting: Setting, threads: int) -> Itera
     torch.set_num_threads(threads)
     setting.folder.mkdir(parents=True, exist_ok=True)
     for cell in todo:
-        with (setting.folder / f"{cell.name}.log").open("w", encoding="utf-8") as log, redirect_stderr(log):
-            scores = run_cell(cell, setting)
-        yield cell, scores
+        yield cell, _run_logged(cell, setting)
 
 
+@contextmanager
+def _full_disk_stops() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise TrainingStopped(
+            f"the disk is full ({error.filename}); trainings that were finished are kept: free some space and run the "
+            "same command again"
+        ) from error
+
+
+@_full_disk_stops()
+def _run_logged(cell: Cell, setting: Setting) -> list[Score]:
+    # A training that is kept has its log, too: what is new is added.
+    place = setting.kept_at(cell, cell_key(cell, setting), ".log")
+    with place.open("a", encoding="utf-8") as log, redirect_stderr(log):
+        return run_cell(cell, setting)
+
+
+@_full_disk_stops()
 def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[Score]:
     """Train one cell and score it on dev and ``tune``, or return the scores it already has.
 
@@ -111,18 +86,19 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     """
     config = _config(cell, setting)
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
-    scored = _scored(setting)
+    held_out = _held_out(setting)
     key = cell_key(cell, setting)
     kept = kept_scores(cell, setting, key)
     if kept is not None and (keep is None or _is_of(keep, key)):
         return kept
-    recognizer, outcome = _train(cell, config, labelled, setting)
-    scores = [_score(cell, recognizer, split, labelled, setting, key) for split in scored]
+    recognizer, outcome = _train(cell, config, labelled, setting, setting.kept_at(cell, key))
+    scores = [_score(cell, recognizer, split, held, labelled, setting, key) for split, held in held_out.items()]
     if keep is not None:
         tensors, header = recognizer.export()
         made_by = {**provenance(config, setting.corpus.manifest), "key": key}
         write_bundle(keep, tensors, {**header, "provenance": made_by})
-    write_json(setting.folder / f"{cell.name}.json", {"key": key, "outcome": outcome, "scores": scores_to_json(scores)})
+    saved = {"key": key, "outcome": outcome, "scores": scores_to_json(scores)}
+    write_json(setting.kept_at(cell, key, ".json"), saved)
     return scores
 
 
@@ -130,13 +106,14 @@ def kept_scores(cell: Cell, setting: Setting, key: str) -> list[Score] | None:
     """Return the scores that a cell of this key already has, in the run folder or published; None where it has none."""
     language = setting.config.language
     # Published cells have no posteriors either.
-    if language.rows and language.train_again and not has_posteriors(cell, setting):
+    if language.rows and language.train_again and not setting.has_posteriors(cell, key):
         return None
-    saved = setting.folder / f"{cell.name}.json"
+    saved = setting.kept_at(cell, key, ".json")
     if saved.exists() and (found := read_json(saved))["key"] == key:
         return scores_from_json(found["scores"])
-    if setting.published.get("keys", {}).get(cell.name) == key:
-        return [score for score in scores_from_json(setting.published["scores"]) if cell.made(score)]
+    for published in setting.published:
+        if published.get("keys", {}).get(cell.name) == key:
+            return [score for score in scores_from_json(published["scores"]) if cell.made(score)]
     return None
 
 
@@ -145,22 +122,13 @@ def cell_key(cell: Cell, setting: Setting) -> str:
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
     return content_key(
         _deciding(_config(cell, setting)), cell.minutes, [(recording.id, recording.text) for recording in labelled],
-        {split: [(recording.id, recording.text) for recording in held] for split, held in _scored(setting).items()},
+        {split: [(recording.id, recording.text) for recording in held] for split, held in _held_out(setting).items()},
         _source_hash(cell, setting),
     )  # fmt: skip
 
 
-def _scored(setting: Setting) -> dict[str, list[Recording]]:
-    """Return the recordings that are recognised, by split. Raises UsageError where a split has no transcripts."""
-    scored = {split: setting.corpus.split(split) for split in (setting.dev, "tune")}
-    for split, held in scored.items():
-        # Found out now, not after the training.
-        if not any((recording.text or "").strip() for recording in held):
-            raise UsageError(
-                f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; fill "
-                "the column text of the manifest, or have it split anew without the column split"
-            )
-    return scored
+def _held_out(setting: Setting) -> dict[str, list[Recording]]:
+    return {split: setting.scored(split) for split in (setting.dev, "tune")}
 
 
 def _is_of(bundle: Path, key: str) -> bool:
@@ -219,11 +187,11 @@ def _architecture(setting: Setting) -> EncoderConfig:
 
 
 def _train(
-    cell: Cell, config: FinetuneConfig, labelled: list[Recording], setting: Setting
+    cell: Cell, config: FinetuneConfig, labelled: list[Recording], setting: Setting, folder: Path
 ) -> tuple[Recognizer, dict[str, Any]]:
     chosen = {recording.id for recording in labelled}
     return finetune(
-        config, labelled, setting.corpus.split("tune"), folder=setting.folder / cell.name, name=cell.name,
+        config, labelled, setting.corpus.split("tune"), folder=folder, name=cell.name,
         encoder=_encoder(setting) if cell.side == "pretrained" else None,
         inventory=_inventory(setting) if cell.side == "units" else None,
         unlabelled=[recording for recording in setting.corpus.split("train") if recording.id not in chosen],
@@ -231,17 +199,17 @@ def _train(
 
 
 def _score(
-    cell: Cell, recognizer: Recognizer, split: str, labelled: list[Recording], setting: Setting, key: str
-) -> Score:
+    cell: Cell, recognizer: Recognizer, split: str, recordings: list[Recording], labelled: list[Recording],
+    setting: Setting, key: str,
+) -> Score:  # fmt: skip
     precision: Precision = "bf16" if cpu_computes_bf16() else "fp32"
-    recordings = setting.corpus.split(split)
     posteriors = recording_posteriors(recognizer, recordings, precision=precision)
     hypotheses = greedy_texts(recognizer, posteriors)
     ids = [recording.id for recording in recordings]
-    write_json(setting.folder / cell.name / f"{split}.json", dict(zip(ids, hypotheses, strict=True)))
+    write_json(setting.kept_at(cell, key) / f"{split}.json", dict(zip(ids, hypotheses, strict=True)))
     heard = dict(zip(ids, posteriors, strict=True))
     save_posteriors(
-        posteriors_path(cell, split, setting),
+        setting.posteriors_of(cell, key)[split],
         SavedPosteriors(key=key, tokenizer=recognizer.tokenizer, heard=heard),
     )  # fmt: skip
     return score_of(cell, split, recordings, hypotheses, labelled, spaced=recognizer.tokenizer.spaced)
@@ -253,8 +221,10 @@ def score_of(
 ) -> Score:  # fmt: skip
     """Return the score of a cell's hypotheses on a split, over phones where ``spaced``, else over code points."""
     edits = word_edits if spaced else character_edits
+    # White space is counted as tokens spell it.
     counted = [
-        edits(recording.text or "", hypothesis) for recording, hypothesis in zip(recordings, hypotheses, strict=True)
+        edits(normalize(recording.text or ""), hypothesis)
+        for recording, hypothesis in zip(recordings, hypotheses, strict=True)
     ]
     return Score(
         side=cell.side, minutes=cell.minutes, seed=cell.seed, split=split, lm=lm, compute=cell.compute,
@@ -263,13 +233,3 @@ def score_of(
         errors=tuple(errors for errors, _ in counted), lengths=tuple(length for _, length in counted),
         all_blank=not any(hypotheses),
     )  # fmt: skip
-
-
-def posteriors_path(cell: Cell, split: str, setting: Setting) -> Path:
-    """Return where a cell keeps its posteriors on a split; they never leave the run folder."""
-    return setting.folder / cell.name / f"{split}.posteriors.safetensors"
-
-
-def has_posteriors(cell: Cell, setting: Setting) -> bool:
-    """Tell whether a cell kept its posteriors: those of earlier versions did not."""
-    return all(posteriors_path(cell, split, setting).exists() for split in (setting.dev, "tune"))

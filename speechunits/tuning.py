@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -11,24 +10,30 @@ from typing import Any
 
 from speechunits.cell import Cell, summarised, trials
 from speechunits.evaluation.score import Score, Side
-from speechunits.run import read_json, write_json
-from speechunits.sweep import FIELDS, Setting, cell_key, kept_scores, run_cells
+from speechunits.setting import FIELDS, Setting
+from speechunits.sweep import cell_key, kept_scores, run_cells
 
 Tried = dict[Side, list[dict[str, Any]]]
 """A side's trials: ``minutes``, ``dropout``, ``lr``, ``audio_hours``, ``tune_cer``, ``key``, and whether it was
 ``chosen``, the first of the best at its budget."""
 
 
-def tune(setting: Setting) -> Iterator[tuple[Setting, Tried]]:
+def tune(setting: Setting, only: Cell | None = None) -> Iterator[tuple[Setting, Tried]]:
     """Yield the setting with what has been chosen so far, and the trials behind it, after every trial.
 
     What comes last is the whole of it; where there is nothing to try, the setting as it is. Trials of the same key that
-    are published are not made again. The chosen ones are cells of the sweep, too, where they last as long.
+    are published are not made again. The chosen ones are cells of the sweep, too, where they last as long. With
+    ``only``, nothing but what that cell's side and budget try.
     """
-    keys = {cell: cell_key(cell, setting) for cell in trials(setting.config)}
+    keys = {
+        cell: cell_key(cell, setting) for cell in trials(setting.config)
+        if only is None or (cell.side, cell.minutes) == (only.side, only.minutes)
+    }  # fmt: skip
     groups = [list(group) for _, group in itertools.groupby(keys, key=lambda cell: (cell.side, cell.minutes))]
-    published: Tried = setting.published.get("tuning", {})
-    rates = {trial["key"]: trial["tune_cer"] for side in published.values() for trial in side}
+    rates = {
+        trial["key"]: trial["tune_cer"]
+        for published in setting.published for side in published.get("tuning", {}).values() for trial in side
+    }  # fmt: skip
     # What is kept comes first, so that an early look has all of it.
     rates |= {key: _tune_cer(kept) for cell, key in keys.items() if (kept := kept_scores(cell, setting, key))}
     todo = [cell for cell, key in keys.items() if key not in rates]
@@ -59,19 +64,8 @@ def _chosen(
              "chosen": cell is best}
             for cell, config in zip(group, configs, strict=True)
         )  # fmt: skip
-        if configs[0].budget == own.budget:
-            _adopt(best, setting, keys[best])
     return replace(setting, chosen=chosen), tried
 
 
 def _tune_cer(scores: list[Score]) -> float:
     return next(score.cer for score in scores if score.split == "tune")
-
-
-def _adopt(trial: Cell, setting: Setting, key: str) -> None:
-    """Keep the chosen trial as the cell of the sweep that it is, with its posteriors."""
-    cell = replace(trial, trial=None)
-    made, kept = (setting.folder / f"{each.name}.json" for each in (trial, cell))
-    if made.exists() and not (kept.exists() and read_json(kept)["key"] == key):
-        shutil.copytree(setting.folder / trial.name, setting.folder / cell.name, dirs_exist_ok=True)
-        write_json(kept, read_json(made))

@@ -9,7 +9,8 @@ from speechunits.audio.manifest import Recording
 from speechunits.cell import Cell, cells
 from speechunits.config import RecipeConfig, ReductionConfig, build_config
 from speechunits.errors import UsageError
-from speechunits.sweep import Setting, run_cell
+from speechunits.setting import Setting
+from speechunits.sweep import run_cell
 
 
 def setting(tmp_path, texts):

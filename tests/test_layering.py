@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "speechunits"
 ORDER = [
     "errors", "hardware", "frames", "config", "progress", "processes", "run", "audio", "features", "encoder",
     "objectives", "learners", "units", "asr", "evaluation", "report", "engine",
-    "pretraining", "fitting", "quality", "representation", "compute", "finetuning", "cell", "sweep", "tuning",
-    "results", "rescoring", "estimate", "doctor", "pipeline", "comparison", "cli",
+    "pretraining", "fitting", "quality", "representation", "compute", "finetuning", "cell", "setting", "sweep",
+    "tuning", "results", "rescoring", "estimate", "doctor", "pipeline", "comparison", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

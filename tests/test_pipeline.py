@@ -17,10 +17,13 @@ from speechunits.audio.corpus import load_corpus
 from speechunits.audio.importing import ImportOptions, make_manifest
 from speechunits.audio.manifest import read_manifest
 from speechunits.cell import cells
-from speechunits.config import LanguageConfig, RecipeConfig, UnitsConfig, load_config
+from speechunits.cli import main
+from speechunits.config import LanguageConfig, RecipeConfig, TuningConfig, UnitsConfig, load_config
 from speechunits.errors import Interrupted, UsageError
 from speechunits.evaluation.score import Score, scores_to_json
+from speechunits.results import saved_results, show_reduction
 from speechunits.run import commit, file_hash, read_json, write_json
+from speechunits.setting import check_equal_hours
 from speechunits.units.bundle import encoder_path, read_bundle
 from speechunits.units.units import Units
 from tests.encoder.test_foreign import write_model
@@ -36,7 +39,7 @@ def recipe(tiny_corpus, tiny_runs, tmp_path):
     return make_recipe(tiny_corpus, tmp_path / "runs")
 
 
-def saved_results(path, *, pretrained=(0.30, 0.20), baseline=(0.45, 0.30, 0.25)):
+def written_results(path, *, pretrained=(0.30, 0.20), baseline=(0.45, 0.30, 0.25)):
     """Write a results.json whose curve is known: CER by budget (.5 and 1 min; the baselines also at 2)."""
     scores = []
     for side, rates in (("pretrained", pretrained), ("untrained", baseline), ("logmel", [0.9] * len(baseline))):
@@ -173,7 +176,7 @@ def test_the_table_is_computed_from_saved_results_alone(tmp_path, capsys):
     # Nothing but results.json exists: no corpus, no encoder. At .5 min the pretrained side has 30 %, as the baseline
     # at 1 min: a factor of 2.
     recipe = make_recipe(tmp_path / "gone", tmp_path / "runs")
-    pipeline.show_reduction(saved_results(tmp_path / "results.json"), recipe, tmp_path)
+    show_reduction(written_results(tmp_path / "results.json"), recipe, tmp_path)
     text = (tmp_path / "reduction.md").read_text()
     assert "at 0.5 min of labels, pretraining saves a factor of 2.0" in text
     assert text in capsys.readouterr().out
@@ -184,31 +187,29 @@ def test_published_results_come_before_those_of_the_run_and_finished_ones_first(
     monkeypatch.chdir(tmp_path)
     recipe = make_recipe(tmp_path / "gone", tmp_path / "runs")
     with pytest.raises(UsageError, match=r"results/tiny/results.json or .*runs/tiny/results.json must hold"):
-        pipeline.saved_results(recipe)
+        saved_results(recipe)
     for folder, name in (
         (recipe.runs / "tiny", "unfinished.json"), (recipe.runs / "tiny", "results.json"),
         (Path("results/tiny"), "unfinished.json"), (Path("results/tiny"), "results.json"),
     ):  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("{}")
-        assert pipeline.saved_results(recipe) == folder / name
+        assert saved_results(recipe) == folder / name
 
 
 def test_a_smoke_recipe_never_prints_a_factor(tmp_path, capsys):
     recipe = make_recipe(tmp_path / "gone", tmp_path / "runs", smoke=True)
-    pipeline.show_reduction(saved_results(tmp_path / "results.json"), recipe, tmp_path)
+    show_reduction(written_results(tmp_path / "results.json"), recipe, tmp_path)
     shown = capsys.readouterr().out
     assert "too small to measure a factor" in shown
     assert "saves" not in shown
 
 
 def test_no_factor_is_no_failure(tmp_path, capsys):
-    from speechunits.cli import main
-
     path = write_recipe(tmp_path / "recipe.yaml", tmp_path / "gone", tmp_path / "runs")
     for rates, said in (((0.99, 0.98), "undefined"), ((0.60, 0.55), "undefined"), ((0.30, 0.20), "factor of 2.0"),
                         ((0.10, 0.09), "at least a factor"), ((0.47, 0.46), "at most a factor")):  # fmt: skip
-        results = saved_results(tmp_path / "results.json", pretrained=rates)
+        results = written_results(tmp_path / "results.json", pretrained=rates)
         assert main(["reduction", str(path), "--from-saved", str(results)]) == 0
         assert said in capsys.readouterr().out
 
@@ -258,12 +259,14 @@ def test_a_published_sweep_is_gone_on_from_where_the_run_folder_is_gone(recipe, 
     assert read_json(early)["scores"] == whole["scores"][:-2]
     # Rows with a language model need posteriors, which are not published: asked for, such cells are trained again.
     again = replace(recipe.reduction, language=LanguageConfig(rows=("own",), train_again=True))
-    setting = replace(pipeline.Experiment(elsewhere).setting, config=again, published=whole, folder=tmp_path / "cells")
+    setting = replace(
+        pipeline.Experiment(elsewhere).setting, config=again, published=[whole], folder=tmp_path / "cells"
+    )
     with pytest.raises(Interrupted):
         sweep.run_cell(last, setting)
     assert trained == [last, last]
     capsys.readouterr()
-    pipeline.show_reduction(early, recipe, tmp_path)
+    show_reduction(early, recipe, tmp_path)
     shown = capsys.readouterr().out
     assert "An early look: 1 trainings" in shown
     assert "Every training heard 0.005 audio-hours" in shown
@@ -274,12 +277,69 @@ def test_a_sweep_whose_sides_hear_more_than_others_is_refused_before_any_trainin
     unequal = make_recipe(tiny_corpus, tmp_path / "runs", reduction={"logmel": {"budget": {"hours": 0.5}}})
     with pytest.raises(UsageError, match=r"the same audio-hours.*'finetune': 0.005.*'logmel': 0.5"):
         pipeline.run(unequal, ("reduction",))
+    for change in ({"self_training": {"rounds": 1}}, {"patience": 1}, {"budget": {"hours": 0.005, "minutes": 1.0}}):
+        unequal = make_recipe(tiny_corpus, tmp_path / "runs", reduction={"finetune": change})
+        with pytest.raises(UsageError, match="the same audio-hours"):
+            check_equal_hours(unequal.reduction, cells(unequal.reduction))
 
 
-@pytest.mark.parametrize("name", ["demo", "demo-smoke", "mboshi", "own", "synthetic"])
-def test_the_sides_of_our_own_sweeps_hear_the_same(name):
-    recipe = load_config(RecipeConfig, Path(__file__).parents[1] / "recipes" / f"{name}.yaml")
-    sweep.check_equal_hours(recipe.reduction, cells(recipe.reduction))
+RECIPES = Path(__file__).parents[1] / "recipes"
+
+
+@pytest.mark.parametrize(
+    "path", [*RECIPES.glob("*.yaml"), *RECIPES.glob("finetune/*.yaml")], ids=lambda path: path.stem
+)
+def test_the_sides_of_our_own_sweeps_hear_the_same(path):
+    recipe = load_config(RecipeConfig, path)
+    check_equal_hours(recipe.reduction, cells(recipe.reduction))
+
+
+def test_a_recording_that_cannot_be_decoded_is_left_out_before_any_training(recipe, tiny_corpus, tmp_path, capsys):
+    """A header does not say what is wrong within a file; found out at the end, it would cost the training."""
+    shutil.copytree(tiny_corpus, tmp_path / "corpus")
+    broken = replace(
+        recipe, corpus=replace(recipe.corpus, manifest=tmp_path / "corpus" / "manifest.tsv", phones=None),
+        reduction=replace(recipe.reduction, tuning=TuningConfig()),
+    )  # fmt: skip
+    victim = next(row for row in load_corpus(broken.corpus).recordings if row.split == "dev")
+    samples, rate_hz = soundfile.read(victim.audio, dtype="float32")
+    samples[len(samples) // 2] = np.nan
+    soundfile.write(victim.audio.with_suffix(".wav"), samples, rate_hz, subtype="FLOAT")
+    manifest = broken.corpus.manifest
+    manifest.write_text(manifest.read_text().replace(victim.audio.name, victim.audio.with_suffix(".wav").name))
+    path = tmp_path / "r.yaml"
+    write_recipe(path, tmp_path / "corpus", recipe.runs, corpus={"phones": None})
+    assert main(["finetune", str(path), "--side", "logmel"]) == 1
+    said = capsys.readouterr().err
+    assert f"refused: {victim.id}: " in said
+    assert "NaN" in said
+    (saved,) = (recipe.runs / "tiny" / "cells").glob("logmel-0.5-0-*.json")
+    dev = next(score for score in read_json(saved)["scores"] if score["split"] == "dev")
+    assert len(dev["errors"]) == len(load_corpus(recipe.corpus).split("dev")) - 1
+
+
+def test_the_headline_recogniser_is_the_one_that_tuning_chose(recipe, monkeypatch):
+    """The stage before the sweep trains what the sweep will take, and nothing of it twice."""
+    tuned = replace(recipe, reduction=replace(recipe.reduction, tuning=TuningConfig(dropout=(0.0, 0.2), hours=0.004)))
+    pipeline.run(tuned, ("finetune",))
+    bundle = recipe.runs / "tiny" / "asr.safetensors"
+    key = read_bundle(bundle, "recognizer")[1]["provenance"]["key"]
+    trained = []
+    real = sweep._train
+    monkeypatch.setattr(sweep, "_train", lambda cell, *rest: (trained.append(cell), real(cell, *rest))[1])
+    pipeline.run(tuned, ("reduction", "finetune"))
+    results = read_json(recipe.runs / "tiny" / "results.json")
+    assert results["keys"]["pretrained-0.5-0"] == key
+    assert not [cell for cell in trained if (cell.side, cell.minutes, cell.seed) == ("pretrained", 0.5, 0)]
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "{}", '{"scores": [1]}', "[]"])
+def test_what_is_no_result_of_a_sweep_is_named(tmp_path, content, capsys):
+    path, results = write_recipe(tmp_path / "r.yaml", tmp_path, tmp_path / "runs"), tmp_path / "results.json"
+    if content is not None:
+        results.write_text(content)
+    assert main(["reduction", str(path), "--from-saved", str(results)]) == 2
+    assert f"{results} must hold the results of a sweep, but cannot be read" in capsys.readouterr().err
 
 
 def test_two_trainings_at_a_time_give_the_same_results(recipe, capsys):
@@ -291,8 +351,11 @@ def test_two_trainings_at_a_time_give_the_same_results(recipe, capsys):
     together = scores("two", 2)
     assert together == scores("one", 1)
     assert len(together) == 4
-    log = (recipe.runs / "two" / f"{next(iter(together)).name}.log").read_text()
-    assert "100 %" in log
+    (log,) = (recipe.runs / "two").glob(f"{next(iter(together)).name}-*.log")
+    assert "100 %" in log.read_text()
+    # What is kept already keeps its log, too.
+    assert scores("two", 2) == together
+    assert "100 %" in log.read_text()
 
 
 def test_a_manifest_of_a_folder_names_its_faults_and_does_the_rest(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Work shared among processes: every item once, errors with their class, nobody left behind."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -53,6 +54,17 @@ def test_no_more_processes_than_items():
 def test_an_error_keeps_its_class_and_text():
     with pytest.raises(UsageError, match="three is not a number we like"):
         list(in_processes(refuses_three, range(4), 2, name="test"))
+
+
+def fills_the_disk(items):
+    raise OSError(errno.ENOSPC, "No space left on device", f"file{items[0]}")
+    yield
+
+
+def test_an_error_of_the_system_is_its_own():
+    with pytest.raises(OSError, match="No space left on device: 'file5'") as caught:
+        list(in_processes(fills_the_disk, [5], 1, name="test"))
+    assert caught.value.errno == errno.ENOSPC
 
 
 def test_an_error_that_cannot_be_made_from_its_text_is_still_one_of_ours():

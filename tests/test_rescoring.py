@@ -15,7 +15,8 @@ from speechunits.cell import Cell
 from speechunits.config import LanguageConfig, ReductionConfig, SynthConfig
 from speechunits.errors import UsageError
 from speechunits.rescoring import add_language_rows, declared_texts, rescore, text_model
-from speechunits.sweep import Setting
+from speechunits.setting import Setting
+from speechunits.sweep import cell_key
 
 TOKENIZER = Tokenizer(["", " ", "a", "b"])
 TEXTS = {
@@ -55,7 +56,8 @@ def setting(tmp_path, monkeypatch):
         return SavedPosteriors(key=f"key of {path.parent.name}", tokenizer=TOKENIZER, heard=rows)
 
     monkeypatch.setattr(rescoring, "read_posteriors", read)
-    monkeypatch.setattr(rescoring, "has_posteriors", lambda cell, setting: True)
+    monkeypatch.setattr(Setting, "has_posteriors", lambda *_: True)
+    monkeypatch.setattr("speechunits.sweep.file_hash", str)
     config = ReductionConfig(minutes=(0.5,), baseline_minutes=(0.5,), headline_minutes=0.5, language=LANGUAGE)
     return Setting(corpus=corpus, config=config, encoder=tmp_path / "e", folder=tmp_path / "cells")
 
@@ -76,7 +78,7 @@ def test_every_cell_gets_every_row_tuned_on_tune_alone(setting):
     assert results["language"]["trials"] == 4
     for cell in CELLS:
         for row in ("own", "text"):
-            saved = json.loads((setting.folder / f"{cell.name}.lm-{row}.json").read_text())
+            saved = json.loads(setting.kept_at(cell, cell_key(cell, setting), f".lm-{row}.json").read_text())
             best = min(trial["tune_cer"] for trial in saved["trials"])
             assert len(saved["trials"]) == 4
             chosen = {"weight": saved["weight"], "bonus": saved["bonus"], "tune_cer": best}
@@ -101,10 +103,10 @@ def test_what_is_done_is_kept_until_something_changes(setting, monkeypatch):
 
 
 def test_cells_without_posteriors_leave_no_rows(setting, monkeypatch, capsys):
-    monkeypatch.setattr(rescoring, "has_posteriors", lambda cell, setting: cell.side == "logmel")
+    monkeypatch.setattr(Setting, "has_posteriors", lambda setting, cell, key: cell.side == "logmel")
     assert list(rescore(CELLS, setting)) == []
     said = capsys.readouterr().err
-    assert "1 of 2 trainings kept no posteriors" in said
+    assert "1 of 2 trainings have no posteriors" in said
     assert "train_again=true" in said
 
 

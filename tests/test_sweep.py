@@ -1,5 +1,6 @@
 """The sweep: its cells, what is kept and what is made anew, and what a result holds."""
 
+import errno
 import json
 import shutil
 from collections import Counter
@@ -16,9 +17,10 @@ from speechunits.audio.corpus import load_corpus
 from speechunits.cell import Cell, cells, summarised
 from speechunits.config import FinetuneConfig, LanguageConfig, ReductionConfig, SelfTrainingConfig
 from speechunits.engine.train import TrainingResult
-from speechunits.errors import Interrupted, UsageError
+from speechunits.errors import Interrupted, TrainingStopped, UsageError
 from speechunits.evaluation.score import scores_from_json
-from speechunits.sweep import Setting, run_cell
+from speechunits.setting import Setting
+from speechunits.sweep import cell_key, run_cell
 from speechunits.units.bundle import read_bundle, write_bundle
 from tests.spine import make_recipe
 
@@ -51,6 +53,12 @@ def changed(setting, changes):
     """Return the setting with some recordings of its corpus changed: id to fields."""
     rows = tuple(replace(row, **changes.get(row.id, {})) for row in setting.corpus.recordings)
     return replace(setting, corpus=replace(setting.corpus, recordings=rows))
+
+
+def saved_of(setting, trained_cell):
+    """Return what the latest training of a cell left."""
+    found = setting.folder.glob(f"{trained_cell.name}-*.json")
+    return json.loads(max(found, key=lambda path: path.stat().st_mtime_ns).read_text())
 
 
 def first_id(setting, split):
@@ -140,12 +148,13 @@ def test_results_hold_hashes_errors_and_lengths_but_no_text(setting, trained):
         assert len(set(score.hashes)) == len(rows)
         assert score.minutes_actual == pytest.approx(sum(row.duration_s for row in trained[0]["train"]) / 60)
     assert 0.5 <= scores[0].minutes_actual < 0.7
-    saved = (setting.folder / "logmel-0.5-0.json").read_text()
+    key = cell_key(cell(), setting)
+    saved = setting.kept_at(cell(), key, ".json").read_text()
     assert scores_from_json(json.loads(saved)["scores"]) == scores
     for row in setting.corpus.recordings:
         assert row.id not in saved
         assert row.text not in saved
-    hypotheses = json.loads((setting.folder / "logmel-0.5-0" / "dev.json").read_text())
+    hypotheses = json.loads((setting.kept_at(cell(), key) / "dev.json").read_text())
     assert sorted(hypotheses) == sorted(row.id for row in setting.corpus.split("dev"))
 
 
@@ -182,7 +191,7 @@ def test_characters_unseen_in_training_are_counted(setting, trained):
     name = first_id(setting, "tune")
     text = next(row.text for row in setting.corpus.recordings if row.id == name) + "øø"
     scores = run_cell(cell(), changed(setting, {name: {"text": text}}))
-    saved = json.loads((setting.folder / "logmel-0.5-0.json").read_text())
+    saved = saved_of(setting, cell())
     assert saved["outcome"]["unseen_characters"]["ø"] == 2
     assert len(text) in scores[1].lengths
 
@@ -195,7 +204,7 @@ def test_text_longer_than_its_frames_is_left_out_and_named(setting, trained, cap
     assert f"logmel-0.5-0: {chosen} is left out: its text needs 4000 frames" in capsys.readouterr().err
     assert chosen not in {row.id for row in trained[1]["train"]}
     assert len(trained[1]["train"]) == len(trained[0]["train"]) - 1
-    saved = json.loads((setting.folder / "logmel-0.5-0.json").read_text())
+    saved = saved_of(setting, cell())
     assert saved["outcome"]["left_out"] == 1
     everything = {row.id: {"text": "ab" * 2000} for row in setting.corpus.split("train")}
     with pytest.raises(UsageError, match=r"none of the \d+ labelled recordings can be trained on"):
@@ -209,16 +218,64 @@ def test_one_utterance_is_enough(setting, trained):
     )
     run_cell(cell(minutes=None), lonely)
     assert [row.id for row in trained[0]["train"]] == train[:1]
-    saved = json.loads((setting.folder / "logmel-all-0.json").read_text())
+    saved = saved_of(setting, cell(minutes=None))
     assert saved["outcome"]["left_out"] == 1  # the one whose text is nothing but spaces
+
+
+def test_what_has_no_transcript_is_neither_recognised_nor_counted(setting, trained):
+    """Hours without labels are the usual case: their recordings are in ``tune``, too."""
+    whole = run_cell(cell(), setting)
+    without = [row.id for row in setting.corpus.split("dev")[1:]] + [row.id for row in setting.corpus.split("tune")[1:]]
+    partly = changed(setting, {name: {"text": " \u00a0" if index % 2 else None} for index, name in enumerate(without)})
+    scores = run_cell(cell(), partly)
+    assert len(trained) == 2
+    for few, all_of_them in zip(scores, whole, strict=True):
+        assert (len(few.errors), few.hashes) == (1, all_of_them.hashes[:1])
+        assert few.lengths[0] == all_of_them.lengths[0] > 0
+
+
+def test_white_space_is_counted_as_tokens_spell_it(setting, trained):
+    name = first_id(setting, "dev")
+    text = next(row.text for row in setting.corpus.recordings if row.id == name)
+    spaced = changed(setting, {name: {"text": f" {text.replace(' ', '  ')}\u00a0"}})
+    found, usual = ({score.split: score for score in run_cell(cell(), each)} for each in (spaced, setting))
+    assert found["dev"].lengths == usual["dev"].lengths
+    assert found["dev"].errors == usual["dev"].errors
+
+
+def test_trainings_of_other_settings_lie_beside_each_other(setting, trained):
+    """What is tried by hand must not take the place of what a sweep has trained."""
+    run_cell(cell(), setting)
+    other = replace(setting, config=replace(setting.config, logmel=replace(setting.config.logmel, dropout=0.7)))
+    run_cell(cell(), other)
+    run_cell(cell(), setting)
+    run_cell(cell(), other)
+    assert len(trained) == 2
+    assert trained[0]["folder"] != trained[1]["folder"]
+    # A trial of the same settings is the same training.
+    run_cell(replace(cell(), trial=0), setting)
+    assert len(trained) == 2
+
+
+def test_a_full_disk_stops_the_sweep_and_says_where(setting, trained, monkeypatch):
+    def full(path, *_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(sweep, "write_json", full)
+    with pytest.raises(TrainingStopped, match=r"the disk is full \(.*logmel-0.5-0-.*\); trainings that were finished"):
+        run_cell(cell(), setting)
+    monkeypatch.setattr(sweep, "write_json", lambda path, _: (path / "no").open())
+    # Another fault of the system is not taken for it.
+    with pytest.raises(OSError, match="No such file"):
+        run_cell(cell(), setting)
 
 
 def test_posteriors_are_kept_and_spell_the_hypotheses(setting, trained):
     run_cell(cell(), setting)
-    assert sweep.has_posteriors(cell(), setting)
-    saved = read_posteriors(sweep.posteriors_path(cell(), "dev", setting))
-    assert saved.key == json.loads((setting.folder / "logmel-0.5-0.json").read_text())["key"]
-    hypotheses = json.loads((setting.folder / "logmel-0.5-0" / "dev.json").read_text())
+    assert setting.has_posteriors(cell(), sweep.cell_key(cell(), setting))
+    saved = read_posteriors(setting.posteriors_of(cell(), sweep.cell_key(cell(), setting))["dev"])
+    assert saved.key == saved_of(setting, cell())["key"]
+    hypotheses = json.loads((setting.kept_at(cell(), saved.key) / "dev.json").read_text())
     assert list(saved.heard) == list(hypotheses)
     assert all(heard.shape[1] == len(saved.tokenizer) for heard in saved.heard.values())
     assert all(np.exp(heard).sum(-1) == pytest.approx(1, abs=0.01) for heard in saved.heard.values() if len(heard))
@@ -226,7 +283,7 @@ def test_posteriors_are_kept_and_spell_the_hypotheses(setting, trained):
 
 def test_a_cell_without_posteriors_is_kept_or_trained_again(setting, trained):
     run_cell(cell(), setting)
-    sweep.posteriors_path(cell(), "dev", setting).unlink()
+    setting.posteriors_of(cell(), sweep.cell_key(cell(), setting))["dev"].unlink()
     language = LanguageConfig(rows=("own",))
     with_rows = replace(setting, config=replace(setting.config, language=language))
     run_cell(cell(), with_rows)
@@ -234,7 +291,7 @@ def test_a_cell_without_posteriors_is_kept_or_trained_again(setting, trained):
     again = replace(setting, config=replace(setting.config, language=replace(language, train_again=True)))
     run_cell(cell(), again)
     assert len(trained) == 2
-    assert sweep.has_posteriors(cell(), setting)
+    assert setting.has_posteriors(cell(), sweep.cell_key(cell(), setting))
     run_cell(cell(), again)
     assert len(trained) == 2
 
@@ -247,7 +304,7 @@ def test_equal_compute_adds_hours_and_changes_no_other_cell(setting, trained):
     run_cell(replace(cell(), compute="equal"), more)
     hours = [call["budget"].hours for call in trained]
     assert hours[1] == pytest.approx(hours[0] + 2.0)
-    assert (setting.folder / "logmel-0.5-0-equal.json").exists()
+    assert len(list(setting.folder.glob("logmel-0.5-0-equal-*.json"))) == 1
 
 
 def test_the_same_seed_gives_the_same_scores(setting, tmp_path):
@@ -256,7 +313,7 @@ def test_the_same_seed_gives_the_same_scores(setting, tmp_path):
         again = run_cell(cell(side), replace(setting, folder=tmp_path / "again"))
         assert first == again
         hypotheses = [
-            json.loads((folder / f"{side}-0.5-0" / "dev.json").read_text())
+            json.loads(next(folder.glob(f"{side}-0.5-0-*/dev.json")).read_text())
             for folder in (setting.folder, tmp_path / "again")
         ]
         assert hypotheses[0] == hypotheses[1]
@@ -279,7 +336,7 @@ def test_a_killed_sweep_goes_on(tiny_corpus, tiny_runs, tmp_path, monkeypatch):
     assert stopped.value.exit_code == 143
     names = [cell.name for cell in cells(recipe.reduction)]
     kept = tmp_path / "runs" / "tiny" / "cells"
-    assert sorted(path.stem for path in kept.glob("*.json")) == sorted(names[:2])
+    assert sorted(path.stem[:-9] for path in kept.glob("*.json")) == sorted(names[:2])
     assert not (tmp_path / "runs" / "tiny" / "results.json").exists()
     before = {path.name: path.stat().st_mtime_ns for path in kept.glob("*.json")}
     pipeline.run(recipe, ("reduction",))
@@ -336,15 +393,17 @@ def test_units_are_read_on_a_side_of_their_own(setting, trained, tiny_runs):
 
 
 def test_settings_that_came_later_change_the_key_only_where_they_are_used(setting, trained):
-    key = json.loads((run_cell(cell(), setting) and setting.folder / "logmel-0.5-0.json").read_text())["key"]
+    run_cell(cell(), setting)
+    key = saved_of(setting, cell())["key"]
     base = setting.config.logmel
     assert sweep._deciding(base).keys().isdisjoint({"average", "patience", "unit_input"})
     elsewhere = replace(
         base, batch=replace(base.batch, cache_dir=setting.folder, cache_disk_mb=1, features_ahead="none")
     )
     assert sweep._deciding(elsewhere) == sweep._deciding(base)
-    run_cell(cell(), replace(setting, config=replace(setting.config, logmel=replace(base, average=0.2))))
-    assert json.loads((setting.folder / "logmel-0.5-0.json").read_text())["key"] != key
+    averaged = replace(setting, config=replace(setting.config, logmel=replace(base, average=0.2)))
+    run_cell(cell(), averaged)
+    assert saved_of(averaged, cell())["key"] != key
     assert len(trained) == 2
 
 
@@ -366,7 +425,7 @@ def test_a_recogniser_teaches_the_next_one_what_it_is_surest_of(setting, monkeyp
         assert later[: len(rounds[0])] == rounds[0]
         assert 0 < len(later) - len(rounds[0]) <= round(0.5 * len(rest))
         assert set(later[len(rounds[0]) :]) <= rest
-    outcome = json.loads((setting.folder / "logmel-0.5-0.json").read_text())["outcome"]
+    outcome = saved_of(setting, cell())["outcome"]
     assert len(outcome["rounds"]) == 2
 
 

@@ -1,7 +1,6 @@
 """Tuning trials: alike on every side, chosen on ``tune`` alone, listed, and never made twice."""
 
 import json
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,7 @@ from speechunits.config import BudgetConfig, FinetuneConfig, OptimizerConfig, Re
 from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.report.tables import tuning_legend, tuning_rows
 from speechunits.results import SweepResults
-from speechunits.sweep import Setting
+from speechunits.setting import FIELDS, Setting
 from tests.spine import make_recipe
 
 
@@ -42,6 +41,14 @@ def setting(tiny_corpus, tiny_runs, tmp_path):
     )  # fmt: skip
 
 
+def keep(setting, cell, key, scores):
+    """Leave in the run folder what a training leaves."""
+    setting.kept_at(cell, key).mkdir(parents=True, exist_ok=True)
+    for path in setting.posteriors_of(cell, key).values():
+        path.write_text(cell.name)
+    setting.kept_at(cell, key, ".json").write_text(json.dumps({"key": key, "scores": scores_to_json(scores)}))
+
+
 @pytest.fixture
 def ran(monkeypatch):
     """Trials whose CER is known, and opposite on dev; return the names of those that ran."""
@@ -52,11 +59,7 @@ def ran(monkeypatch):
             names.append(cell.name)
             rate = RATES[cell.side][:: 1 if cell.minutes == 0.5 else -1][cell.trial]
             scores = [score(cell, "dev", 100 - rate), score(cell, "tune", rate)]
-            folder = setting.folder / cell.name
-            folder.mkdir(parents=True)
-            (folder / "tune.posteriors.safetensors").write_text(cell.name)
-            saved = {"key": sweep.cell_key(cell, setting), "scores": scores_to_json(scores)}
-            (setting.folder / f"{cell.name}.json").write_text(json.dumps(saved))
+            keep(setting, cell, sweep.cell_key(cell, setting), scores)
             yield cell, scores
 
     monkeypatch.setattr(tuning, "run_cells", run_cells)
@@ -109,7 +112,7 @@ def test_every_seed_is_trained_as_its_budget_chose(setting, ran):
         (Cell(side="logmel", minutes=1.0, seed=2), 0.1),
         (Cell(side="pretrained", minutes=0.5, seed=1), 0.3),
     ):
-        field = sweep.FIELDS[cell.side]
+        field = FIELDS[cell.side]
         own = replace(getattr(setting.config, field), dropout=dropout)
         by_hand = replace(setting, config=replace(setting.config, **{field: own}))
         assert sweep.cell_key(cell, tuned) == sweep.cell_key(cell, by_hand)
@@ -120,10 +123,9 @@ def test_the_chosen_trial_is_a_cell_of_the_sweep(setting, ran):
     tuned, _ = tune(setting)
     for side, minutes, trial in (("pretrained", 0.5, 1), ("untrained", 1.0, 1), ("logmel", 0.5, 2)):
         cell = Cell(side=side, minutes=minutes, seed=0)
-        saved = json.loads((setting.folder / f"{cell.name}.json").read_text())
-        assert saved["key"] == sweep.cell_key(cell, tuned)
-        made = (setting.folder / cell.name / "tune.posteriors.safetensors").read_text()
-        assert made == f"{cell.name}-trial{trial}"
+        key = sweep.cell_key(cell, tuned)
+        assert sweep.kept_scores(cell, tuned, key)
+        assert setting.posteriors_of(cell, key)["tune"].read_text() == f"{cell.name}-trial{trial}"
 
 
 def test_trials_may_be_shorter_than_the_trainings_they_choose_for(setting, ran):
@@ -132,7 +134,10 @@ def test_trials_may_be_shorter_than_the_trainings_they_choose_for(setting, ran):
     assert tuned.chosen["logmel", 0.5] == 2
     assert {trial["audio_hours"] for side in SIDES for trial in tried[side]} == {0.004}
     # None of them is a training of the sweep, whose budget stays.
-    assert not [path for path in setting.folder.iterdir() if "trial" not in path.name]
+    assert not [
+        cell for cell in cells(replace(shorter.config, seeds=1))
+        if sweep.kept_scores(cell, tuned, sweep.cell_key(cell, tuned))
+    ]  # fmt: skip
     own = replace(setting.config.logmel, dropout=0.5)
     by_hand = replace(setting, config=replace(setting.config, logmel=own))
     cell = Cell(side="logmel", minutes=0.5, seed=0)
@@ -162,7 +167,7 @@ def test_the_legend_says_how_long_trials_last(setting, ran):
 def test_published_trials_are_not_made_again(setting, ran):
     _, tried = tune(setting)
     assert len(ran) == 15
-    published = replace(setting, published={"tuning": json.loads(json.dumps(tried))})
+    published = replace(setting, published=[{"tuning": json.loads(json.dumps(tried))}])
     tuned, again = tune(published)
     assert len(ran) == 15
     assert again == tried
@@ -189,8 +194,7 @@ def test_an_early_look_has_all_cells_of_budgets_that_have_chosen(setting, ran, t
     for number, (tuned, tried) in enumerate(steps):
         if number == 2:
             key = sweep.cell_key(other, replace(setting, chosen={("pretrained", 0.5): 1}))
-            saved = {"key": key, "scores": scores_to_json([score(other, "dev", 3), score(other, "tune", 4)])}
-            (setting.folder / f"{other.name}.json").write_text(json.dumps(saved))
+            keep(setting, other, key, [score(other, "dev", 3), score(other, "tune", 4)])
         results.tuned(tuned, tried)
         if number == 2:
             assert not results.path.exists()
@@ -207,9 +211,9 @@ def test_kept_trials_come_first(setting, ran):
     steps = tuning.tune(setting)
     for _ in range(16):
         next(steps)
-    (setting.folder / "pretrained-0.5-0-trial0.json").unlink()
+    first = trials(setting.config)[0]
+    setting.kept_at(first, sweep.cell_key(first, setting), ".json").unlink()
     ran.clear()
-    shutil.rmtree(setting.folder / "pretrained-0.5-0-trial0")
     again = list(tuning.tune(setting))
     assert ran == ["pretrained-0.5-0-trial0"]
     assert [len(tuned.chosen) for tuned, _ in again] == [4, 5]

@@ -9,6 +9,7 @@ import gzip
 import math
 import re
 import sys
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,7 +95,7 @@ def read_arpa(path: Path) -> NgramModel:
     except UnicodeDecodeError as error:
         hint = "a binary model of another program? Give the ARPA file it was made from"
         raise InputRefused(f"{shown} must be UTF-8 text in the ARPA format, but is not ({hint})") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise InputRefused(f"cannot read the language model {shown}: {error}") from error
 
 

@@ -69,7 +69,7 @@ def make_hypothesis(
         duration_s=duration_s,
         text=tokenizer.decode(collapse(path)),
         tokens=tuple(tokens),
-        words=tuple(timed_words(tokens, marked=tokenizer.model is not None)),
+        words=tuple(timed_words(tokens, marked=tokenizer.model is not None, spaced=tokenizer.spaced)),
         confidence=sum(known) / len(known) if known else None,
         all_blank=bool((labels == BLANK).all()),
     )

@@ -24,12 +24,13 @@ class LanguageScorer:
     """States of a language model, numbered as they are met; a score is a natural logarithm.
 
     A model over characters scores every character. One over words scores a word once a space ends it (Hannun et al.
-    2014), so that a recogniser may spell words nobody listed: those are the model's unknown word.
+    2014), so that a recogniser may spell words nobody listed: those are the model's unknown word. A recogniser of
+    phones writes one symbol of the model with every token.
 
     Raises
     ------
     UsageError
-        If the recogniser writes characters that the model never does, all of them named.
+        If the recogniser writes characters (or phones) that the model never does, all of them named.
     """
 
     def __init__(self, model: NgramModel, tokenizer: Tokenizer) -> None:
@@ -37,6 +38,7 @@ class LanguageScorer:
         self.model = model
         # Sentencepiece begins a text with a space of its own, which decoding takes away again.
         self._marked = tokenizer.model is not None
+        self._spaced = tokenizer.spaced
         self._texts = [symbol.replace("▁", " ") if self._marked else symbol for symbol in tokenizer.symbols]
         self.root = 0
         self._forget()
@@ -92,6 +94,9 @@ class LanguageScorer:
 
     def _advance(self, key: tuple[Ngram, str], text: str) -> tuple[float, tuple[Ngram, str]]:
         context, word = key
+        if self._spaced:
+            score, context = self._score(context, text)
+            return score, (context, "")
         total = 0.0
         for character in text:
             if character == " " and self._marked and key == self._keys[0]:
@@ -125,6 +130,9 @@ def check_alphabet(model: NgramModel, tokenizer: Tokenizer) -> None:
     UsageError
         With the characters that are missing, and those that only the model has.
     """
+    if tokenizer.spaced:
+        _check_phones(model, tokenizer)
+        return
     if model.of_characters:
         alphabet = {" " if symbol in SPACES and symbol == model.space else symbol for symbol in model.symbols}
     else:
@@ -137,6 +145,15 @@ def check_alphabet(model: NgramModel, tokenizer: Tokenizer) -> None:
             f"the language model (of {kind}) must know every character that the recogniser writes, but lacks "
             f"{_listed(missing)}; only the model has {_listed(besides) if besides else 'none'}. Estimate it on text in "
             "the spelling of the transcripts (`speechunits lm`)"
+        )
+
+
+def _check_phones(model: NgramModel, tokenizer: Tokenizer) -> None:
+    missing = sorted({*tokenizer.symbols[1:]} - {*model.symbols})
+    if missing:
+        raise UsageError(
+            f"the language model must know every phone that the recogniser writes, but lacks {_listed(missing)}. "
+            "Estimate it on phones parted by spaces (`speechunits lm --words`)"
         )
 
 

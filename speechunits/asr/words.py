@@ -28,8 +28,16 @@ class TimedWord:
     """Mean of its tokens'; spaces count for no word."""
 
 
-def timed_words(tokens: Sequence[TimedToken], *, marked: bool = False) -> list[TimedWord]:
-    """Return the words of tokens, parted by spaces; with ``marked`` by sentencepiece's mark U+2581 that begins one."""
+def timed_words(tokens: Sequence[TimedToken], *, marked: bool = False, spaced: bool = False) -> list[TimedWord]:
+    """Return the words of tokens, parted by spaces; with ``marked`` by sentencepiece's mark U+2581 that begins one.
+
+    Where tokens are ``spaced``, as phones are, each is a word of its own.
+    """
+    if spaced:
+        return [
+            TimedWord(word=token.token, start_s=token.start_s, end_s=token.end_s, confidence=token.confidence)
+            for token in tokens
+        ]
     words: list[TimedWord] = []
     group: list[TimedToken] = []
     spelled = ""

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import sys
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from speechunits.audio.card import absent_message, read_card
+from speechunits.audio.load import load_waveform, verify
 from speechunits.audio.manifest import Recording, check_durations, read_manifest
 from speechunits.audio.phones import SILENCE, UNKNOWN, Phone, read_phones
 from speechunits.audio.split import cut_tune, split
 from speechunits.config import CorpusConfig
-from speechunits.errors import UsageError
+from speechunits.errors import InputRefused, UsageError
 
 SPLIT_SEED = 0
 """The same for every run: what is held out must not depend on the seed of an experiment."""
@@ -71,6 +72,24 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     )
 
 
+def readable(corpus: Corpus, splits: Collection[str], refused: list[str]) -> Corpus:
+    """Return the corpus without the recordings of some splits that cannot be decoded to their end.
+
+    Each is named on stderr, and its id added to ``refused``. What is wrong within a file its header does not say.
+    """
+    kept = []
+    for recording in corpus.recordings:
+        try:
+            if recording.split in splits:
+                _decode(recording)
+        except InputRefused as error:
+            print(f"refused: {recording.id}: {error}", file=sys.stderr)
+            refused.append(recording.id)
+        else:
+            kept.append(recording)
+    return replace(corpus, recordings=tuple(kept))
+
+
 def drawn(recordings: Sequence[Recording], hours: float) -> list[Recording]:
     """Return recordings drawn with a fixed seed until they reach so many hours, in the order given."""
     kept: set[int] = set()
@@ -99,6 +118,13 @@ def with_phones_as_text(corpus: Corpus) -> Corpus:
         replace(row, text=" ".join(phone.label for phone in corpus.phones.get(row.id, ()) if phone.label not in silent))
         for row in corpus.recordings
     ))  # fmt: skip
+
+
+def _decode(recording: Recording) -> None:
+    if recording.start_s is None and recording.end_s is None:
+        verify(recording.audio)
+    else:
+        load_waveform(recording.audio, start_s=recording.start_s, end_s=recording.end_s)
 
 
 def _text_of(recording: Recording, config: CorpusConfig) -> Recording:

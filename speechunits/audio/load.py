@@ -169,12 +169,14 @@ def _blocks(path: Path, file: Any) -> Iterator[Samples]:
         try:
             block = file.read(_BLOCK, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise refusal(
-                path, "decoding stops midway: truncated or damaged", "copy it again from its source"
-            ) from error
+            raise _damaged(path) from error
         if len(block) == 0:
             return
         yield _mono(path, block)
+
+
+def _damaged(path: Path) -> InputRefused:
+    return refusal(path, "decoding stops midway: truncated or damaged", "copy it again from its source")
 
 
 def _mono(path: Path, block: Samples) -> Samples:
@@ -195,6 +197,8 @@ def _check_decoded(path: Path, file: Any, samples: int) -> None:
 
 
 def _segment(path: Path, file: Any, start_s: float, end_s: float | None) -> Samples:
+    import soundfile  # noqa: PLC0415 - as soxr
+
     duration_s = file.frames / file.samplerate
     stop_s = duration_s if end_s is None else end_s
     # Times in manifests are rounded: half a frame past the end is the end.
@@ -212,8 +216,12 @@ def _segment(path: Path, file: Any, start_s: float, end_s: float | None) -> Samp
     last = min(file.frames, math.ceil((stop_s + _CONTEXT_S) * file.samplerate))
     start = round(start_s * SAMPLE_RATE_HZ) - first // block * step
     stop = start + max(1, round(stop_s * SAMPLE_RATE_HZ) - round(start_s * SAMPLE_RATE_HZ))
-    file.seek(first)
-    samples = resample(_mono(path, file.read(last - first, dtype="float32", always_2d=True)), file.samplerate)
+    try:
+        file.seek(first)
+        found = file.read(last - first, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise _damaged(path) from error
+    samples = resample(_mono(path, found), file.samplerate)
     if len(samples) <= start:
         raise refusal(path, f"nothing could be decoded at {start_s:g} s: truncated", "copy it again from its source")
     return samples[start:stop].copy()

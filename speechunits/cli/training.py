@@ -88,8 +88,8 @@ def run_stages(options: argparse.Namespace) -> int:
     """Run all stages, or one."""
     from speechunits import pipeline
 
-    pipeline.run(_recipe(options), STAGES if options.only is None else (options.only,))
-    return 0
+    refused = pipeline.run(_recipe(options), STAGES if options.only is None else (options.only,))
+    return 1 if refused else 0
 
 
 def run_finetune(options: argparse.Namespace) -> int:
@@ -101,19 +101,18 @@ def run_finetune(options: argparse.Namespace) -> int:
     (minutes,) = options.minutes or headline
     with experiment.folder.lock():
         pipeline.finetune_cell(experiment, options.side, minutes, options.label_seed)
-    return 0
+    return 1 if experiment.refused else 0
 
 
 def run_reduction(options: argparse.Namespace) -> int:
     """Run the sweep, or recompute its table from saved results."""
-    from speechunits import pipeline
+    from speechunits import pipeline, results
 
     recipe = _recipe(options)
     if options.from_saved is None:
-        pipeline.run(recipe, ("reduction",))
-    else:
-        saved = pipeline.saved_results(recipe) if options.from_saved == Path() else options.from_saved
-        pipeline.show_reduction(saved, recipe, saved.parent)
+        return 1 if pipeline.run(recipe, ("reduction",)) else 0
+    saved = results.saved_results(recipe) if options.from_saved == Path() else options.from_saved
+    results.show_reduction(saved, recipe, saved.parent)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 
@@ -182,7 +183,7 @@ def _fault(reported: Measurements, chosen: Sequence[tuple[str, Side]]) -> str:
 
 def summarize(reported: Measurements, tune: Measurements) -> tuple[PointSummary, ...]:
     """Return the CER of every side and budget."""
-    sides: tuple[Side, ...] = ("pretrained", *BASELINES)
+    sides: tuple[Side, ...] = get_args(Side)
     return tuple(
         PointSummary(
             side=side,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from speechunits.audio.phones import SILENCE, Phone
+from speechunits.audio.phones import SILENCE, UNKNOWN, Phone
 from speechunits.errors import InputRefused
 from speechunits.evaluation.information import entropy_bits, mutual_information_bits
 from speechunits.frames import frame_center_s
@@ -73,7 +73,7 @@ def unit_quality(
     clusters: int,
     *,
     silence: Collection[str] = (SILENCE,),
-    unknown: Collection[str] = ("UNK",),
+    unknown: Collection[str] = (UNKNOWN,),
     shifts: int = 20,
     seed: int = 0,
 ) -> UnitQuality:

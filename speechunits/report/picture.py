@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from speechunits.audio.phones import SILENCE, UNKNOWN
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.report.alignment import PhoneInterval
 from speechunits.run import atomic_path
@@ -50,7 +51,7 @@ def plot_sentence(
         spectrogram.axvline(phone.start_s, color="#0072B2", linewidth=0.6, alpha=0.6)
     spectrogram.set_ylabel("kHz")
     spectrogram.set_title(title, fontsize=10, loc="left")
-    silent = [phone.label in ("SIL", "UNK") for phone in phones]
+    silent = [phone.label in (SILENCE, UNKNOWN) for phone in phones]
     _draw_boxes(
         spoken,
         [(phone.start_s, phone.end_s, "" if mute else phone.label) for phone, mute in zip(phones, silent, strict=True)],

@@ -12,6 +12,7 @@ from rich.rule import Rule
 from rich.text import Text
 
 from speechunits.evaluation.reduction import ReductionTable
+from speechunits.evaluation.score import BASELINES
 from speechunits.report.alignment import LABELS, AlignedSentence, aligned_blocks
 from speechunits.report.tables import QUALITY_HEADER, quality_rows, reduction_rows, rich_table
 
@@ -68,7 +69,7 @@ def summary_screen(
     if reduction is not None:
         parts += _section("Recognition from few labels: wrong characters in a hundred")
         parts.append(rich_table(*reduction_rows(reduction)))
-        if len({point.side for point in reduction.points}) > 2:
+        if {point.side for point in reduction.points}.issuperset(BASELINES):
             parts.append(Text("* the better baseline on held-out training speech", style="dim"))
         statement = reduction.statement[:1].upper() + reduction.statement[1:] + "."
         style = "bold green" if reduction.headline is not None and reduction.headline.factor else "bold yellow"

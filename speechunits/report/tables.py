@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from speechunits.evaluation.curves import PointSummary
 from speechunits.evaluation.reduction import ReductionTable
-from speechunits.evaluation.score import Side
+from speechunits.evaluation.score import BASELINES, Side
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -51,14 +51,14 @@ def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
     labels = sorted({(point.minutes, point.label) for point in table.points})
     # "all" may hold slightly different minutes on the two sides: one row all the same.
     labels = [item for index, item in enumerate(labels) if item[1] not in [other[1] for other in labels[:index]]]
-    chosen = dict(table.baseline.chosen)
+    chosen = dict(table.baseline.chosen) if set(BASELINES) <= set(sides) else {}
     cells = {cell.label: cell for cell in table.cells}
     rows: list[Row] = []
     for minutes, label in labels:
         row = [f"all ({minutes:.0f} min)" if label == "all" else f"{label} min"]
         for side in sides:
             text = _cer(points.get((side, label)))
-            row.append(f"{text} *" if chosen.get(label) == side and len(sides) > 2 else text)
+            row.append(f"{text} *" if chosen.get(label) == side else text)
         row.append(str(cells[label]) if label in cells else "")
         rows.append(row)
     return ("labels", *(f"CER %, {SIDES[side]}" for side in sides), "times fewer labels (95 %)"), rows

@@ -101,6 +101,11 @@ def test_what_is_no_text_or_not_there_is_refused(tmp_path):
     (tmp_path / "cut.arpa.gz").write_bytes(gzip.compress(TOY.encode())[:-12])
     with pytest.raises(InputRefused, match="cannot read the language model"):
         read_arpa(tmp_path / "cut.arpa.gz")
+    packed = bytearray(gzip.compress(TOY.encode()))
+    packed[15:25] = bytes(10)
+    (tmp_path / "damaged.arpa.gz").write_bytes(packed)
+    with pytest.raises(InputRefused, match=r"cannot read the language model .*damaged.arpa.gz"):
+        read_arpa(tmp_path / "damaged.arpa.gz")
 
 
 def test_an_empty_model_gives_no_probability(tmp_path):

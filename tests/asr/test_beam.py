@@ -13,6 +13,7 @@ from speechunits.asr.greedy import collapse
 from speechunits.asr.language import LanguageScorer
 from speechunits.asr.tokens import Tokenizer
 from speechunits.errors import UsageError
+from speechunits.evaluation.language import estimate_ngrams
 from tests.reference.asr import katz_log10, most_probable_path, ranked_texts
 
 WIDE = Search(width=5000, weight=0.7, bonus=0.4, floor=math.inf)
@@ -135,6 +136,21 @@ def test_another_alphabet_is_refused_and_the_difference_named():
     with pytest.raises(UsageError, match=r"of words\).*lacks 'b'; only the model has none"):
         LanguageScorer(model(["a", "aa"], 1, 0), TOKENIZER)
     LanguageScorer(model(["<space>", "a", "b", "more"[0]], 1, 0), TOKENIZER)
+
+
+def test_a_model_of_phones_scores_one_symbol_for_every_token():
+    phones = Tokenizer(["", "aɪ", "b", "tʃ"], spaced=True)
+    lm = estimate_ngrams(["aɪ b", "aɪ b tʃ", "b aɪ"], order=3, words=True)
+    scorer = LanguageScorer(lm, phones)
+    state, context = scorer.root, lm.after((), "<s>")
+    for token in (1, 2, 3):
+        symbol = phones.symbols[token]
+        expected = math.log(10) * lm.log10(context, symbol)
+        assert scorer.scores(np.array([state]))[0, token] == pytest.approx(expected)
+        state, context = scorer.step(state, token), lm.after(context, symbol)
+    assert scorer.final([state])[0] == pytest.approx(math.log(10) * lm.log10(context, "</s>"))
+    with pytest.raises(UsageError, match="must know every phone that the recogniser writes, but lacks 'aɪ', 'tʃ'"):
+        LanguageScorer(estimate_ngrams(["aɪ b tʃ"], order=2), phones)
 
 
 def test_many_states_are_forgotten_but_for_the_one_that_goes_on(monkeypatch):

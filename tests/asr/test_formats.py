@@ -38,6 +38,13 @@ def test_words_go_from_their_first_token_to_their_last():
     assert timed_words(tokens("a", confidence=None))[0].confidence is None
 
 
+def test_a_phone_is_a_word_of_its_own():
+    spoken = [TimedToken(token=phone, start_s=index, end_s=index + 1) for index, phone in enumerate(["aɪ", "b", "tʃ"])]
+    assert [(word.word, word.start_s, word.end_s) for word in timed_words(spoken, spaced=True)] == [
+        ("aɪ", 0, 1), ("b", 1, 2), ("tʃ", 2, 3),
+    ]  # fmt: skip
+
+
 def test_pieces_begin_words_with_a_mark():
     pieces = [
         TimedToken(token=piece, start_s=index, end_s=index + 1) for index, piece in enumerate(["▁ab", "c", "▁", "d"])

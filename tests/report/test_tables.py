@@ -1,3 +1,5 @@
+import pytest
+
 from speechunits.report.tables import markdown, quality_markdown, reduction_markdown, reduction_rows
 from tests.report.example import CURVES, QUALITY, table
 
@@ -14,6 +16,17 @@ def test_reduction_table_has_a_row_a_budget_and_a_column_a_side():
     assert rows[3][1] == "–"
     assert rows[0][4] == str(made.headline)
     assert [[cell.endswith("*") for cell in row[2:4]] for row in rows] == [[False, True]] * 3 + [[True, False]]
+
+
+def test_recognisers_that_read_units_have_a_column_of_their_own():
+    header, rows = reduction_rows(table({**CURVES, "units": {1: 0.7, 4: 0.6}}))
+    assert header[-2] == "CER %, small network that reads units"
+    rates = [row[-2] for row in rows]
+    assert rates[2:] == ["–", "–"]
+    assert [float(rate.split()[0]) for rate in rates[:2]] == [pytest.approx(70, abs=2), pytest.approx(60, abs=2)]
+    # They are no baseline: the better of those two is marked, of one alone nothing is.
+    only = {side: curve for side, curve in CURVES.items() if side != "untrained"}
+    assert "*" not in str(reduction_rows(table({**only, "units": {1: 0.7}}))[1])
 
 
 def test_reduction_markdown_says_the_result_or_why_there_is_none():

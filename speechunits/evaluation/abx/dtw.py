@@ -46,12 +46,14 @@ class FrameTokens:
     Raises
     ------
     UsageError
-        If the distance is unknown, or ``kl`` is asked of frames that are no probabilities.
+        If the distance is unknown, frames are not finite, or ``kl`` is asked of frames that are no probabilities.
     """
 
     def __init__(self, frames: FloatArray, starts: IntArray, lengths: IntArray, distance: Distance) -> None:
         if distance not in DISTANCES:
             raise UsageError(f"distance must be one of {', '.join(DISTANCES)}, but is {distance!r} instead")
+        if not np.isfinite(frames).all():
+            raise UsageError("ABX needs finite features, but some are NaN or infinite; is the encoder damaged?")
         if distance == "kl":
             if len(frames) and (frames.min() < 0 or np.abs(frames.sum(axis=1) - 1).max() > 1e-3):
                 raise UsageError("the distance kl must be given probabilities (≥ 0, sum 1) in every frame; use angular")

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from speechunits.audio.manifest import DURATION_TOLERANCE_S, Recording, number, raise_faults
-from speechunits.audio.phones import SILENCE, Phone
+from speechunits.audio.phones import SILENCE, UNKNOWN, Phone
 from speechunits.errors import UsageError
 from speechunits.frames import frames_between
 from speechunits.run import write_text
@@ -24,7 +24,7 @@ Span = Literal["triphone", "phoneme"]
 HEADER = "#file onset offset #phone prev-phone next-phone speaker"
 EDGE = "#"
 """Neighbour of a phone at the edge of a recording or beside a gap."""
-_LEFT_OUT = (SILENCE, "UNK")
+_LEFT_OUT = (SILENCE, UNKNOWN)
 _GAP_S = 1e-3
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechunits.audio.manifest import Recording
-from speechunits.audio.phones import SILENCE, Phone
+from speechunits.audio.phones import SILENCE, UNKNOWN, Phone
 from speechunits.evaluation.phones import frame_phones
 from speechunits.frames import SAMPLE_RATE_HZ, frame_count, frames_between
 
 IntArray = NDArray[np.int64]
-_LEFT_OUT = (SILENCE, "UNK")
+_LEFT_OUT = (SILENCE, UNKNOWN)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ import yaml
 from speechunits.audio.corpus import Corpus, load_corpus
 from speechunits.config import CorpusConfig, ReductionConfig, build_config
 from speechunits.errors import SpeechUnitsError, UsageError
+from speechunits.report.tables import SIDES
 from speechunits.run import read_json
 
 EVALUATIONS = ("evaluation/*.json", "abx*.json", "probe*.json")
@@ -133,13 +134,30 @@ def _mapping(path: Path) -> dict[str, Any]:
 
 
 def _results(run: RunFiles) -> dict[str, Any]:
-    """Return ``results.json``, or of a sweep that is not finished the scores so far."""
-    file, cells = run.path / "results.json", sorted((run.path / "cells").glob("*.json"))
-    if file.exists() or not cells:
+    """Return ``results.json``, of a sweep that is not finished what there is so far, or single trainings' scores."""
+    file, early = run.path / "results.json", run.path / "unfinished.json"
+    if file.exists():
         return _mapping(file)
-    scores = [score for cell in cells for score in _mapping(cell)["scores"]]
-    run.absent.append(Absent(what="the whole sweep", why=f"{len(cells)} trainings so far; {_again('reduction')}"))
-    return {"scores": scores}
+    if early.exists():
+        saved = _mapping(early)
+        left = f"{saved['unfinished']} trainings are still to come; {_again('reduction')}"
+        run.absent.append(Absent(what="the whole sweep", why=left))
+        return saved
+    trained = _single_trainings(run.path / "cells")
+    if not trained:
+        raise FileNotFoundError(file)
+    run.absent.append(Absent(what="the whole sweep", why=f"{len(trained)} trainings so far; {_again('reduction')}"))
+    scores = [score for cell in trained.values() for score in cell["scores"]]
+    return {"scores": scores, "keys": {name: cell["key"] for name, cell in trained.items()}}
+
+
+def _single_trainings(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return the latest training of each name: with other settings there may be more."""
+    files = [path for path in folder.glob("*.json") if (folder / path.stem).is_dir()]
+    return {
+        path.stem.rpartition("-")[0]: _mapping(path)
+        for path in sorted(files, key=lambda path: (path.stat().st_mtime_ns, path.name))
+    }  # fmt: skip
 
 
 def _recipe(path: Path) -> dict[str, Any]:
@@ -168,10 +186,11 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 def _hypotheses(run: RunFiles) -> list[tuple[str, dict[str, str]]]:
     """Return the first seed's hypotheses at the headline budget: the pretrained side, then the baselines."""
     budget = f"{run.reduction.headline_minutes:g}"
+    keys = (run.results or {}).get("keys", {})
     found = []
-    for side, title in (("pretrained", "pretrained"), ("untrained", "same encoder, untrained"),
-                        ("logmel", "small log-mel network")):  # fmt: skip
-        file = run.path / "cells" / f"{side}-{budget}-0" / f"{run.split}.json"
+    for side, title in SIDES.items():
+        name = f"{side}-{budget}-0"
+        file = run.path / "cells" / f"{name}-{keys.get(name, '')[:8]}" / f"{run.split}.json"
         if file.exists():
             found.append((f"{title}, {budget} min of labels", {key: str(text) for key, text in _mapping(file).items()}))
     if not found:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechunits.audio.manifest import Recording
-from speechunits.audio.phones import SILENCE, Phone
+from speechunits.audio.phones import SILENCE, UNKNOWN, Phone
 from speechunits.evaluation.information import entropy_bits
 from speechunits.evaluation.phones import frame_phones
 from speechunits.frames import FRAME_RATE_HZ
@@ -18,7 +18,6 @@ from speechunits.units.sequence import intervals, runs
 from speechunits.units.units import Units
 
 IntArray = NDArray[np.int64]
-UNKNOWN = "UNK"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,10 +63,11 @@ def make_run(folder):
             None, pipeline.corpus_of(run / "corpus" / "manifest.tsv"),
             UnitsConfig(source="mfcc", clusters=6, sample_frames=400, iterations=3), run / "units.safetensors",
         )  # fmt: skip
-    save(run / "results.json", {"scores": scores_to_json(sweep(reported=SPLIT))})
+    key = "0123456789abcdef"
+    save(run / "results.json", {"scores": scores_to_json(sweep(reported=SPLIT)), "keys": {"pretrained-1-0": key}})
     save(run / "units.json", {"measures": {EVIL: QUALITY["units"], "MFCC k-means": QUALITY["MFCC k-means"]}})
     save(run / "evaluation" / "abx.json", {EVIL: {"abx": {EVIL: 0.125}}, "MFCC": {"abx": {"within": 0.25}}})
-    save(run / "cells" / "pretrained-1-0" / f"{SPLIT}.json",
+    save(run / "cells" / f"pretrained-1-0-{key[:8]}" / f"{SPLIT}.json",
          {name: f"{EVIL} txt {index}" for index, name in enumerate(dev)})  # fmt: skip
     lines = [{"kind": kind, "audio_hours": hours, "loss_bits": 6 - hours, "chance_bits": 6.5, "bits": 0.5 + hours}
              for hours in (0.5, 1.0) for kind in ("train", "held_out")]  # fmt: skip

@@ -1,6 +1,7 @@
 """The page as text: one file, everything escaped, a structure that can be read aloud; runs that hold only a part."""
 
 import json
+import os
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -156,12 +157,34 @@ def test_a_run_without_results_gives_a_page_that_says_so(tmp_path, capsys):
     assert {attributes["id"] for attributes in read.all("section")} == {"measurements", "absent"}
 
 
+def test_an_early_look_is_what_the_sweep_wrote_so_far(tmp_path):
+    run = make_run(tmp_path)
+    saved = json.loads((run / "results.json").read_text())
+    (run / "results.json").rename(run / "gone.json")
+    save(run / "unfinished.json", {**saved, "unfinished": 3})
+    # Trials of a sweep lie among its trainings.
+    (run / "cells" / "pretrained-1-0-dddddddd").mkdir()
+    save(run / "cells" / "pretrained-1-0-dddddddd.json", {"key": "d" * 64, "scores": saved["scores"]})
+    page = write_page(run, tmp_path / "r.html", rows=100)
+    assert "3 trainings are still to come" in {part.what: part.why for part in page.absent}["the whole sweep"]
+    assert "saves a factor of" in Reader(page.path.read_text(encoding="utf-8")).inside["p"]
+
+
 def test_a_sweep_under_way_and_recordings_that_cannot_be_read(tmp_path):
     run = make_run(tmp_path)
     scores = json.loads((run / "results.json").read_text())["scores"]
     (run / "results.json").unlink()
-    for index in range(2):
-        save(run / "cells" / f"cell{index}.json", {"scores": scores[index::2]})
+    # Single trainings, one of them twice: the later one counts.
+    trained = {
+        "logmel-1-0-aaaaaaaa": scores[::2], "pretrained-1-0-cccccccc": scores[::2],
+        "pretrained-1-0-bbbbbbbb": scores[1::2],
+    }  # fmt: skip
+    for index, (name, part) in enumerate(trained.items()):
+        (run / "cells" / name).mkdir(parents=True)
+        save(run / "cells" / f"{name}.json", {"key": name[-8:] * 8, "scores": part})
+        os.utime(run / "cells" / f"{name}.json", (index, index))
+    for beside in ("pretrained-1-0-cccccccc.lm-own.json", "text.json"):
+        save(run / "cells" / beside, {"key": "of a language model"})
     for broken in (run / "corpus" / "audio").glob("*11.wav"):
         broken.write_bytes(b"RIFF")
     write_rows(run / "corpus" / "phones.tsv", ("id", "start", "end", "phone"), [])
