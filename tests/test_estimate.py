@@ -62,6 +62,16 @@ def test_trainings_beside_each_other_share_the_cores(recipe, monkeypatch):
     assert minutes(changed(recipe, jobs=100), monkeypatch)[0] == pytest.approx(1 + (own - 1) / 5)
 
 
+def test_a_frozen_encoder_is_timed_for_as_long_as_it_is_frozen(tmp_path, monkeypatch):
+    states = []
+    monkeypatch.setattr(estimate, "_seconds", lambda learner, step, at: states.append(at) or 1.0 + at)
+    for frozen, expected in ((0.0, 2.0), (0.75, 0.75 * 1 + 0.25 * 2)):
+        recipe = make_recipe(tmp_path, tmp_path, reduction={"finetune": {"frozen": frozen}})
+        assert estimate.training_speed(recipe, "pretrained") == pytest.approx(8 / expected)
+    assert states == [1, 0, 1]
+    assert estimate.training_speed(recipe, "logmel") == pytest.approx(8 / 2)
+
+
 @pytest.mark.parametrize("learner", ["masked_prediction", "wav2vec2", "simclr"])
 def test_every_kind_of_training_can_be_timed(tmp_path, learner):
     recipe = make_recipe(tmp_path, tmp_path, pretrain={"learner": learner, "encoder": {"dropout": 0.1}})
