@@ -27,7 +27,7 @@ from torch import nn
 from speechunits.audio.manifest import Recording
 from speechunits.audio.sampler import Sampler, consecutive_batches
 from speechunits.audio.store import WaveformStore
-from speechunits.config import OptimizerConfig
+from speechunits.config import EngineConfig, OptimizerConfig
 from speechunits.engine import seal
 from speechunits.engine.best import Best
 from speechunits.engine.checkpoint import NoCheckpoints, SealedCheckpoints
@@ -194,6 +194,12 @@ def _validator(
     )  # fmt: skip
 
 
+def evaluation_interval(engine: EngineConfig, total_steps: int) -> int | None:
+    """Return the steps between held-out evaluations; None without any."""
+    evaluations = engine.held_out_evaluations
+    return max(1, ceil(total_steps / evaluations)) if evaluations else None
+
+
 def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: Parts, guard: FiniteGuard) -> Trainer:
     """Return fairseq2's Trainer over the parts."""
     gangs, engine, config = parts.gangs, task.engine, task.optimizer
@@ -203,7 +209,6 @@ def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: 
         weight_decay=config.weight_decay, fused=gangs.sdp.size == 1,
     )  # fmt: skip
     guard.take(optimizer)
-    evaluations = engine.held_out_evaluations
     return Trainer(
         model=model,
         unit=parts.unit,
@@ -227,7 +232,7 @@ def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: 
         seed=task.seed,
         no_sync_grad_accumulation=True,
         max_grad_norm=config.max_grad_norm or None,
-        validate_every_n_steps=max(1, ceil(parts.total_steps / evaluations)) if evaluations else None,
+        validate_every_n_steps=evaluation_interval(engine, parts.total_steps),
         checkpoint_every_n_steps=engine.checkpoint_steps if task.checkpoints else None,
         keep_last_n_checkpoints=2,
     )

@@ -55,8 +55,12 @@ class HeldOut(Validator):
         self._best = best
 
     def run(self, train_step_nr: int) -> float | None:
-        """Evaluate; the score (−loss) only serves the Trainer's question whether to stop. None when interrupted."""
-        if self._journal.signal_number is not None:
+        """Evaluate; the score (−loss) only serves the Trainer's question whether to stop.
+
+        None when interrupted: an evaluation that was due is made up for on resuming. Only what all ranks have agreed on
+        may decide that: a rank that knew of a signal before the others would leave them waiting for its sums.
+        """
+        if self._journal.interrupted:
             return None
         was_training = self._learner.training
         self._learner.eval()

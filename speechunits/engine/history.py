@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -57,13 +57,13 @@ class History(MetricRecorder):
         self._note = ""
         self._train_note = ""
         self._last: tuple[float, float] | None = None
-        self._shown = done
+        self._shown = self._done = done
         self._stack = ExitStack()
         self._writer: Any = None
         if silent:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        _forget_after(self.path, done)
+        _forget(self.path, lambda row: row["step"] > done or not done)  # Those steps are taken again.
         self._advance = self._stack.enter_context(progress(label, total_steps, done=done, every_s=every_s))
         if tensorboard:
             self._writer = _tensorboard(folder / "tensorboard", done)
@@ -106,6 +106,8 @@ class History(MetricRecorder):
         """Record a report on held-out speech."""
         if not self._silent:
             self._work.measure_peak()
+            if step == self._done:
+                _forget(self.path, lambda row: row["kind"] == "held_out" and row["step"] == step)  # It is made again.
             self._write("held_out", step, dict(report))
             self._compose()
 
@@ -146,18 +148,18 @@ def _number(value: object) -> Any:
     return float(value) if isinstance(value, int | float | Tensor) else None
 
 
-def _forget_after(path: Path, step: int) -> None:
-    """Drop the lines of steps that a resumed training will take again."""
+def _forget(path: Path, unwanted: Callable[[Mapping[str, Any]], bool]) -> None:
+    """Drop the unwanted lines."""
     if not path.exists():
         return
     kept = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            if json.loads(line)["step"] <= step:
+            if not unwanted(json.loads(line)):
                 kept.append(line + "\n")
         except ValueError:
             continue  # The last line of a killed training may be cut short.
-    write_text(path, "".join(kept) if step else "")
+    write_text(path, "".join(kept))
 
 
 def _tensorboard(folder: Path, done: int) -> Any:

@@ -26,6 +26,9 @@ class Journal:
     collapse: str | None = None
     stopped: str | None = None
     signal_number: int | None = None
+    """A signal that this rank received; the others may not know yet."""
+    interrupted: bool = False
+    """All ranks have agreed to stop for a signal before the last step."""
     _started: float = field(default_factory=time.monotonic)
 
     @property
@@ -47,14 +50,15 @@ class Journal:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from :meth:`state`."""
+        """Continue from :meth:`state`; a held-out evaluation made since then stays."""
         self.steps = state["steps"]
         self.audio_s = state["audio_s"]
         self.skipped_batches = state["skipped_batches"]
         self.refused.clear()  # in place: the loader adds to this very set
         self.refused.update(state["refused"])
-        self.held_out = dict(state["held_out"])
-        self.held_out_step = state["held_out_step"]
-        self.collapsing = state["collapsing"]
+        if state["held_out_step"] >= self.held_out_step:
+            self.held_out = dict(state["held_out"])
+            self.held_out_step = state["held_out_step"]
+            self.collapsing = state["collapsing"]
         self.earlier_s = state["wall_s"]
         self._started = time.monotonic()

@@ -14,7 +14,7 @@ from fairseq2.validator import NOOP_VALIDATOR
 from torch import nn
 
 from speechunits.engine import seal
-from speechunits.engine.assembly import Parts, assemble, make_sampler, make_trainer
+from speechunits.engine.assembly import Parts, assemble, evaluation_interval, make_sampler, make_trainer
 from speechunits.engine.compilation import compiled
 from speechunits.engine.guard import FiniteGuard
 from speechunits.engine.history import HISTORY
@@ -47,23 +47,47 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
             parts.checkpoints.load_model_state(resumed, guard)
             parts.checkpoints.load_data_reader_state(resumed, parts.reader)
             journal.stopped = None if done is None else done["stopped"]
-            if done is None and parts.validator is not NOOP_VALIDATOR:
-                parts.validator.run(resumed)  # Killed between the last checkpoint and the last evaluation.
-            elif done is not None:
+            if done is None:
+                _evaluate(parts, guard, resumed)  # Killed between the last checkpoint and the last evaluation.
+            else:
                 journal.held_out = done["held_out"]
         else:
             if gangs.root.rank == 0 and task.checkpoints:
                 write_json(task.folder / TRAINING, {"settings": settings, "result": None})
-            trainer = make_trainer(learner, model, task, parts, guard)
-            parts.steering.take(trainer)
-            stack.callback(parts.steering.release)
-            with suppress(TaskStopException):  # how it says that it was asked to stop
-                trainer.run()
-            guard.verdicts.settle()
+            if resumed is not None:
+                _make_up_evaluation(task, parts, guard, resumed)
+            if journal.collapse is None:
+                trainer = make_trainer(learner, model, task, parts, guard)
+                parts.steering.take(trainer)
+                stack.callback(parts.steering.release)
+                with suppress(TaskStopException):  # how it says that it was asked to stop
+                    trainer.run()
+                guard.verdicts.settle()
         if parts.best is not None:
             parts.best.restore()
         learner.eval()
         return _conclude(task, parts, settings, done)
+
+
+def _evaluate(parts: Parts, guard: FiniteGuard, step: int) -> None:
+    if parts.validator is not NOOP_VALIDATOR:
+        with guard.summon_full_parameters():
+            parts.validator.run(step)
+
+
+def _make_up_evaluation(task: TrainingTask, parts: Parts, guard: FiniteGuard, resumed: int) -> None:
+    """Evaluate if that was due at the checkpoint: it is saved before, and what came after it may be lost.
+
+    Else the evaluation, and what it says of a collapse, would be missing for good.
+    """
+    every = evaluation_interval(task.engine, parts.total_steps)
+    if every is None or resumed % every:
+        return
+    # The Trainer will load them again; it has no moment between loading and the next step.
+    parts.checkpoints.load_data_reader_state(resumed, parts.reader)
+    if parts.journal.held_out_step < resumed:
+        parts.checkpoints.load_model_state(resumed, guard)
+        _evaluate(parts, guard, resumed)
 
 
 def _forget_facade(model: nn.Module) -> None:
@@ -88,15 +112,15 @@ def _conclude(
     kept = seal.newest(task.folder) if task.checkpoints else None
     where = "nothing was kept" if kept is None else f"the checkpoint of step {kept} is kept in {task.folder}"
     reached = f"step {journal.steps} of {parts.total_steps}"
-    if journal.signal_number is not None and journal.steps < parts.total_steps:
-        name = signal.Signals(journal.signal_number).name
-        message = f"{task.label}: stopped by {name} after {reached}; {where}; the same command resumes"
-        raise Interrupted(message, journal.signal_number)
     if journal.collapse is not None:
         raise TrainingStopped(
             f"{task.label}: {journal.collapse}, by {reached}; "
             f"{where}. Lower optimizer.lr, warm up longer, or change the learner's settings, under another name"
         )
+    if journal.signal_number is not None and journal.steps < parts.total_steps:
+        name = signal.Signals(journal.signal_number).name
+        message = f"{task.label}: stopped by {name} after {reached}; {where}; the same command resumes"
+        raise Interrupted(message, journal.signal_number)
     result = TrainingResult(
         steps=journal.steps, total_steps=parts.total_steps, audio_hours=journal.audio_s / 3600,
         wall_s=journal.wall_s if done is None else done["wall_s"],

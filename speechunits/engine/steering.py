@@ -76,6 +76,7 @@ class Steering:
         self._journal.steps = step
         if signal_number:
             self._journal.signal_number = signal_number
+            self._journal.interrupted = step < self._total_steps
         elif out_of_time and step < self._total_steps:
             self._journal.stopped = "minutes budget"
         if signal_number or out_of_time or step >= self._total_steps:

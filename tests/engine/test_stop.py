@@ -1,6 +1,7 @@
 """How a training ends before its time: signals, losses that are not finite, collapse, a full disk."""
 
 import errno
+import json
 import os
 import signal
 
@@ -103,6 +104,50 @@ def test_collapse_is_named_after_three_evaluations_past_the_start(tmp_path, corp
     healthy = TinyLearner()
     run(healthy, tmp_path / "healthy", corpus, held_out, steps=20, engine={"held_out_evaluations": 10})
     assert len(healthy.batches) == 20
+
+
+class Killed(BaseException):
+    """As sudden as kill -9 for the code under test: nothing catches it."""
+
+
+def kill():
+    raise Killed
+
+
+def terminate():
+    os.kill(os.getpid(), signal.SIGTERM)
+    return 1.0
+
+
+@pytest.mark.parametrize(
+    ("action", "step", "error"),
+    [(terminate, 7, Interrupted), (terminate, 8, Interrupted), (kill, 10, Killed), (kill, 9, Killed)],
+)
+def test_a_collapse_is_seen_whenever_the_training_is_interrupted(tmp_path, corpus, held_out, action, step, error):
+    engine = {"held_out_evaluations": 3}  # after steps 4, 8 and 12
+    learner = TinyLearner()
+    learner.collapsed, learner.fault = True, at_batch(step, action)
+    with pytest.raises(error):
+        run(learner, tmp_path, corpus, held_out, engine=engine)
+    learner = TinyLearner()
+    learner.collapsed = True
+    with pytest.raises(TrainingStopped, match="by step 12 of 12"):
+        run(learner, tmp_path, corpus, held_out, engine=engine)
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "held_out"] == [4, 8, 12]
+
+
+def test_an_evaluation_made_up_for_may_end_a_training(tmp_path, corpus, held_out):
+    engine = {"held_out_evaluations": 6, "checkpoint_steps": 8}  # evaluations after every second step
+    learner = TinyLearner()
+    learner.collapsed, learner.fault = True, at_batch(8, terminate)
+    with pytest.raises(TrainingStopped, match=r"by step 8 of 12"):
+        run(learner, tmp_path, corpus, held_out, engine=engine)
+    learner = TinyLearner()
+    learner.collapsed = True
+    with pytest.raises(TrainingStopped, match="by step 8 of 12"):
+        run(learner, tmp_path, corpus, held_out, engine=engine)
+    assert learner.batches == []
 
 
 def test_a_full_disk_keeps_the_previous_checkpoint(tmp_path, corpus, monkeypatch, uninterrupted):
