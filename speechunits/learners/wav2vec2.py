@@ -1,7 +1,8 @@
 """wav2vec 2.0 (Baevski et al. 2020).
 
 x is the utterance with masked spans, z_x the context at a masked frame; y is the latent of that frame, z_y its product
-code. It raises I(z_x; z_y | utterance) ≥ log2 N − L, N candidates from the same utterance.
+code. It raises I(z_x; z_y | utterance) ≥ log2 N − L, N candidates from the same utterance; held out, negatives are
+drawn from all its masked frames, the positive included.
 """
 
 from __future__ import annotations
@@ -109,7 +110,9 @@ class Wav2Vec2Learner(Pretrainer):
         places, valid = masked_places(chosen)
         index, _ = chosen_places(chosen)
         quantized: Quantized = self.quantizer(encoded.latents.flatten(0, 1)[index], generator)
-        negatives = sample_negatives(valid.sum(dim=1), places.shape[1], self.config.negatives, generator)
+        negatives = sample_negatives(
+            valid.sum(dim=1), places.shape[1], self.config.negatives, generator, itself=not self.training
+        )
         loss = contrastive_loss(
             pad_rows(self.heads["context"](encoded.output.flatten(0, 1)[index]), valid),
             pad_rows(self.heads["target"](quantized.vectors), valid),

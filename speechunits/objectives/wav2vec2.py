@@ -1,6 +1,7 @@
 """The objective of wav2vec 2.0 (Baevski et al. 2020): masked contrast, diversity, feature penalty.
 
-x is the masked utterance, y the quantised latent of a masked frame, and the bound is I(x; y | utterance) ≥ ln N − L.
+x is the masked utterance, y the quantised latent of a masked frame, and the bound is I(x; y | utterance) ≥ ln N − L,
+where negatives are drawn from all masked frames, the positive included: held out, but not in training, as in the paper.
 """
 
 from __future__ import annotations
@@ -14,8 +15,13 @@ from speechunits.objectives.loss import Loss
 from speechunits.objectives.precision import at_least_fp32
 
 
-def sample_negatives(counts: Tensor, size: int, negatives: int, generator: torch.Generator) -> Tensor:
+def sample_negatives(
+    counts: Tensor, size: int, negatives: int, generator: torch.Generator, *, itself: bool = False
+) -> Tensor:
     """Return ``(B, M, N)`` int64: for each masked frame, N others of its utterance, uniformly, with replacement.
+
+    With ``itself`` N of all of them, the frame included. The bound asks for it, negatives being draws of the marginal:
+    among the M − 1 others a context that knows its frame, I = ln M, would read ln N instead.
 
     Parameters
     ----------
@@ -29,11 +35,12 @@ def sample_negatives(counts: Tensor, size: int, negatives: int, generator: torch
     """
     device = counts.device
     shape = (counts.shape[0], size, negatives)
-    others = (counts - 1).clamp(min=1)[:, None, None]
-    drawn = (torch.rand(shape, generator=generator, device=device) * others).long()
+    among = (counts if itself else counts - 1).clamp(min=1)[:, None, None]
+    drawn = (torch.rand(shape, generator=generator, device=device) * among).long()
     # rand * n may round up to n; and the frame itself is skipped.
-    drawn = torch.minimum(drawn, others - 1)
-    drawn = drawn + (drawn >= torch.arange(size, device=device)[None, :, None])
+    drawn = torch.minimum(drawn, among - 1)
+    if not itself:
+        drawn = drawn + (drawn >= torch.arange(size, device=device)[None, :, None])
     return drawn.clamp(max=max(size - 1, 0))
 
 
@@ -65,9 +72,9 @@ def contrastive_loss(
         ``(B, M, N)``, true where the negative's codes equal the positive's.
     mask_same
         Leave such negatives out of ``sum`` (training). ``metrics["loss"]`` always keeps them: under a collapsed
-        codebook every candidate is the same, and it must read ln(N + 1), which is no information.
+        codebook every candidate is the same, and it must read ln(N + 1), which is no information. ``accuracy`` and
+        ``negative_is_positive`` are about the negatives that are other frames.
     """
-    candidates = negatives.shape[-1] + 1
     with torch.autocast(context.device.type, enabled=False):
         context = F.normalize(at_least_fp32(context), dim=-1)
         targets = F.normalize(at_least_fp32(targets), dim=-1)
@@ -77,6 +84,7 @@ def contrastive_loss(
         positive = torch.diagonal(cosines, dim1=1, dim2=2).flatten()[places]
         negative = torch.gather(cosines, 2, negatives).flatten(0, 1)[places]
         duplicate = same.flatten(0, 1)[places]
+        itself = negatives.flatten(0, 1)[places] == (places % max(negatives.shape[1], 1))[:, None]
         logits = torch.cat((positive[:, None], negative), dim=1)
         kept = torch.logsumexp(logits.detach(), dim=1) - positive.detach()
         if mask_same:
@@ -86,11 +94,12 @@ def contrastive_loss(
             losses = torch.logsumexp(logits, dim=1) - positive
     count = valid.sum()
     # A tie is a miss: where all candidates are equal nothing was recognised.
-    right = positive.detach() > negative.detach().amax(dim=1)
+    right = positive.detach() > negative.detach().masked_fill(itself, float("-inf")).amax(dim=1)
+    other = ~itself & real[:, None]
     metrics = {
         "loss": ((kept * real).sum(), count),
         "accuracy": ((right & real).sum(), count),
-        "negative_is_positive": ((duplicate & real[:, None]).sum(), count * (candidates - 1)),
+        "negative_is_positive": ((duplicate & other).sum(), other.sum()),
     }
     return Loss((losses * real).sum(), count, metrics, {})
 

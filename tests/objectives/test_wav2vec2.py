@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from speechunits.objectives.bounds import infonce_bits, joint_information_bits
 from speechunits.objectives.wav2vec2 import contrastive_loss, diversity_loss, feature_penalty, sample_negatives
 from tests.reference import objectives as reference
 
@@ -112,6 +113,43 @@ def test_negatives_are_uniform_over_the_other_masked_frames():
         torch.testing.assert_close(others, torch.full((5,), 0.2), atol=0.03, rtol=0)
     assert (negatives[1, 0] == 1).all()
     assert (negatives[1, 1] == 0).all()
+
+
+@pytest.mark.parametrize("frames", [2, 40])
+@pytest.mark.parametrize("error", [0.0, 0.3])
+def test_what_is_reported_never_exceeds_the_information(frames, error):
+    """Each frame has a code of its own; the context names it, or with probability ``error`` any frame, at random."""
+    rows, generator = 4000 // frames, seeded(frames)
+    joint = (1 - error) * torch.eye(frames) + error / frames
+    information = joint_information_bits(joint)
+    named = torch.multinomial(joint, rows, replacement=True, generator=generator).T
+    context, targets = torch.eye(frames)[named], torch.eye(frames).expand(rows, -1, -1)
+    valid = torch.ones(rows, frames, dtype=torch.bool)
+    reported = {}
+    for itself in (False, True):
+        negatives = sample_negatives(valid.sum(1), frames, 100, generator, itself=itself)
+        best = -math.inf
+        for temperature in (0.06, 0.1, 0.2, 0.3, 0.5, 1.0):
+            loss = contrastive_loss(
+                context, targets, negatives, valid, temperature=temperature, same=negatives < 0, mask_same=False
+            )
+            total, count = loss.metrics["loss"]
+            best = max(best, infonce_bits(float(total / count), 101))
+        reported[itself] = best
+    assert reported[True] <= information + 0.05
+    assert reported[True] > 0.8 * information
+    assert reported[False] > information + (0.5 if frames == 2 else 0.02)
+
+
+def test_the_frame_itself_is_no_error_and_no_duplicate():
+    targets, valid = torch.eye(3)[None], torch.ones(1, 3, dtype=torch.bool)
+    negatives = sample_negatives(valid.sum(1), 3, 3000, seeded(), itself=True)
+    torch.testing.assert_close(torch.bincount(negatives[0, 1]) / 3000, torch.full((3,), 1 / 3), atol=0.03, rtol=0)
+    same = negatives == torch.arange(3)[:, None]
+    loss = contrastive_loss(targets, targets, negatives, valid, temperature=0.1, same=same, mask_same=False)
+    assert int(loss.metrics["accuracy"][0]) == 3
+    assert int(loss.metrics["negative_is_positive"][0]) == 0
+    assert int(loss.metrics["negative_is_positive"][1]) == int((~same).sum())
 
 
 def test_negatives_are_seeded_and_always_indices():
