@@ -134,15 +134,20 @@ class OnlinePredictionLearner(Pretrainer):
 
     @torch.no_grad()
     def _start(self, features: list[Tensor], frames: int, generator: torch.Generator) -> None:
-        """Begin with some of the first batch's ``frames`` as codewords: random vectors far from all would die."""
+        """Begin with some of the first batch's ``frames`` as codewords: random vectors far from all would die.
+
+        Not with a batch without frames, or with values that are not finite.
+        """
         size = self.config.teacher.codewords
-        enough = of_first_rank(torch.tensor(frames, device=self.sums.device)) > 0
-        if not enough:
-            return
-        for place, layer in enumerate(features):
+        chosen = []
+        for layer in features:
             drawn = torch.randint(max(frames, 1), (size,), generator=generator, device=layer.device)
-            chosen = layer[drawn] if frames else layer.new_zeros(size, layer.shape[1])
-            self.sums[place] = of_first_rank(chosen)
+            chosen.append(layer[drawn] if frames else layer.new_zeros(size, layer.shape[1]))
+        first = of_first_rank(torch.stack(chosen))
+        enough = of_first_rank(torch.tensor(frames, device=self.sums.device)) > 0
+        if not enough or not first.isfinite().all():
+            return
+        self.sums.copy_(first)
         self.started.fill_(value=True)
 
     @torch.no_grad()

@@ -84,7 +84,9 @@ class SwavLearner(PairLearner):
 
     @torch.no_grad()
     def _enqueue(self, views: list[Tensor], real: Tensor) -> None:
-        newest = torch.cat((self.queue, torch.stack(views).to(self.queue.dtype)), dim=1)
-        last = real.sum() + torch.arange(self.config.queue, device=real.device)
-        self.queue.copy_(newest[:, last])
-        self.queued += real.sum()
+        """Queue the pairs; none of a batch that is not finite, whose update is skipped: they would stay for steps."""
+        both = torch.stack(views).to(self.queue.dtype)
+        added = real.sum() * both.isfinite().all()
+        newest = torch.cat((self.queue, both), dim=1)
+        self.queue.copy_(newest[:, added + torch.arange(self.config.queue, device=real.device)])
+        self.queued += added

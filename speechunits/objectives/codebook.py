@@ -52,9 +52,10 @@ def cluster_sums(features: Tensor, codes: Tensor, size: int, real: Tensor | None
 def updated_codebook(codebook: Codebook, batch: Codebook, *, decay: float) -> Codebook:
     """Return s ← τ s + (1 − τ) Σ z and n ← τ n + (1 − τ) |Z| (equations 4 and 5) for the codewords met in the batch.
 
-    The others stay as they are: all of them decaying would leave rare ones without mass.
+    The others stay as they are: all of them decaying would leave rare ones without mass. So do those whose sums are
+    not finite: a step whose update is skipped must not spoil them for good.
     """
-    met = batch.counts > 0
+    met = (batch.counts > 0) & batch.sums.isfinite().all(dim=-1)
     sums = decay * codebook.sums + (1 - decay) * batch.sums
     counts = decay * codebook.counts + (1 - decay) * batch.counts
     return Codebook(torch.where(met[:, None], sums, codebook.sums), torch.where(met, counts, codebook.counts))

@@ -158,6 +158,25 @@ def test_the_gradient_is_that_of_the_mean_over_all_targets(max_norm):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-9)
 
 
+@pytest.mark.parametrize("first", [False, True])
+@pytest.mark.parametrize("variant", ["online", "swav-queue", "direct_mi"])
+def test_a_step_that_is_skipped_spoils_nothing_that_lasts(variant, first):
+    step = Step(build(variant))
+    item = batch(9000, 7000)
+    if not first:
+        step(item)
+    before = {name: value.clone() for name, value in step.learner.named_buffers()}
+    nan = torch.full_like(item.waveforms, float("nan"))
+    step(item._replace(waveforms=nan, second=torch.full_like(item.second, float("nan"))))
+    assert step.journal.skipped_batches == 1
+    after = dict(step.learner.named_buffers())
+    torch.testing.assert_close(after, before, rtol=0, atol=0)
+    for seed in range(4):
+        step(batch(9000, 7000, seed=seed, data_seed=seed))
+    assert step.journal.skipped_batches == 1
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())
+
+
 def test_a_gradient_that_is_not_finite_changes_neither_weights_nor_moments(capfd):
     step = Step(build("masked_prediction"))
     item = batch(9000, 7000)

@@ -37,6 +37,14 @@ def test_codewords_find_the_clusters():
     torch.testing.assert_close(codebook.codewords, centers, atol=0.05, rtol=0)
 
 
+def test_what_is_not_finite_leaves_a_codeword_as_it_was():
+    codebook = Codebook(torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.ones(2))
+    features = torch.tensor([[0.0, 3.0], [float("nan"), 0.0], [5.0, 0.0]])
+    after = updated_codebook(codebook, cluster_sums(features, torch.tensor([0, 0, 1]), 2), decay=0.5)
+    assert torch.equal(after.codewords[0], codebook.codewords[0])
+    torch.testing.assert_close(after.codewords[1], torch.tensor([3.0, 0.0]))
+
+
 def test_ranks_add_up():
     features = torch.randn(8, 3, generator=seeded(), dtype=torch.float64)
     codes = torch.tensor([0, 1, 0, 2, 2, 2, 1, 0])
