@@ -16,7 +16,7 @@ import torch
 from speechunits.audio.corpus import Corpus, drawn, load_corpus
 from speechunits.config import PretrainConfig, RecipeConfig, UnitsConfig, to_tree
 from speechunits.config.pretrain import deciding_batch
-from speechunits.errors import TrainingStopped, UsageError
+from speechunits.errors import Collapsed, UsageError
 from speechunits.evaluation.abx.measure import QUICK
 from speechunits.fitting import fit_units
 from speechunits.pretraining import pretrain_passes
@@ -70,11 +70,13 @@ def compare(
 ) -> Row:
     """Train and measure all recipes and return their rows, the MFCC baseline's first; see ``report/comparison.py``.
 
-    A collapsed training is a row like others, named. ``minutes`` adds a second ranking: each recipe once more, with the
-    audio-hours it trains on in so many minutes of one core, by the speed of its run of the first ranking, with the
-    first ``minutes_seeds`` seeds (all). ``published`` are rows of an earlier comparison: those of the same settings and
-    recordings are taken as they are, so that a comparison may be continued where its run folders are gone. ``on_row``
-    is called after every row with the results so far, published rows that are still to be reached among them.
+    A collapsed training is a row like others, named; one that is stopped by anything else (a full disk, values that are
+    not finite) stops the comparison, and the same command goes on with it. ``minutes`` adds a second ranking: each
+    recipe once more, with the audio-hours it trains on in so many minutes of one core, by the speed of its run of the
+    first ranking, with the first ``minutes_seeds`` seeds (all). ``published`` are rows of an earlier comparison: those
+    of the same settings and recordings are taken as they are, so that a comparison may be continued where its run
+    folders are gone. ``on_row`` is called after every row with the results so far, published rows that are still to be
+    reached among them.
 
     Raises
     ------
@@ -163,10 +165,11 @@ def _is_current(saved: Mapping[str, Any], key: str, measured: str) -> bool:
 def _trained(contender: Contender) -> Row:
     recipe, folder = contender.recipe, contender.folder / "pretrain"
     corpus = load_corpus(recipe.corpus)
-    resumed, started, stopped = (folder / "metrics.jsonl").exists(), time.process_time(), None
+    # Each pass has a history of its own.
+    resumed, started, stopped = any(folder.rglob("metrics.jsonl")), time.process_time(), None
     try:
         pretrain_passes(recipe.pretrain, corpus, folder)
-    except TrainingStopped as error:
+    except Collapsed as error:
         stopped = str(error)
     processor_s = time.process_time() - started
     memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -27,6 +27,10 @@ class TrainingStopped(SpeechUnitsError):
     exit_code = 3
 
 
+class Collapsed(TrainingStopped):
+    """Held-out evaluations have shown a collapse: the same settings would come to the same end."""
+
+
 class Interrupted(SpeechUnitsError):
     """Stopped by a signal after saving a checkpoint; the same command resumes. Exit code 128 + signal number."""
 

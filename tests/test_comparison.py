@@ -8,7 +8,7 @@ import pytest
 
 from speechunits import comparison
 from speechunits.comparison import compare
-from speechunits.errors import TrainingStopped, UsageError
+from speechunits.errors import Collapsed, TrainingStopped, UsageError
 from speechunits.run import read_json, write_json
 from tests.spine import make_recipe
 
@@ -83,7 +83,7 @@ def test_what_an_earlier_version_measured_is_measured_again_without_training(tin
 def test_a_collapse_is_a_row(tiny_corpus, tmp_path, monkeypatch):
     def collapsing(*arguments):
         pretrain(*arguments)
-        raise TrainingStopped("collapsed: one symbol")
+        raise Collapsed("collapsed: one symbol")
 
     pretrain = comparison.pretrain_passes
     monkeypatch.setattr(comparison, "pretrain_passes", collapsing)
@@ -91,6 +91,24 @@ def test_a_collapse_is_a_row(tiny_corpus, tmp_path, monkeypatch):
         _, row = compare(recipes(tiny_corpus, tmp_path)[:1], seeds=1)["rows"]
     assert row["stopped"] == "collapsed: one symbol"
     assert row["measures"]["clusters"] == 12
+
+
+@pytest.mark.usefixtures("here")
+def test_what_may_end_otherwise_is_no_row_but_trained_again(tiny_corpus, tmp_path, monkeypatch):
+    def stopped(config, corpus, folder):
+        pretrain(config, corpus, folder / "pass1")  # A later pass has not begun.
+        raise TrainingStopped("no space left")
+
+    pretrain = comparison.pretrain_passes
+    monkeypatch.setattr(comparison, "pretrain_passes", stopped)
+    recipe = recipes(tiny_corpus, tmp_path)[:1]
+    with contextlib.redirect_stderr(io.StringIO()), pytest.raises(TrainingStopped, match="no space left"):
+        compare(recipe, seeds=1)
+    monkeypatch.setattr(comparison, "pretrain_passes", pretrain)
+    with contextlib.redirect_stderr(io.StringIO()):
+        _, row = compare(recipe, seeds=1)["rows"]
+    assert row["stopped"] is None
+    assert row["processor_s"] is None, "a training that went on has no processor time of its own"
 
 
 def test_minutes_become_the_hours_that_each_speed_allows(tiny_corpus, tmp_path, monkeypatch):

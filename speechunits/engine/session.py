@@ -23,7 +23,7 @@ from speechunits.engine.machine import machine_state, open_gangs, wrap
 from speechunits.engine.settings import TRAINING, earlier_result, training_settings
 from speechunits.engine.steering import signals_noted
 from speechunits.engine.train import TrainingResult, TrainingTask
-from speechunits.errors import Interrupted, TrainingStopped
+from speechunits.errors import Collapsed, Interrupted
 from speechunits.learners.learner import Learner
 from speechunits.run import write_json
 
@@ -113,7 +113,7 @@ def _conclude(
     where = "nothing was kept" if kept is None else f"the checkpoint of step {kept} is kept in {task.folder}"
     reached = f"step {journal.steps} of {parts.total_steps}"
     if journal.collapse is not None:
-        raise TrainingStopped(
+        raise Collapsed(
             f"{task.label}: {journal.collapse}, by {reached}; "
             f"{where}. Lower optimizer.lr, warm up longer, or change the learner's settings, under another name"
         )
