@@ -149,5 +149,5 @@ class MaskedPredictionConfig:
     """``pred_nomask_weight``, with either kind of targets."""
     altered: float = 0.0
     """Share of the rows that are heard through ``views`` (noise, room, timbre, pitch) while the units stay those of the
-    original: denoising, as WavLM's (Chen et al. 2022, §III-B)."""
+    original: denoising, as WavLM's (Chen et al. 2022, §III-B). Not with ``targets: online``."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)

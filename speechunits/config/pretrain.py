@@ -147,6 +147,12 @@ class PretrainConfig:
                 f"masked_prediction.passes must be 1 where targets are {targets}, which need no earlier pass, but is "
                 f"{passes} instead"
             )
+        altered = self.masked_prediction.altered
+        if self.learner == "masked_prediction" and self.units_online and altered > 0:
+            raise ValueError(
+                f"masked_prediction.altered must be 0 where targets are online, but is {altered:g} instead: the teacher "
+                "hears the alterations too, so that its targets are not those of the original; let targets be units"
+            )
 
     @property
     def units_online(self) -> bool:

@@ -282,6 +282,8 @@ def test_the_teacher_follows_and_does_not_learn():
         ({"learner": "direct_mi", "encoder": TINY, "direct_mi": {"shift": 5}}, "encoder.causal must be true"),
         ({"learner": "direct_mi", "encoder": PAST, "direct_mi": {"shift": 2}}, "at least 5"),
         ({"learner": "masked_prediction", "masked_prediction": {"targets": "online", "passes": 2}}, "passes must be 1"),
+        ({"learner": "masked_prediction", "masked_prediction": {"targets": "online", "altered": 0.7}},
+         "altered must be 0 where targets are online, but is 0.7"),
     ],
 )
 def test_impossible_settings_are_refused(tree, words):
