@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from speechunits.asr.baseline import LogMelNetwork
+from speechunits.config import EncoderConfig, PretrainConfig, build_config
 from speechunits.encoder.encoder import encoder_from_export
-from speechunits.encoder.flops import encoder_flops
+from speechunits.encoder.flops import BACKWARD, encoder_flops, frontend_flops, further_flops
 from speechunits.errors import UsageError
 from speechunits.evaluation.score import Side
 from speechunits.frames import FRAME_RATE_HZ
@@ -15,15 +18,16 @@ from speechunits.units.bundle import read_bundle
 
 _UTTERANCE_FRAMES = 10 * FRAME_RATE_HZ
 """Attention is counted over rows of ten seconds, a crop of pretraining, on both sides."""
-_TWO_VIEWS = ("simclr", "swav")
 
 
 def extra_hours(encoder: Path, record: Path) -> dict[Side, float]:
     """Return the audio-hours each baseline is given on top of its own budget.
 
     Forward and backward passes have the same ratio everywhere, so hours are those of pretraining times the ratio of
-    forward FLOPs. ``record`` is pretraining's ``pretrain.json``; a learner of two views encodes every hour twice. Heads
-    and targets of pretraining are not counted, which is in favour of the pretrained side by a few percent.
+    forward FLOPs. ``record`` is pretraining's ``pretrain.json``; what a learner computes for an hour of audio is in
+    :func:`encoder_passes`. In favour of the pretrained side, heads and losses are not counted (a few percent of the
+    encoder; for cpc with linear predictors and 128 negatives a quarter of ``nano``, an eighth of ``medium``), nor the
+    making of targets between passes, nor what an encoder to ``start`` from took.
 
     Raises
     ------
@@ -36,8 +40,25 @@ def extra_hours(encoder: Path, record: Path) -> dict[Side, float]:
             "unfinished pretraining?); leave out reduction.equal_compute_seeds"
         )
     passed = read_json(record)
-    config = passed["provenance"]["config"]
-    both = config["learner"] in _TWO_VIEWS or (config["learner"] == "direct_mi" and config["direct_mi"]["views"])
-    hours = (2 if both else 1) * sum(each["audio_hours"] for each in passed["passes"])
-    own = encoder_flops(encoder_from_export(*read_bundle(encoder, kind="encoder")).config, _UTTERANCE_FRAMES)
+    config = build_config(PretrainConfig, passed["provenance"]["config"], origin=str(record))
+    shape = encoder_from_export(*read_bundle(encoder, kind="encoder")).config
+    hours = encoder_passes(config, shape) * sum(each["audio_hours"] for each in passed["passes"])
+    own = encoder_flops(shape, _UTTERANCE_FRAMES)
     return {"untrained": hours, "logmel": hours * own / LogMelNetwork().flops(_UTTERANCE_FRAMES)}
+
+
+def encoder_passes(config: PretrainConfig, shape: EncoderConfig) -> float:
+    """Return how often pretraining takes its audio through the whole encoder, forward and backward.
+
+    A view is a part of its piece; the other one of direct_mi runs the front end only; an online teacher runs forward
+    only; cpc's predictors may be blocks like the encoder's.
+    """
+    whole = encoder_flops(shape, _UTTERANCE_FRAMES)
+    if config.needs_views:
+        other = frontend_flops(shape, _UTTERANCE_FRAMES) / whole if config.learner == "direct_mi" else 1.0
+        return config.views.crop * (1 + other)
+    if config.learner == "masked_prediction" and config.units_online:
+        return 1 + 1 / (1 + BACKWARD)
+    if config.learner == "cpc" and config.cpc.predictor == "transformer":
+        return 1 + float(further_flops(shape, config.cpc.steps, torch.tensor([_UTTERANCE_FRAMES]))) / whole
+    return 1.0

@@ -1,12 +1,14 @@
 import json
+from dataclasses import replace
 
 import pytest
+import torch
 
 from speechunits.asr.baseline import LogMelNetwork
-from speechunits.compute import extra_hours
-from speechunits.config import EncoderConfig, to_tree
+from speechunits.compute import encoder_passes, extra_hours
+from speechunits.config import EncoderConfig, PretrainConfig, build_config, to_tree
 from speechunits.encoder.encoder import Encoder
-from speechunits.encoder.flops import encoder_flops
+from speechunits.encoder.flops import encoder_flops, surrounding_flops, transformer_flops
 from speechunits.errors import UsageError
 from speechunits.units.bundle import write_bundle
 from tests.asr.tiny import ENCODER
@@ -24,10 +26,37 @@ def test_the_baselines_get_what_pretraining_took(tmp_path):
     assert hours["logmel"] * LogMelNetwork().flops(500) == pytest.approx(5.0 * encoder_flops(ENCODER, 500))
     config["learner"] = "swav"
     record.write_text(json.dumps(saved))
-    assert extra_hours(encoder, record)["untrained"] == 10.0
+    assert extra_hours(encoder, record)["untrained"] == pytest.approx(2 * 0.8 * 5.0)
     record.unlink()
     with pytest.raises(UsageError, match="needs what pretraining took"):
         extra_hours(encoder, record)
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"learner": "masked_prediction"}, 1.0),
+        ({"learner": "direct_mi"}, 1.0),
+        ({"learner": "simclr", "views": {"crop": 0.5}}, 1.0),
+        ({"learner": "masked_prediction", "masked_prediction": {"targets": "online"}}, 4 / 3),
+        ({"learner": "wav2vec2", "masked_prediction": {"targets": "online"}}, 1.0),
+        ({"learner": "cpc", "encoder": {"causal": True, "input_norm": "running"}}, 1.0),
+    ],
+)
+def test_what_a_learner_computes_for_its_audio(tree, expected):
+    assert encoder_passes(build_config(PretrainConfig, tree), ENCODER) == pytest.approx(expected)
+
+
+def test_another_view_may_run_the_front_end_only_and_predictors_may_be_blocks():
+    whole, frames = encoder_flops(ENCODER, 500), torch.tensor([500])
+    views = build_config(PretrainConfig, {"learner": "direct_mi", "direct_mi": {"views": True}})
+    none = replace(ENCODER, mel_bins=-ENCODER.channels)  # (bins + channels) · channels weights: without convolutions
+    convolutions = surrounding_flops(ENCODER, 500) - surrounding_flops(none, 500)
+    assert encoder_passes(views, ENCODER) == pytest.approx(0.8 * (1 + convolutions / whole))
+    past = {"causal": True, "input_norm": "running"}
+    cpc = build_config(PretrainConfig, {"learner": "cpc", "encoder": past, "cpc": {"predictor": "transformer"}})
+    block = float(transformer_flops(replace(ENCODER, layers=1), frames))
+    assert encoder_passes(cpc, ENCODER) == pytest.approx(1 + 12 * block / whole)
 
 
 def test_flops_of_the_small_network_are_two_a_weight_and_frame():

@@ -150,8 +150,8 @@ class PretrainConfig:
         altered = self.masked_prediction.altered
         if self.learner == "masked_prediction" and self.units_online and altered > 0:
             raise ValueError(
-                f"masked_prediction.altered must be 0 where targets are online, but is {altered:g} instead: the teacher "
-                "hears the alterations too, so that its targets are not those of the original; let targets be units"
+                f"masked_prediction.altered must be 0 where targets are online, but is {altered:g} instead: the "
+                "teacher hears the alterations too, and its targets would be theirs; let targets be units"
             )
 
     @property

@@ -6,6 +6,8 @@ Products with weights cost 2 FLOPs a weight and frame forward and twice that bac
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -34,12 +36,26 @@ def transformer_flops(config: EncoderConfig, frames: Tensor) -> Tensor:
     return 2 * block_weights(config) * frames.sum() + attention * frames.square().sum()
 
 
+def further_flops(config: EncoderConfig, blocks: int, frames: Tensor) -> Tensor:
+    """Return the FLOPs of one forward pass of transformer blocks of a learner's own, of the encoder's sizes."""
+    return transformer_flops(replace(config, layers=blocks, context="transformer"), frames)
+
+
 def surrounding_flops(config: EncoderConfig, frames: int) -> int:
     """Return the FLOPs of one forward pass of everything before the blocks, over one row of ``frames`` frames.
 
     Convolutions, the projection into the context and the positions; without the mel filters, which get no gradient.
     """
     channels, dim = config.channels, config.dim
+    # An even kernel of positions computes one frame too many.
+    positioned = frames + 1 - config.position_kernel % 2
+    positions = config.position_kernel * dim * (dim // config.position_groups) * positioned
+    return frontend_flops(config, frames) + 2 * (channels * dim * frames + positions)
+
+
+def frontend_flops(config: EncoderConfig, frames: int) -> int:
+    """Return the FLOPs of one forward pass of the convolutions, over one row of ``frames`` frames."""
+    channels = config.channels
     if config.frontend == "logmel":
         taps = 3 * (config.mel_bins + channels) * channels * frames
     else:
@@ -48,10 +64,7 @@ def surrounding_flops(config: EncoderConfig, frames: int) -> int:
             size = (size - kernel) // stride + 1
             taps += kernel * inputs * channels * size
             inputs = channels
-    # An even kernel of positions computes one frame too many.
-    positioned = frames + 1 - config.position_kernel % 2
-    positions = config.position_kernel * dim * (dim // config.position_groups) * positioned
-    return 2 * (taps + channels * dim * frames + positions)
+    return 2 * taps
 
 
 def encoder_flops(config: EncoderConfig, frames: int) -> float:

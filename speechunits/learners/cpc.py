@@ -17,7 +17,8 @@ from speechunits.audio.batch import AudioBatch
 from speechunits.config import CpcConfig, EncoderConfig
 from speechunits.encoder.context import Block
 from speechunits.encoder.encoder import Encoder
-from speechunits.frames import frames_mask
+from speechunits.encoder.flops import BACKWARD, further_flops
+from speechunits.frames import frame_counts, frames_mask
 from speechunits.learners.pretrainer import Pretrainer
 from speechunits.learners.reports import contrast_report
 from speechunits.learners.targets import batch_generator
@@ -65,6 +66,14 @@ class CpcLearner(Pretrainer):
             "negative_is_positive": metrics["negative_is_positive"],
             **{f"bits_{step}": infonce_bits(metrics[f"loss_{step}"], candidates) for step in steps},
         }
+
+    def training_flops(self, lengths: Tensor) -> Tensor:
+        """Return the FLOPs of the encoder's blocks and of the predictors', where these are blocks too."""
+        flops = super().training_flops(lengths)
+        if self.config.predictor == "transformer":
+            blocks = further_flops(self.encoder.config, self.config.steps, frame_counts(lengths))
+            flops += (1 + BACKWARD) * blocks
+        return flops
 
     def _predictions(self, output: Tensor, frame_lengths: Tensor) -> Tensor:
         batch, size, _ = output.shape

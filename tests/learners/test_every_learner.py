@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from speechunits.config import PretrainConfig, build_config
+from speechunits.encoder.context import Block
 from speechunits.encoder.encoder import Encoder, encoder_from_export
 from speechunits.encoder.flops import BACKWARD, transformer_flops
 from speechunits.errors import UsageError
@@ -35,6 +36,13 @@ def test_a_step_counts_every_pass_through_the_blocks(variant):
         both_ways = 1 + BACKWARD * torch.is_grad_enabled()
         passes.append(both_ways * float(transformer_flops(encoder.config, frame_counts(arguments[1]))))
 
+    def note_block(*_):
+        # A predictor's own: a block of the encoder's sizes, which here has two.
+        passes.append((1 + BACKWARD) * float(transformer_flops(model.encoder.config, frame_counts(item.lengths))) / 2)
+
+    for module in model.heads.modules():
+        if isinstance(module, Block):
+            module.register_forward_pre_hook(note_block)
     for module in model.modules():
         if isinstance(module, Encoder):
             module.register_forward_pre_hook(note)
@@ -282,8 +290,10 @@ def test_the_teacher_follows_and_does_not_learn():
         ({"learner": "direct_mi", "encoder": TINY, "direct_mi": {"shift": 5}}, "encoder.causal must be true"),
         ({"learner": "direct_mi", "encoder": PAST, "direct_mi": {"shift": 2}}, "at least 5"),
         ({"learner": "masked_prediction", "masked_prediction": {"targets": "online", "passes": 2}}, "passes must be 1"),
-        ({"learner": "masked_prediction", "masked_prediction": {"targets": "online", "altered": 0.7}},
-         "altered must be 0 where targets are online, but is 0.7"),
+        (
+            {"learner": "masked_prediction", "masked_prediction": {"targets": "online", "altered": 0.7}},
+            "altered must be 0 where targets are online, but is 0.7",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(tree, words):
