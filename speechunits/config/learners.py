@@ -98,8 +98,9 @@ class DirectMIConfig:
     views: bool = False
     """The target is taken from another view than the context."""
     frozen: float = 0.1
-    """Share of the budget in which symbols are those of the untrained target network: there is something to predict
-    before they move towards what is easily predicted."""
+    """Share of the budget in which the target network's perceptron gets no gradient: there is something to predict
+    before symbols move towards what is easily predicted. The latents that it hears learn all the while, by the
+    context's gradient, so that a frame's symbol may change."""
     sharpness: float = 10.0
     """Factor on the usual first weights of the target network's last layer: how sure p(z|y) is to begin with."""
     hidden_dim: int = 256

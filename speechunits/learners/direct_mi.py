@@ -97,7 +97,7 @@ class DirectMILearner(Pretrainer):
         return symbols_report(metrics, histograms)
 
     def set_progress(self, step: int, total_steps: int) -> None:
-        """Let the target network learn after its share of the budget."""
+        """Let the target network's perceptron learn after its share of the budget."""
         self.frozen = step < self.config.frozen * total_steps
 
     def _loss(self, batch: AudioBatch, encoded: EncoderOutput, chosen: Tensor, speech: Tensor) -> Loss:
@@ -113,7 +113,7 @@ class DirectMILearner(Pretrainer):
         context = self.heads["context"](encoded.output[rows, frames])
         targets = self.heads["target"](latents[rows, places])
         if self.frozen:
-            # Frozen by a zero gradient: data-parallel wrappers count on one for every parameter.
+            # Frozen by a zero gradient: data-parallel wrappers count on one for every parameter. The latents are not.
             targets = targets.detach() + 0 * targets
         speakers = self._speaker_rows(batch)[rows]
         if self.training:
