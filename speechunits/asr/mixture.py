@@ -14,7 +14,7 @@ from speechunits.frames import frame_count, frame_counts
 
 
 class LayerMixture(nn.Module):
-    """Σ_k softmax(w)_k · norm(layer_k) over the convolutions' output and every block (ELMo, Peters et al. 2018, eq. 1).
+    """Σ_k softmax(w)_k · norm(layer_k) over the projected latents and every block (ELMo, Peters et al. 2018, eq. 1).
 
     Each layer is normalised without learned scales: layers differ in size by orders of magnitude, and the weights
     should say how useful a layer is, not how large. With ``logmel`` the mixture is heard by the small log-mel network,

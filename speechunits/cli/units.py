@@ -79,7 +79,10 @@ def _add_fit(commands: Commands) -> None:
     fit.add_argument(
         "--clusters", default="100", metavar="K", help="a number, or `auto`, `auto:50,100,200`: the best without labels"
     )
-    fit.add_argument("--layer", default="auto", help="a number, or `auto`: the best without labels")
+    fit.add_argument(
+        "--layer", default="auto", help="a number (-1: the front end's own output), or `auto`: the best without labels"
+    )
+    fit.add_argument("--latents", action="store_true", help="`auto` may also choose -1")
     fit.add_argument("--criterion", default="predictability", help="by which `auto` chooses (docs/evaluation.md)")
     fit.add_argument("--seed", type=int, default=0)
     fit.add_argument("--restarts", type=int, default=1, help="k-means runs, of which the best is kept")
@@ -128,11 +131,11 @@ def run_fit(options: argparse.Namespace) -> int:
 
     mfcc = str(options.source_model) == "mfcc"
     sizes, clusters = _sizes(options.clusters)
-    same = ("criterion", "seed", "restarts", "seeding", "stream_passes", "residual_clusters")
+    same = ("latents", "criterion", "seed", "restarts", "seeding", "stream_passes", "residual_clusters")
     tree = {key: getattr(options, key) for key in same} | {
         "source": "mfcc" if mfcc else options.source,
         "clusters": clusters,
-        "layer": int(options.layer) if options.layer.isdigit() else options.layer,
+        "layer": int(options.layer) if options.layer.removeprefix("-").isdigit() else options.layer,
     }
     config = build_config(UnitsConfig, tree, origin="units fit")
     corpus = pipeline.corpus_of(options.manifest)

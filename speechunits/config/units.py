@@ -17,7 +17,8 @@ class UnitsConfig:
     clusters: int = 100
     """K; 0 with ``source: codebook`` keeps the product codebook's pairs."""
     layer: int | str = "auto"
-    """0 is the convolutions' output, k the output after k blocks, ``auto`` the best by ``criterion``."""
+    """-1 is the front end's own output, after its layer norm; 0 the projection of that into the context; k the output
+    after k blocks; ``auto`` the best by ``criterion``."""
     sample_frames: int = 200_000
     """Frames k-means is fitted on: a seeded uniform sample."""
     iterations: int = 25
@@ -40,6 +41,9 @@ class UnitsConfig:
     """Passes over every frame of the corpus, by mini-batches, after k-means on the sample; in bounded memory."""
     residual_clusters: int = field(default=0, metadata=LATER)
     """Entries of a second codebook, fitted on what the first leaves over: K times as many units; 0: none."""
+
+    latents: bool = field(default=False, metadata=LATER)
+    """Whether ``layer: auto`` also considers -1."""
 
     criterion: str = field(default="predictability", metadata=LATER)
     """What ``layer: auto`` maximises on held-out speech, without labels: ``view_information`` (bits that units of

@@ -16,6 +16,9 @@ from speechunits.encoder.frontend import build_frontend, zero_beyond
 from speechunits.errors import InputRefused
 from speechunits.frames import RECEPTIVE_FIELD, frame_count, frame_counts
 
+LATENTS = -1
+"""The layer that the front end's own output counts as."""
+
 
 class EncoderOutput(NamedTuple):
     """All that an encoder computes from a batch; padding frames are zero everywhere."""
@@ -30,6 +33,10 @@ class EncoderOutput(NamedTuple):
     """``(B,)`` real frames of each row."""
     penalty: Tensor
     """``(B, S)`` fp32 mean squared front-end output before its layer norm: wav2vec 2.0's feature penalty."""
+
+    def layer(self, number: int) -> Tensor:
+        """Return ``(B, S, D)`` of layer ``number``, or the ``(B, S, C)`` latents for ``LATENTS``."""
+        return self.latents if number == LATENTS else self.layers[number]
 
 
 class Encoder(nn.Module):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from speechunits.encoder.context import Context, Past
-from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.encoder import LATENTS, Encoder
 from speechunits.encoder.frontend import LogMelFrontend, RunningNorm, WaveformFrontend
 from speechunits.errors import UsageError
 from speechunits.features.mel import MEL_HOP
@@ -28,6 +28,10 @@ class Increment(NamedTuple):
     """``(1, S, C)``, as those of :class:`EncoderOutput`."""
     layers: tuple[Tensor, ...]
     """``(1, S, D)`` each."""
+
+    def layer(self, number: int) -> Tensor:
+        """Return what :meth:`EncoderOutput.layer` does."""
+        return self.latents if number == LATENTS else self.layers[number]
 
 
 class IncrementalEncoder:

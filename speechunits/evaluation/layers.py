@@ -16,7 +16,7 @@ from speechunits.audio.augment import augment
 from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import Phone
 from speechunits.config import UnitsConfig, ViewsConfig
-from speechunits.encoder.encoder import encoder_from_export
+from speechunits.encoder.encoder import LATENTS, encoder_from_export
 from speechunits.errors import UsageError
 from speechunits.evaluation.criteria import LayerUnits, measure
 from speechunits.evaluation.phones import unit_quality
@@ -66,6 +66,11 @@ class Choice(NamedTuple):
     clusters: int
 
 
+def first_layer(config: UnitsConfig) -> int:
+    """Return the first of the layers that are compared."""
+    return LATENTS if config.latents else 0
+
+
 class LayerUnitsFinder:
     """Units of every layer (or choice) in one pass over a recording, by centroids fitted on one sample of train."""
 
@@ -77,10 +82,12 @@ class LayerUnitsFinder:
         config = replace(config, source="kmeans", layer=0, residual_clusters=0, stream_passes=0)
         tensors, header = read_source(encoder, config)
         network = encoder_from_export(tensors, header)
-        self.choices = choices or [Choice(layer, config.clusters) for layer in range(network.num_layers + 1)]
+        every = range(first_layer(config), network.num_layers + 1)
+        self.choices = choices or [Choice(layer, config.clusters) for layer in every]
         layers = sorted({choice.layer for choice in self.choices})
         self.extractor = FeatureExtractor(smoothed(LayerFeatures(network, layers, config.precision), config.smooth))
-        columns = dict(zip(layers, np.split(np.arange(self.extractor.dim), len(layers)), strict=True))
+        stops = np.cumsum(self.extractor.source.widths)
+        columns = dict(zip(layers, np.split(np.arange(self.extractor.dim), stops[:-1]), strict=True))
         self.columns = [columns[choice.layer] for choice in self.choices]
         size = min(config.sample_frames, sample_frames, _SAMPLE_VALUES // self.extractor.dim)
         points = sample_recordings(self.extractor, part(train, size, config.seed), config, size, on_fault)
@@ -97,7 +104,7 @@ class LayerUnitsFinder:
         ]
 
     def features(self, waveform: FloatArray) -> FloatArray:
-        """Return ``(S, layers · D)``: all layers of ``(T,)`` samples side by side."""
+        """Return all layers of ``(T,)`` samples side by side, ``(S, Σ D)``."""
         return self.extractor.features(waveform)
 
     def units(self, features: FloatArray, fitted: Sequence[Mapping[str, Tensor]] | None = None) -> list[IntArray]:

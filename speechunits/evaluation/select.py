@@ -13,7 +13,7 @@ from speechunits.audio.manifest import Recording
 from speechunits.config import UnitsConfig
 from speechunits.errors import UsageError
 from speechunits.evaluation.criteria import MEASURED, criterion_values, needed
-from speechunits.evaluation.layers import Choice, LayerScores, measure_layers
+from speechunits.evaluation.layers import Choice, LayerScores, first_layer, measure_layers
 from speechunits.units.extract import OnFault
 
 CRITERIA = (*MEASURED, "combined")
@@ -32,7 +32,7 @@ class LayerChoice:
     layer: int
     criterion: str
     scores: Mapping[str, list[float]]
-    """What was measured, by layer."""
+    """What was measured, by layer; with ``units.latents`` the front end's output comes before layer 0."""
 
     def to_tree(self) -> dict[str, Any]:
         """Return the choice as plain numbers, for a quality card."""
@@ -59,7 +59,8 @@ def select_layer(
     """
     found = measure_layers(encoder, train, tune, config, needed(config.criterion), on_fault=on_fault)
     values = criterion_values(found.scores, config.criterion)
-    return LayerChoice(layer=int(np.argmax(values)), criterion=config.criterion, scores=found.scores)
+    best = first_layer(config) + int(np.argmax(values))
+    return LayerChoice(layer=best, criterion=config.criterion, scores=found.scores)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ PLAIN = ("mfcc", "logmel")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Features under a name, several representations of equal width side by side."""
+    """Features under a name, several representations side by side."""
 
     name: str
     labels: tuple[str, ...]
@@ -47,7 +48,8 @@ def open_sources(
     paths
         Name to ``mfcc``, ``logmel``, a bundle with an encoder, or a foreign checkpoint.
     layers
-        Layers of every encoder; None takes the layer of a units bundle, and all of an encoder.
+        Layers of every encoder (``LATENTS``: the front end's own output); None takes the layer of a units bundle,
+        and all from 0 on of an encoder.
     untrained
         After each encoder, also the same architecture with weights drawn by ``seed``.
 
@@ -118,8 +120,11 @@ def features_of(
 
 def columns(source: Source) -> list[tuple[str, slice]]:
     """Return label and columns of each representation of a source."""
-    width = source.features.dim // len(source.labels)
-    return [(label, slice(place * width, (place + 1) * width)) for place, label in enumerate(source.labels)]
+    stops = itertools.accumulate(source.features.widths)
+    return [
+        (label, slice(stop - width, stop))
+        for label, width, stop in zip(source.labels, source.features.widths, stops, strict=True)
+    ]
 
 
 def stacked(features: Mapping[str, FloatArray], order: Sequence[str], part: slice) -> FloatArray:

@@ -47,7 +47,7 @@ class WindowUnits(nn.Module):
         """Return the ``(S,)`` units of ``(1, T)`` samples, of which ``length`` (1,) are real; padding means nothing."""
         output = self.encoder(waveform, length)
         if self.quantizer is None:
-            frames: Tensor = output.layers[self.layer]
+            frames: Tensor = output.layer(self.layer)
         else:
             chosen = self.quantizer(output.latents[0])
             if self.units_centroids is None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from speechunits.encoder.context import Positions
-from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.encoder import LATENTS, Encoder
 from speechunits.encoder.quantizer import ProductQuantizer
 from speechunits.errors import UsageError
 from speechunits.features.mel import LogMel
@@ -31,6 +31,11 @@ class Features(ABC):
     """Whether a frame reads nothing after its own samples, but for smoothing."""
     device = torch.device("cpu")
     """Where :meth:`compute` wants its input."""
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Columns of each representation, where several stand side by side; they sum to D."""
+        return (self.dim,)
 
     def to(self, device: torch.device) -> None:
         """Move to a device what there is to move: MFCC stay on the processor."""
@@ -76,6 +81,11 @@ class SmoothedFeatures(Features):
         self.width = width
         self.dim = features.dim
         self.causal = features.causal
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Those of what is averaged."""
+        return self.features.widths
 
     def to(self, device: torch.device) -> None:
         """Move the features that are averaged."""
@@ -138,20 +148,32 @@ def _taps_first(weight: Tensor) -> Tensor:
 
 
 class LayerFeatures(Features):
-    """One layer of an encoder, or several side by side."""
+    """One layer of an encoder, or several side by side; ``LATENTS`` is the front end's own output."""
 
     def __init__(self, encoder: Encoder, layers: Sequence[int], precision: Precision = "fp32") -> None:
         for layer in layers:
-            if not 0 <= layer <= encoder.num_layers:
+            if not LATENTS <= layer <= encoder.num_layers:
                 raise UsageError(
-                    f"layer must be within 0 (convolutions) and {encoder.num_layers} (last block), "
-                    f"but is {layer} instead"
+                    f"layer must be within {LATENTS} (the front end's output), 0 (its projection) and "
+                    f"{encoder.num_layers} (last block), but is {layer} instead"
                 )
         self.encoder = ready(encoder, precision)
         self.causal = encoder.config.causal
         self.layers = tuple(layers)
         self.precision = precision
-        self.dim = encoder.config.dim * len(self.layers)
+        self.dim = sum(self.widths)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Dimensions of each layer."""
+        config = self.encoder.config
+        return tuple(config.channels if layer == LATENTS else config.dim for layer in self.layers)
+
+    @property
+    def depth(self) -> int | None:
+        """Blocks to run; None where the context is not needed at all."""
+        deepest = max(self.layers)
+        return None if deepest == LATENTS else deepest
 
     def to(self, device: torch.device) -> None:
         """Move the encoder."""
@@ -162,8 +184,11 @@ class LayerFeatures(Features):
     def compute(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Run the encoder once and take its layers."""
         with torch.autocast(waveforms.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            output = self.encoder(waveforms, lengths, depth=max(self.layers))
-        return torch.cat([output.layers[layer].float() for layer in self.layers], dim=-1)
+            if self.depth is None:
+                latents, _ = self.encoder.latents(waveforms, lengths)
+                return torch.cat([latents.float()] * len(self.layers), dim=-1)
+            output = self.encoder(waveforms, lengths, depth=self.depth)
+        return torch.cat([output.layer(layer).float() for layer in self.layers], dim=-1)
 
 
 class CodebookFeatures(Features):

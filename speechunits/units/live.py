@@ -148,7 +148,8 @@ class _Encoded(_Live):
     def __init__(self, features: LayerFeatures | CodebookFeatures) -> None:
         self._features = features
         self._layers = features.layers if isinstance(features, LayerFeatures) else None
-        self._encoder = IncrementalEncoder(features.encoder, None if self._layers is None else max(self._layers))
+        depth = features.depth if isinstance(features, LayerFeatures) else None
+        self._encoder = IncrementalEncoder(features.encoder, depth)
 
     @torch.inference_mode()
     def extend(self, samples: Tensor) -> Tensor:
@@ -156,7 +157,7 @@ class _Encoded(_Live):
             heard = self._encoder.extend(samples)
         if isinstance(self._features, CodebookFeatures):
             return self._features.choose(heard.latents)[0]
-        return torch.cat([heard.layers[layer][0].float() for layer in self._layers or ()], dim=-1)
+        return torch.cat([heard.layer(layer)[0].float() for layer in self._layers or ()], dim=-1)
 
     def finish(self) -> Tensor:
         return torch.zeros(0, self._features.dim)

@@ -35,6 +35,17 @@ def test_abx_of_layers_and_units(tiny_corpus, tiny_runs, corpus, tmp_path, capsy
     assert "| edit |" in capsys.readouterr().out
 
 
+def test_units_of_the_latents_are_fitted_and_measured(tiny_corpus, tiny_runs, corpus, tmp_path):
+    run, units, out = str(tiny_runs / "tiny"), tmp_path / "units.safetensors", tmp_path / "abx.json"
+    fit = ["units", "fit", run, "--manifest", corpus[1], "--clusters", "8", "--layer", "-1", "-o", str(units)]
+    assert main(fit) == 0
+    common = [*corpus, *phones(tiny_corpus), "--span", "phoneme", "--max-group", "3", "--speaker", "across"]
+    assert main(["evaluate", "abx", str(units), f"run={run}", "--layer", "-1", *common, "-o", str(out)]) == 0
+    layers, errors = zip(*((row["layer"], row["error"]) for row in json.loads(out.read_text())["scores"]), strict=True)
+    assert layers == ("-1", "-1")
+    assert errors[0] == errors[1] < 0.6
+
+
 @pytest.mark.parametrize("distance", ["cosine", "euclidean", "kl"])
 def test_every_distance_and_what_a_score_depends_on_is_stored(tiny_corpus, corpus, tmp_path, distance):
     out = tmp_path / "abx.json"

@@ -60,6 +60,26 @@ def test_the_choice_is_the_layer_with_the_most_bits(encoder_bundle, corpus, tmp_
     assert choice.to_tree() == {"layer": choice.layer, "criterion": "predictability", "scores": choice.scores}
 
 
+def test_the_latents_are_a_candidate_where_they_are_wanted(corpus, tmp_path):
+    torch.manual_seed(0)
+    # Wider than the context, whose first projection forgets all: nothing behind it tells one frame from another.
+    config = EncoderConfig(channels=24, dim=16, layers=1, heads=2, ffn_dim=16, position_kernel=3, position_groups=4)
+    encoder, path = Encoder(config), tmp_path / "encoder.safetensors"
+    torch.nn.init.zeros_(encoder.context.projection.weight)
+    tensors = {f"encoder.{name}": tensor for name, tensor in encoder.state_dict().items()}
+    write_bundle(path, tensors, {"kind": "encoder", "encoder": to_tree(config)})
+    found = {
+        latents: select_layer(path, corpus[:18], corpus[18:], UnitsConfig(clusters=4, iterations=4, latents=latents))
+        for latents in (False, True)
+    }
+    scores = {latents: choice.scores["predictability"] for latents, choice in found.items()}
+    assert scores[True][1:] == pytest.approx(scores[False], abs=1e-6)
+    assert scores[True][0] > max(scores[False])
+    assert (found[True].layer, found[False].layer >= 0) == (-1, True)
+    # Those who do not ask keep their keys.
+    assert "latents" not in to_tree(UnitsConfig())
+
+
 def test_the_choice_does_not_depend_on_order(encoder_bundle, corpus):
     config = UnitsConfig(clusters=4, iterations=4)
     assert config.criterion == "predictability"

@@ -28,6 +28,16 @@ def test_layers_stand_side_by_side_and_untrained_weights_depend_on_the_seed(tiny
     assert np.abs(features(other) - features(untrained)).max() > 0.01
 
 
+def test_the_latents_are_a_layer_that_must_be_asked_for(tiny_runs):
+    path = str(tiny_runs / "tiny" / "pretrain" / "encoder.safetensors")
+    (source,) = open_sources({"one": path}, layers=[-1, 1])
+    assert source.labels == ("-1", "1")
+    (label, part), (_, other) = columns(source)
+    (alone,) = open_sources({"one": path}, layers=[-1])
+    assert (label, part.stop) == ("-1", other.start)
+    np.testing.assert_array_equal(features(alone), features(source)[:, part])
+
+
 def test_a_units_bundle_gives_its_own_layer_and_mfcc_units_have_none(tiny_runs):
     (source,) = open_sources({"one": str(tiny_runs / "tiny" / "units.safetensors")})
     assert source.labels == ("1",)

@@ -44,9 +44,9 @@ def test_units_of_a_log_mel_encoder(units, tmp_path, seconds):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"source": "codebook", "clusters": 6}, {"source": "codebook", "clusters": 0},
+    [{"source": "codebook", "clusters": 6}, {"source": "codebook", "clusters": 0}, {"layer": -1},
      {"layer": 2, "normalize": True, "smooth": 1, "residual_clusters": 4}],
-    ids=["codebook", "pairs", "residual"],
+    ids=["codebook", "pairs", "latents", "residual"],
 )  # fmt: skip
 def test_other_sources(settings, encoder_bundle, corpus, tmp_path):
     config = UnitsConfig(**{"clusters": 8, "sample_frames": 800, "iterations": 4, **settings})

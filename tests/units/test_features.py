@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from speechunits.config import EncoderConfig, build_config
-from speechunits.encoder.encoder import Encoder
+from speechunits.encoder.encoder import LATENTS, Encoder
+from speechunits.errors import UsageError
 from speechunits.units.features import LayerFeatures, ready
 
 TINY = {
@@ -18,6 +19,25 @@ VARIANTS = {
     "causal": {"causal": True, "input_norm": "running"},
     "recurrent": {"causal": True, "input_norm": "running", "context": "gru"},
 }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("channels", [32, 48])
+def test_the_latents_are_a_layer_alone_and_beside_others(channels, precision):
+    torch.manual_seed(0)
+    encoder = Encoder(build_config(EncoderConfig, TINY | {"channels": channels})).eval()
+    waveforms, lengths = 0.1 * torch.randn(1, 32_080), torch.tensor([30_000])
+    alone = LayerFeatures(encoder, [LATENTS], precision)
+    beside = LayerFeatures(encoder, [LATENTS, 2, 0], precision)
+    assert (alone.dim, beside.widths, beside.dim) == (channels, (channels, 32, 32), channels + 64)
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16"):
+        output = encoder(waveforms, lengths)
+    expected = torch.cat([part.float() for part in (output.latents, output.layers[2], output.layers[0])], dim=-1)
+    assert torch.equal(beside.compute(waveforms, lengths), expected)
+    alone.encoder.context.forward = None  # It is not needed.
+    assert torch.equal(alone.compute(waveforms, lengths), output.latents.float())
+    with pytest.raises(UsageError, match=r"within -1 .*, 0 .* and 2 .*, but is -2"):
+        LayerFeatures(encoder, [-2])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -106,6 +106,13 @@ def test_every_causal_encoder_streams(corpus, tmp_path, name, smooth):
     assert_same(units, noise(CORE + 12_345, 4), 5_000)
 
 
+@pytest.mark.parametrize("smooth", [1, 3])
+def test_the_latents_stream(corpus, tmp_path, smooth):
+    units = make(tmp_path, corpus, layer=-1, smooth=smooth)
+    assert units.header["units"]["layer"] == -1
+    assert_same(Units.load(tmp_path / "u.safetensors"), noise(CORE + 3_333, 5), 1_600)
+
+
 @pytest.mark.parametrize("clusters", [0, 6])
 def test_a_codebook_streams(corpus, tmp_path, clusters):
     units = make(tmp_path, corpus, source="codebook", clusters=clusters)
