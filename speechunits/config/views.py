@@ -7,7 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:
-    """Two crops of a piece with different random starts, each altered on its own; 0 switches an alteration off."""
+    """Two crops of a piece with different random starts, each altered on its own.
+
+    0 switches an alteration off; but for ``snr_db``, which is a ratio: 0 is noise as loud as the speech, 100 none that
+    could be heard.
+    """
 
     crop: float = 0.8
     """Share of the piece that each view keeps; starts are multiples of 320 samples."""
