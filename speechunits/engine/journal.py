@@ -16,7 +16,7 @@ class Journal:
     """Seconds of source audio seen, over all ranks."""
     skipped_batches: int = 0
     refused: set[str] = field(default_factory=set)
-    """Ids of recordings that could not be read."""
+    """Ids of recordings that could not be read, or of which a piece could not."""
     held_out: dict[str, float] = field(default_factory=dict)
     held_out_step: int = 0
     collapsing: int = 0

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any, Self
 
 import numpy as np
@@ -55,7 +56,9 @@ class EngineBatch(SupportsDeviceTransfer):
 
 
 class Loader:
-    """Turns planned batches into tensors; a recording that cannot be read is named, counted and left out.
+    """Turns planned batches into tensors; a piece that cannot be read is left out, its recording named and counted.
+
+    Only that piece: the fault may be of a part of the recording, and which part is read first is up to the threads.
 
     With ``views`` every row is two views of its piece, drawn by the seed of the batch; with a share ``altered`` above
     0, so many rows are altered in place instead. With ``mel_bins`` batches bring their log-mel along where that
@@ -83,10 +86,12 @@ class Loader:
         self._mel = None if mel_bins is None else LogMelCache(recordings, self._cache, mel_bins, store)
         self._mel_always = mel_always
         self._refused = refused
+        self._lost: set[Piece] = set()
+        self._lock = Lock()
 
-    def is_refused(self, piece: Piece) -> bool:
-        """Tell whether the recording of a piece could not be read."""
-        return self._recordings[piece.index].id in self._refused
+    def is_lost(self, piece: Piece) -> bool:
+        """Tell whether a piece of a batch was left out."""
+        return piece in self._lost
 
     def batch(self, planned: Batch, seed: int) -> AudioBatch | None:
         """Return the batch, or None if none of its recordings can be read."""
@@ -100,14 +105,11 @@ class Loader:
     def _row(self, piece: Piece) -> Row | None:
         recording = self._recordings[piece.index]
         identity = recording.id
-        if identity in self._refused:
-            return None
         try:
             waveform = self._cache.read(piece.index, piece.start, piece.stop)
             units = self._units(identity, piece, len(waveform))
         except InputRefused as error:
-            self._refused.add(identity)
-            print(f"left out of training: {error}", file=sys.stderr, flush=True)
+            self._leave_out(piece, identity, str(error))
             return None
         if piece.speed != 1.0:
             # Played faster = recorded at a higher rate; the sampler planned with this length.
@@ -115,6 +117,14 @@ class Loader:
         tokens = None if self._labels is None or self._labels.tokens is None else self._labels.tokens[identity]
         mel = None if self._mel is None else self._known_mel(self._mel, piece, waveform)
         return Row(id=identity, waveform=waveform, units=units, tokens=tokens, speaker=recording.speaker or "", mel=mel)
+
+    def _leave_out(self, piece: Piece, identity: str, reason: str) -> None:
+        with self._lock:
+            self._lost.add(piece)
+            named = identity in self._refused
+            self._refused.add(identity)
+        if not named:
+            print(f"left out of training: {reason}", file=sys.stderr, flush=True)
 
     def _known_mel(self, mel: LogMelCache, piece: Piece, waveform: NDArray[np.float32]) -> NDArray[np.float32] | None:
         """Return the log-mel of a piece where it is kept; None too where what is made of the piece has another."""
@@ -198,7 +208,7 @@ class Reader(DataReader[EngineBatch]):
             self._planned = (*self._next(epoch, position), step + 1)
         batches = self._ahead.popleft().result()
         planned = self._sampler.step(self._epoch, self._position)
-        seen = (piece for batch in planned for piece in batch if not self._loader.is_refused(piece))
+        seen = (piece for batch in planned for piece in batch if not self._loader.is_lost(piece))
         self._journal.audio_s += sum(piece.source_s for piece in seen)
         self._epoch, self._position = self._next(self._epoch, self._position)
         self._step += 1

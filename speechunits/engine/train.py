@@ -72,7 +72,7 @@ class TrainingResult:
     resumed_from: int | None = None
     """Step of the checkpoint this call started from."""
     refused: int = 0
-    """Recordings that could not be read, each named when it was met."""
+    """Recordings that could not be read, or of which a piece could not, each named when it was met."""
     left_out: int = 0
     """Recordings shorter than ``min_s``."""
     skipped_batches: int = 0

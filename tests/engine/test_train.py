@@ -8,12 +8,14 @@ import random
 import signal
 import threading
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from speechunits.audio.manifest import Recording
+from speechunits.audio.sampler import Piece
 from speechunits.config import OptimizerConfig
 from speechunits.engine.train import Labels
 from speechunits.errors import TrainingStopped, UsageError
@@ -215,6 +217,26 @@ def test_recordings_that_cannot_be_read_are_named_and_left_out(tmp_path, corpus,
     assert "bad.wav" in shown
     with pytest.raises(TrainingStopped, match="none of the training recordings"):
         run(TinyLearner(), tmp_path / "other", broken)
+
+
+@pytest.mark.parametrize("bad_first", [False, True])
+def test_a_fault_of_a_piece_leaves_out_no_other_whatever_is_read_first(corpus, capfd, bad_first):
+    from speechunits.engine.native import prepare_fairseq2
+
+    prepare_fairseq2()
+    from speechunits.engine.reader import Loader
+
+    stated = replace(corpus[0], id="stated", duration_s=8.0)  # Its file ends long before.
+    beyond, within, other = Piece(0, 64_000, 96_000), Piece(0, 0, 8_000), Piece(1, 0, 8_000)
+    refused = set()
+    loader = Loader([stated, corpus[1]], None, 100, refused)
+    batches = {"bad": (beyond, other), "good": (within, other)}
+    found = {name: loader.batch(batches[name], 0).ids for name in sorted(batches, reverse=not bad_first)}
+    assert loader.batch((beyond,), 1) is None
+    assert found == {"bad": (corpus[1].id,), "good": ("stated", corpus[1].id)}
+    assert [loader.is_lost(piece) for piece in (beyond, within, other)] == [True, False, False]
+    assert refused == {"stated"}
+    assert capfd.readouterr().err.count("left out of training") == 1
 
 
 def test_accumulated_batches_count_as_one_step(tmp_path, corpus):
