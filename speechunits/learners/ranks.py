@@ -1,6 +1,8 @@
 """Statistics that all ranks of a training share: marginals and codebooks must be the same everywhere.
 
-Negatives, Sinkhorn's balance and SwAV's queue are per rank: each rank's loss is a whole contrast of its own.
+Negatives, Sinkhorn's balance and SwAV's queue are per rank: each rank's loss is a whole contrast of its own. A
+checkpoint holds the queue of rank 0 only, with which all ranks go on: a training of several ranks with a queue
+(``swav.queue``, 0 by default) that was interrupted is not that which was not, for as many steps as the queue is long.
 """
 
 from __future__ import annotations

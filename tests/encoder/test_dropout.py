@@ -12,6 +12,12 @@ def test_share_and_mean():
     assert float(dropped.mean()) == pytest.approx(1.0, abs=3e-3)
 
 
+def test_half_precision_rounds_the_scale():
+    torch.manual_seed(0)
+    dropped = Dropout(0.1).train()(torch.ones(1000, 501, dtype=torch.bfloat16)).float()
+    assert float(dropped.max()) == 1.109375  # 256 / 230 is 1.1130.
+
+
 def test_seed_decides_and_gradient_follows():
     values = torch.ones(3, 7, requires_grad=True)
     torch.manual_seed(1)
