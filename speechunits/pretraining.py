@@ -130,9 +130,10 @@ def phone_targets(corpus: Corpus) -> tuple[Labels, int]:
 def _targets(config: PretrainConfig, corpus: Corpus, encoder: Path | None, path: Path) -> Path:
     """Fit the units that a pass predicts: on MFCC, or on a layer of the encoder of the pass before."""
     settings = config.masked_prediction
+    # The criterion is named, not left to a default that may change: the key would not tell.
     units = UnitsConfig(
         source="mfcc" if encoder is None else "kmeans", clusters=settings.clusters, layer=settings.target_layer,
-        seed=config.seed,
+        seed=config.seed, criterion="predictability",
     )  # fmt: skip
     key = content_key(
         provenance(units, corpus.manifest)["config"],

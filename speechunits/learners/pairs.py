@@ -85,7 +85,8 @@ def encode_pairs(encoder: Encoder, head: nn.Module, batch: AudioBatch, counted: 
     other, other_lengths, matches = second_view(batch)
     size = max(batch.waveforms.shape[1], other.shape[1])
     both = torch.cat([F.pad(view, (0, size - view.shape[1])) for view in (batch.waveforms, other)])
-    output = encoder(both, torch.cat((batch.lengths, other_lengths)), mel=_both_mels(batch)).output
+    lengths = torch.cat((batch.lengths, other_lengths))
+    output = encoder(both, lengths, every_layer=False, mel=_both_mels(batch)).output
     rows, frames, places, real = shared_frames(batch, matches, counted, most)
     first, second = output.chunk(2)
     projected = head(torch.cat((first[rows, frames], second[rows, places])))

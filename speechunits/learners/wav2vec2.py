@@ -20,8 +20,8 @@ from speechunits.encoder.masking import span_mask
 from speechunits.encoder.quantizer import ProductQuantizer, Quantized
 from speechunits.frames import frame_count, frame_counts
 from speechunits.learners.pretrainer import Pretrainer
+from speechunits.learners.reports import contrast_report
 from speechunits.learners.targets import batch_generator, exported, masked_places, pad_rows, speech_frames
-from speechunits.objectives.bounds import bits, infonce_bits
 from speechunits.objectives.chosen import chosen_places, histogram
 from speechunits.objectives.collapse import inventory_report
 from speechunits.objectives.loss import Loss
@@ -83,12 +83,8 @@ class Wav2Vec2Learner(Pretrainer):
 
     def report(self, metrics: Mapping[str, float], histograms: Mapping[str, Tensor]) -> dict[str, float]:
         """Return loss and chance in bits, the bound, accuracy, and how the codebooks are used."""
-        candidates = self.config.negatives + 1
         return {
-            "loss_bits": bits(metrics["loss"]),
-            "chance_bits": math.log2(candidates),
-            "bits": infonce_bits(metrics["loss"], candidates),
-            "accuracy": metrics["accuracy"],
+            **contrast_report(metrics, math.log(self.config.negatives + 1)),
             "negative_is_positive": metrics["negative_is_positive"],
             "diversity": metrics["diversity"],
             "penalty": metrics["penalty"],

@@ -29,6 +29,14 @@ def test_the_seed_decides(variant):
 
 
 @EVERY
+def test_no_layer_is_kept_that_nobody_reads(variant):
+    model, kept = build(variant).train(), []
+    model.encoder.register_forward_hook(lambda *arguments: kept.append(len(arguments[2].layers)))
+    model(batch(9000, 7000))
+    assert set(kept) == {0}
+
+
+@EVERY
 def test_a_step_counts_every_pass_through_the_blocks(variant):
     model, item, passes = build(variant).train(), batch(9000, 7000), []
 
