@@ -113,8 +113,7 @@ def train(
     UsageError
         If there is nothing to train on, or the folder holds a training with other settings.
     TrainingStopped
-        If training cannot go on: losses that are not finite, a full disk, a collapse (:class:`Collapsed`). The last
-        checkpoint is kept.
+        If training cannot go on: losses not finite, a full disk, collapse (``Collapsed``). The last checkpoint is kept.
     Interrupted
         After SIGINT or SIGTERM: the step was finished and a checkpoint saved.
     """
