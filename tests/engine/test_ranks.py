@@ -65,14 +65,17 @@ def test_two_ranks_equal_one_process_at_the_same_global_batch(tmp_path, alone, p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("mode", "stopped"), [("interrupted", 6), ("late", 7)])
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_a_signal_to_one_rank_stops_all_and_all_resume(tmp_path, alone, parallel):
-    reports, _ = launch(tmp_path, "interrupted", parallel)
+def test_a_signal_to_one_rank_stops_all_and_all_resume(tmp_path, alone, parallel, mode, stopped):
+    reports, _ = launch(tmp_path, mode, parallel)
     messages = [report["interrupted"] for report in reports if "interrupted" in report]
     results = [report for report in reports if "steps" in report]
     assert len(messages) == len(results) == 2
     assert len({message.split(";")[0] for message in messages}) == 1
-    assert {report["resumed_from"] for report in results} == {6}
+    assert {report["resumed_from"] for report in results} == {stopped}
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["kind"] == "held_out"] == [6, 12]
     agree(tmp_path, alone)
 
 
