@@ -86,12 +86,15 @@ def _draw(tables: list[tuple[str, list[str], NDArray[np.int64]]], out: Path) -> 
 
 
 def _baselines(bundles: Mapping[str, Path], corpus: Corpus, folder: Path) -> dict[str, Path]:
-    """Fit MFCC units of every K that the bundles have and no MFCC bundle among them has."""
+    """Fit MFCC units of every K that the bundles have (the largest compared for more) and no plain MFCC among them."""
     headers = [read_bundle(path, "units")[1]["units"] for path in bundles.values()]
-    sizes = {min(settings["clusters"], LARGEST_COMPARED) for settings in headers}
-    there = {settings["clusters"] for settings in headers if settings["source"] == "mfcc"}
+    # A second codebook makes K times as many units: its inventory is compared with MFCC's of that many.
+    sizes = {settings["clusters"] * (settings.get("residual_clusters") or 1) for settings in headers}
+    compared = {min(size, LARGEST_COMPARED) for size in sizes}
+    plain = [row for row in headers if row["source"] == "mfcc" and not row.get("residual_clusters")]
+    there = {row["clusters"] for row in plain}
     found = {}
-    for clusters in sorted(sizes - there):
+    for clusters in sorted(compared - there):
         path = folder / f"mfcc-{clusters}.safetensors"
         made_by = {"manifest_sha256": file_hash(corpus.manifest)}
         if not path.exists() or read_bundle(path, "units")[1]["provenance"] != made_by:

@@ -140,6 +140,26 @@ def test_the_table_of_phones_and_units(monkeypatch, known):
     assert (np.diff(counts.sum(axis=1)) <= 0).all()
 
 
+def test_mfcc_stand_beside_a_second_codebook_at_its_own_size(monkeypatch, known, tmp_path):
+    corpus, _ = known
+    corpus.manifest.write_text("any")
+    headers = {
+        "residual": {"source": "kmeans", "clusters": 50, "residual_clusters": 4},
+        "large": {"source": "kmeans", "clusters": 100, "residual_clusters": 8},
+        "mfcc": {"source": "mfcc", "clusters": 64},
+        # Not plain: two codebooks of 10 are no baseline for a hundred units.
+        "mfcc twice": {"source": "mfcc", "clusters": 10, "residual_clusters": 10},
+    }
+    monkeypatch.setattr(quality, "read_bundle", lambda path, _: ({}, {"units": headers[path]}))
+    fitted = []
+    monkeypatch.setattr(quality, "fit_units", lambda *given, **_: fitted.append(given[2].clusters))
+    found = quality._baselines({name: name for name in headers}, corpus, tmp_path / "none yet")
+    assert fitted == [100, 200, 256]
+    assert list(found) == ["MFCC, K = 100", "MFCC, K = 200", "MFCC, K = 256"]
+    text = quality.inventory_markdown({"large": {"clusters": 800}, "MFCC": {"source": "mfcc", "clusters": 256}})
+    assert "compared with MFCC at K = 256" in text
+
+
 def test_the_example_is_about_two_seconds_long_and_always_the_same(tiny_runs, tiny_corpus):
     from speechunits.audio.corpus import load_corpus
     from speechunits.config import CorpusConfig

@@ -26,14 +26,13 @@ from speechunits.audio.load import Samples, load_waveform, resample
 from speechunits.audio.manifest import Recording
 from speechunits.errors import UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
-from speechunits.run import content_key, file_hash, read_json, write_json
+from speechunits.run import content_key, file_hash
 from speechunits.units.bundle import read_bundle, refused_header
+from speechunits.units.claim import RECOGNIZED, Claim
 from speechunits.units.extract import OnFault
 from speechunits.units.inputs import Input
 from speechunits.units.writing import TranscribeReport, Written, write_each
 
-_RECORD = "recognize.json"
-"""Beside the texts: what made them, so that another model's are never taken for done."""
 _SHORT = f"shorter than one frame ({RECEPTIVE_FIELD / SAMPLE_RATE_HZ * 1000:g} ms): it has no text"
 _BLANK = "nothing but blanks was recognised; is it silent? If all are like this, fine-tune longer or on more labels"
 _LOADED_S = 600.0
@@ -147,7 +146,7 @@ def recognize(
     ------
     UsageError
         If the format is unknown, a manifest has faults, the language model is over another alphabet, or ``out`` holds
-        another model's texts.
+        texts that this model and these options did not make.
     InputRefused
         If the bundle or the language model cannot be used.
     """
@@ -155,10 +154,11 @@ def recognize(
     if out is None and chosen.alone:
         raise UsageError(f"a {form} file holds one recording; name a folder for them with -o")
     recognizer = SpeechRecognizer.load(model, lm=lm, search=search) if isinstance(model, Path) else model
+    claim = None
     if out is not None and isinstance(model, Path):
         # What was made without any of these options keeps its key.
         options = [] if lm is None and search is None else [lm and file_hash(lm), search and asdict(search)]
-        _claim(out, content_key(file_hash(model), form, *options), overwrite=overwrite)
+        claim = Claim(record=RECOGNIZED, key=content_key(file_hash(model), form, *options))
 
     def compute(item: Input) -> Written:
         waveform = load_waveform(item.audio, start_s=item.start_s, end_s=item.end_s)
@@ -168,18 +168,8 @@ def recognize(
 
     return write_each(
         inputs, compute, suffix=chosen.suffix, named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
-        stream=stream,
+        stream=stream, claim=claim,
     )  # fmt: skip
-
-
-def _claim(out: Path, key: str, *, overwrite: bool) -> None:
-    """Record in ``out`` which model and format its texts are of; refuse those of others."""
-    record = out / _RECORD
-    if record.exists() and not overwrite and read_json(record).get("key") != key:
-        raise UsageError(
-            f"{out} holds texts of another model, format or option; add --overwrite, or name another folder"
-        )
-    write_json(record, {"key": key})
 
 
 def _groups(order: Sequence[int], recordings: Sequence[Recording]) -> Iterator[list[int]]:

@@ -53,6 +53,10 @@ def inventory_markdown(measures: Mapping[str, Mapping[str, Any]]) -> str:
             f"\nK > {LARGEST_COMPARED}: PNMI and purity of {', '.join(large)} mean little (random units score .93 at "
             "K = 102,400); reduce the inventory first.\n"
         )
+        # The row that is always there has the largest K that is compared.
+        if any((measured.get("source"), measured["clusters"]) == ("mfcc", LARGEST_COMPARED) for measured in
+               measures.values()):  # fmt: skip
+            text += f"\nThey are compared with MFCC at K = {LARGEST_COMPARED}.\n"
     return text
 
 

@@ -9,7 +9,8 @@ from typing import TextIO
 
 from speechunits.errors import UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
-from speechunits.run import content_key, read_json, write_json
+from speechunits.run import content_key
+from speechunits.units.claim import TRANSCRIBED, Claim
 from speechunits.units.extract import OnFault
 from speechunits.units.formats import format_named, to_durations
 from speechunits.units.inputs import Input
@@ -18,8 +19,6 @@ from speechunits.units.units import Units
 from speechunits.units.writing import TranscribeReport, Written, write_each
 
 _NO_FRAME = f"shorter than one frame ({RECEPTIVE_FIELD / SAMPLE_RATE_HZ * 1000:g} ms): it has no units"
-_RECORD = "transcribe.json"
-"""Beside the transcripts: what made them, so that another model's are never taken for done."""
 
 
 def transcribe(
@@ -57,7 +56,7 @@ def transcribe(
     Raises
     ------
     UsageError, InputRefused
-        If options do not fit together, a manifest has faults, or ``out`` is another model's; if the bundle is unusable.
+        If options do not fit together, a manifest has faults, or ``out`` holds others' texts; if the bundle is unusable.
     """
     chosen = format_named(form)
     if out is None and chosen.alone:
@@ -68,7 +67,9 @@ def transcribe(
         raise UsageError(f"jobs must be at least 1, but is {jobs} instead")
     units = (Units.load(model) if isinstance(model, Path) else model).to(device)
     pseudotext = units.pseudotext if pieces else None
-    _claim(out, units, [form, frames, pieces, *([] if device == "cpu" else [device])], overwrite=overwrite)
+    options = [form, frames, pieces, *([] if device == "cpu" else [device])]
+    about = {"model": units.header["units"], "form": options}
+    claim = Claim(record=TRANSCRIBED, key=content_key(units.key, *options), about=about)
 
     def compute(item: Input) -> Written:
         transcript = units.transcribe(
@@ -80,18 +81,5 @@ def transcribe(
 
     return write_each(
         inputs, compute, suffix=chosen.suffix, named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
-        stream=stream, jobs=jobs or len(os.sched_getaffinity(0)), blank_if_refused=form == "km",
+        stream=stream, jobs=jobs or len(os.sched_getaffinity(0)), blank_if_refused=form == "km", claim=claim,
     )  # fmt: skip
-
-
-def _claim(out: Path | None, units: Units, options: list[object], *, overwrite: bool) -> None:
-    """Record in ``out`` which model and options its transcripts are of; refuse those of others."""
-    if out is None:
-        return
-    key = content_key(units.key, *options)
-    record = out / _RECORD
-    if record.exists() and not overwrite and read_json(record).get("key") != key:
-        raise UsageError(
-            f"{out} holds transcripts of another model, format or option; add --overwrite, or name another folder"
-        )
-    write_json(record, {"key": key, "model": units.header["units"], "form": options})

@@ -14,6 +14,7 @@ from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.progress import progress, seconds_text
 from speechunits.run import write_text
+from speechunits.units.claim import Claim, claimed
 from speechunits.units.extract import OnFault, ahead
 from speechunits.units.inputs import Input, find_inputs
 
@@ -52,6 +53,7 @@ def write_each(
     stream: TextIO | None,
     jobs: int = 1,
     blank_if_refused: bool = False,
+    claim: Claim | None = None,
 ) -> TranscribeReport:
     """Write ``compute`` of every recording among ``inputs``: audio files, folders (searched), manifests (``.tsv``).
 
@@ -59,7 +61,12 @@ def write_each(
     ``overwrite``, and progress is shown. Without it one line a recording on ``stream`` (standard output), with
     ``named`` after its name and a tab, with ``blank_if_refused`` an empty one in the place of a refused recording.
     ``jobs`` threads compute ahead; results are written in order meanwhile. Refusals and warnings go to ``on_fault``,
-    by default to standard error.
+    by default to standard error. ``claim`` says what makes the texts in ``out``.
+
+    Raises
+    ------
+    UsageError
+        If ``out`` holds texts that the claim's model and options did not make, and not ``overwrite``.
     """
     report, tell = TranscribeReport(), on_fault or _print_fault
 
@@ -67,13 +74,12 @@ def write_each(
         report.refused.append((name, reason))
         tell(name, reason)
 
-    todo = []
-    for item in find_inputs(inputs, refuse):
-        if out is not None and (out / (item.name + suffix)).exists() and not overwrite:
-            report.skipped.append(item.name)
-        else:
-            todo.append(item)
-    with _watched(todo, shown=out is not None) as advance:
+    found = find_inputs(inputs, refuse)
+    names = [item.name for item in found]
+    with (
+        claimed(out, claim, names, suffix, overwrite=overwrite, done=report.done),
+        _watched(_todo(found, out, suffix, report, overwrite=overwrite), shown=out is not None) as (todo, advance),
+    ):
         for item, future in ahead(compute, todo, jobs):
             try:
                 written = future.result()
@@ -97,11 +103,30 @@ def write_each(
     return report
 
 
+def _todo(
+    found: Sequence[Input], out: Path | None, suffix: str, report: TranscribeReport, *, overwrite: bool
+) -> list[Input]:
+    """Return the inputs that have no text yet, or all with ``overwrite``; those that have one are said to be skipped."""
+    todo = []
+    for item in found:
+        if out is not None and (out / (item.name + suffix)).exists() and not overwrite:
+            report.skipped.append(item.name)
+        else:
+            todo.append(item)
+    if report.skipped:
+        there = f"{len(report.skipped)} of {len(found)} texts are there already, and are skipped"
+        print(f"{there}; --overwrite writes them again", file=sys.stderr, flush=True)
+    return todo
+
+
+Watched = tuple[Sequence[Input], Callable[[Input, float], None]]
+
+
 @contextmanager
-def _watched(todo: Sequence[Input], *, shown: bool) -> Iterator[Callable[[Input, float], None]]:
-    """Yield a function to call with each input that is finished, and its seconds: shows progress by bytes."""
+def _watched(todo: Sequence[Input], *, shown: bool) -> Iterator[Watched]:
+    """Yield the inputs, and a function to call with each that is finished, and its seconds: progress by bytes."""
     if not shown or not todo:
-        yield lambda _item, _seconds: None
+        yield todo, lambda _item, _seconds: None
         return
     sizes = {item.name: _bytes(item) for item in todo}
     started, heard_s = time.monotonic(), 0.0
@@ -113,7 +138,7 @@ def _watched(todo: Sequence[Input], *, shown: bool) -> Iterator[Callable[[Input,
             speed = heard_s / max(time.monotonic() - started, 1e-9)
             show(sizes[item.name], f"({seconds_text(heard_s)} of audio, {speed:.0f} x real time)")
 
-        yield advance
+        yield todo, advance
 
 
 def _bytes(item: Input) -> int:

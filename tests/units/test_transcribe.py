@@ -13,6 +13,7 @@ from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import write_manifest
 from speechunits.cli import main
 from speechunits.errors import InputRefused, UsageError
+from speechunits.units import writing
 from speechunits.units.formats import from_json, from_text
 from speechunits.units.inputs import read_list
 from speechunits.units.pseudotext import Pseudotext
@@ -92,6 +93,51 @@ def test_another_models_transcripts_are_not_taken_for_done(folder, units, tmp_pa
         transcribe([folder / "good.wav"], units, out=out, frames=True)
     transcribe([folder / "good.wav"], units, out=out, frames=True, overwrite=True)
     assert len(from_text((out / "good.txt").read_text())) == 62
+
+
+def test_what_was_overwritten_in_part_is_not_taken_for_done(folder, units, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    transcribe([folder], units, out=out, on_fault=lambda *_: None)
+    transcribe([folder / "good.wav"], units, out=out, frames=True, overwrite=True)
+    assert transcribe([folder / "good.wav"], units, out=out, frames=True).skipped == ["good"]
+    with pytest.raises(UsageError, match=r"overwritten only in part; add --overwrite"):
+        transcribe([folder], units, out=out, frames=True, on_fault=lambda *_: None)
+    with pytest.raises(UsageError, match="another model, format or option"):
+        transcribe([folder / "silent.wav"], units, out=out)
+
+    written = []
+
+    def stopped(path, text, real=writing.write_text):
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(path.relative_to(out).with_suffix("").as_posix())
+        real(path, text)
+
+    monkeypatch.setattr(writing, "write_text", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        transcribe([folder], units, out=out, overwrite=True, on_fault=lambda *_: None)
+    monkeypatch.undo()
+    assert sorted(transcribe([folder / f"{name}.wav" for name in written], units, out=out).skipped) == sorted(written)
+    with pytest.raises(UsageError, match="only in part"):
+        transcribe([folder], units, out=out, on_fault=lambda *_: None)
+    done = transcribe([folder], units, out=out, overwrite=True, on_fault=lambda *_: None).done
+    again = transcribe([folder], units, out=out, on_fault=lambda *_: None)
+    assert sorted(again.skipped) == sorted(done)
+
+
+def test_somebodys_own_texts_are_not_taken_for_done(folder, units, tmp_path, capsys):
+    (folder / "good.txt").write_text("what the speaker said")
+    with pytest.raises(UsageError, match=r"no record says were made here.*add --overwrite"):
+        transcribe([folder / "good.wav"], units, out=folder)
+    assert (folder / "good.txt").read_text() == "what the speaker said"
+    out = tmp_path / "out"
+    transcribe([folder / "good.wav", folder / "silent.wav"], units, out=out)
+    capsys.readouterr()
+    transcribe([folder / "good.wav", folder / "short.wav"], units, out=out)
+    assert "1 of 2 texts are there already, and are skipped; --overwrite" in capsys.readouterr().err
+    (out / "transcribe.json").write_text("{")
+    with pytest.raises(UsageError, match="is damaged"):
+        transcribe([folder / "good.wav"], units, out=out)
 
 
 def test_without_a_folder_lines_go_to_the_stream(folder, units):

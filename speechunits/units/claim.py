@@ -1,0 +1,110 @@
+"""Which texts of a folder one model and its options made: another's are never taken for done."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speechunits.audio.load import printable
+from speechunits.errors import UsageError
+from speechunits.run import read_json, write_json
+
+TRANSCRIBED, RECOGNIZED = "transcribe.json", "recognize.json"
+"""Names of the records beside the texts."""
+_RECORDS = (TRANSCRIBED, RECOGNIZED)
+_OTHERS = "others"
+"""Entry of a record: files of the suffix that its key did not make."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a command says of the texts it is about to write."""
+
+    record: str
+    """One of the names above."""
+    key: str
+    """Equal model and options, equal key."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Stored beside the key, for people."""
+
+
+@contextmanager
+def claimed(
+    out: Path | None, claim: Claim | None, names: Collection[str], suffix: str, *, overwrite: bool, done: Sequence[str]
+) -> Iterator[None]:
+    """Record in ``out`` what the texts ``NAME + suffix`` are made by that are written meanwhile.
+
+    Texts of another key stay listed as another's until they are written again: at the end those in ``done`` are taken
+    off the list, so that what was overwritten in part, or by a run that was interrupted, is never taken for done.
+    Nothing is claimed without a folder, or without a claim.
+
+    Raises
+    ------
+    UsageError
+        If, without ``overwrite``, the record is of another key, a text of ``names`` is listed as another's, or there
+        are texts and no record: perhaps somebody's own annotations. If a record is damaged.
+    """
+    if out is None or claim is None:
+        yield
+        return
+    _begin(out, claim, {name + suffix for name in names}, suffix, overwrite=overwrite)
+    try:
+        yield
+    finally:
+        _settle(out, claim, {name + suffix for name in done})
+
+
+def _begin(out: Path, claim: Claim, inputs: Collection[str], suffix: str, *, overwrite: bool) -> None:
+    shown, said = printable(out), _read(out / claim.record)
+    if said is not None and said["key"] == claim.key:
+        met = [name for name in said[_OTHERS] if name in inputs and (out / name).exists()]
+        if met and not overwrite:
+            raise UsageError(
+                f"{shown} holds texts of another model, format or option among these inputs ({len(met)}, first "
+                f"{printable(met[0])}): it was overwritten only in part; add --overwrite, or name another folder"
+            )
+        return
+    others = _texts(out, suffix)
+    if said is not None and not overwrite:
+        raise UsageError(
+            f"{shown} holds texts of another model, format or option; add --overwrite, or name another folder"
+        )
+    if others and not overwrite:
+        raise UsageError(
+            f"{shown} holds {suffix} files ({len(others)}, first {printable(others[0])}) that no record says were made "
+            "here: somebody's own? Name another folder, or add --overwrite"
+        )
+    # Another command's record of files that may now be replaced is not to be believed any more.
+    for name in _RECORDS if others else ():
+        (out / name).unlink(missing_ok=True)
+    write_json(out / claim.record, {**claim.about, "key": claim.key, _OTHERS: others})
+
+
+def _settle(out: Path, claim: Claim, written: AbstractSet[str]) -> None:
+    said = _read(out / claim.record)
+    # Two commands may share a folder: what the record says now counts.
+    if said is not None and said["key"] == claim.key and not written.isdisjoint(said[_OTHERS]):
+        left = [name for name in said[_OTHERS] if name not in written]
+        write_json(out / claim.record, {**said, _OTHERS: left})
+
+
+def _texts(out: Path, suffix: str) -> list[str]:
+    return sorted(path.relative_to(out).as_posix() for path in out.rglob(f"*{suffix}") if not path.name.startswith("."))
+
+
+def _read(record: Path) -> dict[str, Any] | None:
+    """Return what a record says; None where there is none. One of before there were lists has an empty one."""
+    if not record.exists():
+        return None
+    try:
+        said = read_json(record)
+        return {**said, "key": said["key"], _OTHERS: list(said.get(_OTHERS, ()))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(
+            f"{printable(record)} must be a record of what made the texts beside it, but is damaged "
+            f"({type(error).__name__}); remove it and add --overwrite, or name another folder"
+        ) from error
