@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -20,22 +21,65 @@ from speechunits.config import to_tree
 from speechunits.errors import UsageError
 
 
+_NAME_BYTES = 255
+"""Of a file's name, on most file systems."""
+
+
+def name_fits(path: Path) -> bool:
+    """Tell whether file systems take every name in a path: they count bytes, and a letter may be several."""
+    return all(len(os.fsencode(part)) <= _NAME_BYTES for part in path.parts)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed, on failure removed.
 
     A reader never sees half a file, and a full disk or kill -9 leaves the previous one in place.
+
+    Raises
+    ------
+    UsageError
+        If there can be no such file: the name is too long, a folder has it, or a file has that of a folder above it.
+    OSError
+        If it cannot be written. A full disk is ENOSPC with the name of ``path``, whoever noticed it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(path)
     # The suffix stays last: some writers (soundfile, matplotlib) choose their format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    if not name_fits(temporary):
+        name = hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]
+        suffix = path.suffix if len(os.fsencode(path.suffix)) < 32 else ""
+        temporary = path.with_name(f".{name}.{os.getpid()}.part{suffix}")
     try:
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
         temporary.replace(path)
+    except Exception as error:
+        if disk_is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_parent(path: Path) -> None:
+    shown = str(path).encode("utf-8", "backslashreplace").decode()
+    if not name_fits(path):
+        raise UsageError(f"{shown}: a name of it is longer than {_NAME_BYTES} bytes, which no file may have; shorten it")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{shown} must lie in a folder, but a file is in its place; name another output") from error
+    if path.is_dir():
+        raise UsageError(f"{shown} must be a file, but is a folder; name a file in it")
+
+
+def disk_is_full(error: Exception) -> bool:
+    """Tell whether an error says that there is no room left: safetensors and libsndfile say so in words alone."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return os.strerror(errno.ENOSPC).lower() in str(error).lower()
 
 
 def write_text(path: Path, text: str) -> None:
@@ -70,14 +114,18 @@ def commit() -> str:
     """Return the commit of the source tree (``-dirty`` with local changes), or ``unknown`` outside a checkout."""
     here = Path(__file__).resolve().parent
     try:
-        # Tests and pipelines run in other repositories: ask about the folder of this file only.
-        done = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=12"],  # noqa: S607 - git by PATH
-            capture_output=True, text=True, check=True, timeout=10,
-        )  # fmt: skip
+        # Tests and pipelines run in other repositories: ask about the folder of this file only. And where the package
+        # is installed below another project's checkout, that project's commit says nothing of it.
+        if Path(_git(here, "rev-parse", "--show-toplevel")) != here.parent:
+            return "unknown"
+        return _git(here, "describe", "--always", "--dirty", "--abbrev=12")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return done.stdout.strip()
+
+
+def _git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
 def provenance(config: Any, manifest: Path | None = None) -> dict[str, Any]:

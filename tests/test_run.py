@@ -1,5 +1,6 @@
 """Run folders: what is written is whole or absent, and one process at a time."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import sys
 import pytest
 import yaml
 
+from speechunits import run
 from speechunits.config import UnitsConfig
 from speechunits.errors import UsageError
 from speechunits.run import RunFolder, atomic_path, commit, content_key, file_hash, write_json, write_text
@@ -25,6 +27,50 @@ def test_atomic_path_keeps_the_old_file_on_failure(tmp_path):
         fail_halfway(path)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+    ],
+)
+def test_a_full_disk_is_named_with_the_file(tmp_path, error):
+    with pytest.raises(OSError, match="No space left") as caught, atomic_path(tmp_path / "out.bin"):
+        raise error
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "out.bin"))
+
+
+def test_long_names_are_written_and_too_long_ones_refused(tmp_path):
+    for name in ("a" * 241 + ".txt", "b" * 100 + "." + "c" * 144, "é" * 125 + ".txt"):
+        write_text(tmp_path / name, name)
+        assert (tmp_path / name).read_text() == name
+    with pytest.raises(UsageError, match="longer than 255 bytes"):
+        write_text(tmp_path / ("a" * 252 + ".txt"), "")
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_file_in_the_place_of_a_folder_is_a_wrong_request(tmp_path):
+    (tmp_path / "plain").write_text("")
+    for path in (tmp_path / "plain" / "out.txt", tmp_path / "plain" / "deep" / "out.txt"):
+        with pytest.raises(UsageError, match="a file is in its place"):
+            write_text(path, "")
+    with pytest.raises(UsageError, match="but is a folder"):
+        write_text(tmp_path, "")
+
+
+def test_a_package_below_another_projects_checkout_has_no_commit(tmp_path, monkeypatch):
+    place = tmp_path / "venv" / "site-packages" / "speechunits"
+    place.mkdir(parents=True)
+    (place / "run.py").write_text("")
+    for words in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "x"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr(run, "__file__", str(place / "run.py"))
+    assert commit() == "unknown"
+    monkeypatch.undo()
+    assert commit() != "unknown"
 
 
 def test_json_refuses_nan(tmp_path):

@@ -2,42 +2,108 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF)
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+_UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFF000)
 """Sizes written by programs that stream a WAV file and cannot come back to fill them in."""
+_UNKNOWN_AIFF = 0x7F000000
+"""The same for AIFF: no less than this."""
+_IN_DS64 = 0xFFFFFFFF
+"""The size in RF64 of a chunk whose size is in ``ds64``."""
 _OGG_TAIL = 1 << 17
 """Bytes searched for the last Ogg page; a page has at most 65,307."""
 
 
 def is_truncated(path: Path) -> bool:
-    """Tell whether a WAV or Ogg (Vorbis, Opus) file ends early; other formats are checked by decoding.
+    """Tell whether a WAV (RF64 too), AIFF or Ogg (Vorbis, Opus) file ends early; others are checked by decoding.
 
-    libsndfile shortens such files silently: a WAV file to the bytes that are there, an Ogg file to its last whole page.
-    Sources: Microsoft's RIFF specification (1991); RFC 3533 (the last page of a stream carries the end-of-stream flag).
+    libsndfile shortens such files silently: a WAV or AIFF file to the bytes that are there, an Ogg file to its last
+    whole page.
+    Sources: Microsoft's RIFF specification (1991); EBU Tech 3306 (RF64: sizes of 64 bits in a chunk ``ds64``); Apple,
+    AIFF 1.3 (1989); RFC 3533 (the last page of a stream carries the end-of-stream flag).
     """
     with path.open("rb") as file:
         head = file.read(12)
         size = path.stat().st_size
-        if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-            return _wav_ends_early(file, size)
+        if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
+            found = _chunk(file, b"data", "little")
+            return found is None or (found.size not in _UNKNOWN_SIZES and found.start + found.size > size)
+        if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+            # Without sound there is no SSND; what is cut within the header lacks it too, but is shorter than it says.
+            found = _chunk(file, b"SSND", "big")
+            if found is None:
+                return 8 + int.from_bytes(head[4:8], "big") > size
+            return found.size < _UNKNOWN_AIFF and found.start + found.size > size
         if head[:4] == b"OggS":
             file.seek(max(0, size - _OGG_TAIL))
             return _ogg_ends_early(file.read())
     return False
 
 
-def _wav_ends_early(file: BinaryIO, size: int) -> bool:
-    while True:
-        header = file.read(8)
-        if len(header) < 8:
-            # No data chunk before the end: cut within the header.
-            return True
-        length = int.from_bytes(header[4:], "little")
-        if header[:4] == b"data":
-            return length not in _UNKNOWN_SIZES and file.tell() + length > size
-        file.seek(length + length % 2, 1)
+def never_closed(path: Path) -> int | None:
+    """Return where the size of a WAV file's data is written, if it says 0 and samples follow; else None.
+
+    Recorders write 0 first and the size when they stop: after a dead battery it is 0 still. Chunks that follow the
+    data to the very end of the file are no samples.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] != b"RIFF" or head[8:12] != b"WAVE":
+            return None
+        found = _chunk(file, b"data", "little")
+        size = path.stat().st_size
+        if found is None or found.size or found.start >= size:
+            return None
+        file.seek(found.start)
+        end = found.start
+        while len(header := file.read(8)) == 8:
+            length = int.from_bytes(header[4:], "little")
+            end = file.seek(length + length % 2, 1)
+        return found.start - 4 if end != size or header else None
+
+
+class UnclosedFile(io.FileIO):
+    """A WAV file read as if the size of its data were unknown: its samples then go to the end of the file."""
+
+    def __init__(self, path: Path, place: int) -> None:
+        super().__init__(path, "rb")
+        self._place = place
+        """Of the four bytes of the size."""
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
+        """Read bytes, those of the size as 0xFFFFFFFF."""
+        first = self.tell()
+        count = super().readinto(buffer) or 0
+        view = memoryview(buffer).cast("B")
+        for place in range(max(first, self._place), min(first + count, self._place + 4)):
+            view[place - first] = 0xFF
+        return count
+
+
+class _Chunk(NamedTuple):
+    start: int
+    """Of its content."""
+    size: int
+
+
+def _chunk(file: BinaryIO, wanted: bytes, order: Literal["little", "big"]) -> _Chunk | None:
+    """Return the first chunk of a name after the place of ``file``; None where the file ends before."""
+    long_size = 0
+    while len(header := file.read(8)) == 8:
+        length = int.from_bytes(header[4:], order)
+        start = file.tell()
+        if header[:4] == wanted:
+            return _Chunk(start, long_size if length == _IN_DS64 and long_size else length)
+        if header[:4] == b"ds64":
+            # The size of the whole, then that of the data.
+            long_size = int.from_bytes(file.read(16)[8:], "little")
+        file.seek(start + length + length % 2)
+    return None
 
 
 def _ogg_ends_early(tail: bytes) -> bool:

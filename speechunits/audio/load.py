@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from speechunits.audio.container import is_truncated
+from speechunits.audio.container import UnclosedFile, is_truncated, never_closed
 from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
 
@@ -133,17 +134,49 @@ def resample(samples: Samples, rate_hz: float) -> Samples:
     return resampled if len(resampled) else samples[:1]
 
 
-def _opened(path: Path) -> Any:
-    import soundfile  # noqa: PLC0415 - as soxr
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    with ExitStack() as held:
+        try:
+            file = _open(path, held)
+        except OSError as error:
+            raise refusal(
+                path, f"the file cannot be read ({error.strerror or error})",
+                "check its permissions, and the disk it is on",
+            ) from error  # fmt: skip
+        except UnicodeError as error:
+            raise refusal(
+                path, "its path is not valid UTF-8, which the decoder cannot open", "rename the file or its folder"
+            ) from error
+        yield file
 
+
+def _open(path: Path, held: ExitStack) -> Any:
     if not path.exists():
+        if path.is_symlink():
+            raise refusal(path, "this is a link to a file that is missing", "copy that file, or remove the link")
         raise refusal(path, "the file is missing", "check the path, and the root the manifest's paths are relative to")
     if not path.is_file():
         raise refusal(path, "this is not a file", "name a file; `speechunits manifest` takes folders")
     if path.stat().st_size == 0:
         raise refusal(path, "the file is empty (0 bytes)", "copy it again from its source, or remove it")
+    file = _decoder(path, held)
+    if is_truncated(path):
+        raise refusal(path, "the file is truncated: its container promises more", "copy it again from its source")
+    if file.frames == 0:
+        raise refusal(path, "the recording holds 0 samples", "record it again, or remove it")
+    return file
+
+
+def _decoder(path: Path, held: ExitStack) -> Any:
+    import soundfile  # noqa: PLC0415 - as soxr
+
     try:
-        file = soundfile.SoundFile(str(path))
+        file = held.enter_context(soundfile.SoundFile(str(path)))
+        place = never_closed(path) if file.frames == 0 else None
+        if place is None:
+            return file
+        return held.enter_context(soundfile.SoundFile(held.enter_context(UnclosedFile(path, place))))
     except (soundfile.LibsndfileError, TypeError) as error:
         # soundfile raises TypeError for a headerless .raw file, whose rate it cannot know.
         if is_truncated(path):
@@ -153,13 +186,6 @@ def _opened(path: Path) -> Any:
             "this is not audio that can be decoded (another kind of file with this name, or damaged)",
             "convert it to wav or flac, or remove it",
         ) from error
-    if is_truncated(path):
-        file.close()
-        raise refusal(path, "the file is truncated: its container promises more", "copy it again from its source")
-    if file.frames == 0:
-        file.close()
-        raise refusal(path, "the recording holds 0 samples", "record it again, or remove it")
-    return file
 
 
 def _blocks(path: Path, file: Any) -> Iterator[Samples]:
@@ -221,7 +247,15 @@ def _segment(path: Path, file: Any, start_s: float, end_s: float | None) -> Samp
         found = file.read(last - first, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise _damaged(path) from error
+    # The last frames of an mp3 file may be the encoder's padding, of which nothing is decoded.
+    short = last - first - len(found)
+    slack = max(0, _MP3_SLACK - (file.frames - last)) if file.format == "MP3" else 0
     samples = resample(_mono(path, found), file.samplerate)
-    if len(samples) <= start:
-        raise refusal(path, f"nothing could be decoded at {start_s:g} s: truncated", "copy it again from its source")
+    if short > slack or len(samples) <= start:
+        raise refusal(
+            path,
+            f"the file is truncated: {last - first} samples from {first / file.samplerate:g} s were promised, but "
+            f"{len(found)} could be decoded",
+            "copy it again from its source",
+        )
     return samples[start:stop].copy()

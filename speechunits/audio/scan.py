@@ -56,14 +56,15 @@ def scan(
     """
     if not folder.is_dir():
         raise UsageError(f"{printable(folder)} must be a folder of recordings, but is not; check the path")
-    paths = sorted((path for path in _files(folder) if path.suffix.lower() in SUFFIXES), key=os.fsencode)
-    if not paths:
-        raise UsageError(f"{printable(folder)} holds no audio file ({', '.join(SUFFIXES)}); check the path")
     faults: list[Fault] = []
+    paths = audio_below(folder, lambda path, reason: faults.append(Fault(path=_shown(path, folder), reason=reason)))
+    if not paths:
+        said = "".join(f"\n  - {fault}" for fault in faults)
+        raise UsageError(f"{printable(folder)} holds no audio file ({', '.join(SUFFIXES)}); check the path{said}")
     named = [path for path in paths if _valid_name(path.relative_to(folder), faults)]
     ids = _ids([path.relative_to(folder) for path in named], faults)
     places = _places(list(ids))
-    total = sum(path.stat().st_size for path in named) or 1
+    total = sum(map(_bytes, named)) or 1
     recordings = []
     for relative, identifier in ids.items():
         path = folder / relative
@@ -76,12 +77,35 @@ def scan(
             recording = Recording(id=identifier, audio=path, duration_s=info.duration_s, speaker=speaker, split=split)
             recordings.append(replace(recording, text=_text(folder if labels is None else labels, relative, faults)))
         if on_progress is not None:
-            on_progress(path.stat().st_size / total, str(relative))
+            on_progress(_bytes(path) / total, str(relative))
     return ScanResult(recordings=recordings, faults=sorted(faults, key=lambda fault: fault.path))
 
 
-def _files(folder: Path) -> list[Path]:
-    return [Path(parent) / name for parent, _, names in os.walk(folder) for name in names if not name.startswith(".")]
+def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Path]:
+    """Return the audio files below a folder in the order of their paths; ``on_fault`` hears of folders out of reach."""
+
+    def unread(error: OSError) -> None:
+        on_fault(
+            Path(os.fsdecode(error.filename)),
+            f"the folder cannot be read ({error.strerror}); check its permissions, and the disk it is on",
+        )
+
+    found = [Path(parent) / name for parent, _, names in os.walk(folder, onerror=unread) for name in names]
+    return sorted(
+        (path for path in found if not path.name.startswith(".") and path.suffix.lower() in SUFFIXES), key=os.fsencode
+    )
+
+
+def _shown(path: Path, folder: Path) -> str:
+    return printable(path.relative_to(folder))
+
+
+def _bytes(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        # A link to nothing, or out of reach: refused by name when its turn comes.
+        return 0
 
 
 def _valid_name(relative: Path, faults: list[Fault]) -> bool:

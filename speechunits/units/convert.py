@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speechunits.audio.load import printable
 from speechunits.errors import InputRefused, UsageError
-from speechunits.run import write_text
+from speechunits.run import name_fits, write_text
 from speechunits.units.formats import FORMATS, Format, format_named, to_durations
 from speechunits.units.pseudotext import Pseudotext
 from speechunits.units.reading import DURATIONS, find_files, read_transcripts
@@ -123,6 +123,10 @@ def _write(
     groups = [(out, list(found))] if whole else [(_inside_of(out, row.id + target.suffix), [row]) for row in found]
     for path, rows in groups:
         if not rows:
+            continue
+        if not name_fits(path):
+            reason = f"with {target.suffix} the name is longer than a file's may be (255 bytes); rename it"
+            report.refused.append((printable(rows[0].id), reason))
             continue
         try:
             lines = [_line(row, form, target, frames=frames, named=whole, pseudotext=pseudotext) for row in rows]

@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from speechunits.audio.load import printable
 from speechunits.audio.manifest import read_manifest
-from speechunits.audio.scan import SUFFIXES
+from speechunits.audio.scan import SUFFIXES, audio_below
 from speechunits.units.extract import OnFault
 
 
@@ -95,11 +95,7 @@ def _long_names(files: list[Path]) -> dict[Path, str]:
 
 
 def _folder(folder: Path, refuse: OnFault) -> list[Input]:
-    paths = sorted(
-        (Path(parent) / name for parent, _, names in os.walk(folder) for name in names if not name.startswith(".")),
-        key=os.fsencode,
-    )
-    audio = [path for path in paths if path.suffix.lower() in SUFFIXES]
+    audio = audio_below(folder, lambda path, reason: refuse(printable(path), reason))
     if not audio:
         refuse(printable(folder), f"holds no audio file ({', '.join(SUFFIXES)}); check the path")
     return [Input(name=path.relative_to(folder).with_suffix("").as_posix(), audio=path) for path in audio]

@@ -13,7 +13,7 @@ from typing import NamedTuple, TextIO
 from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.progress import progress, seconds_text
-from speechunits.run import write_text
+from speechunits.run import name_fits, write_text
 from speechunits.units.claim import Claim, claimed
 from speechunits.units.extract import OnFault, ahead
 from speechunits.units.inputs import Input, find_inputs
@@ -74,7 +74,7 @@ def write_each(
         report.refused.append((name, reason))
         tell(name, reason)
 
-    found = find_inputs(inputs, refuse)
+    found = _fitting(find_inputs(inputs, refuse), out, suffix, refuse)
     names = [item.name for item in found]
     with (
         claimed(out, claim, names, suffix, overwrite=overwrite, done=report.done),
@@ -101,6 +101,17 @@ def write_each(
             report.done.append(item.name)
             advance(item, written.duration_s)
     return report
+
+
+def _fitting(found: Sequence[Input], out: Path | None, suffix: str, refuse: OnFault) -> list[Input]:
+    """Return the inputs whose names, with a suffix, a file may have; the others are refused."""
+    kept = []
+    for item in found:
+        if out is None or name_fits(Path(item.name + suffix)):
+            kept.append(item)
+        else:
+            refuse(item.name, f"with {suffix} the name is longer than a file's may be (255 bytes); rename it")
+    return kept
 
 
 def _todo(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechunits.audio import load
 from speechunits.audio.load import load_waveform, printable, probe, verify
 from speechunits.errors import InputRefused
 from tests.reference.audio import sine, tone_hz
@@ -103,6 +104,71 @@ def test_text_with_the_name_of_audio(tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     path.write_text("this is a letter, not a recording\n" * 100)
     refused(path, "not audio|truncated")
+
+
+def rf64(path, samples):
+    return write(path, samples, format="RF64", subtype="PCM_16")
+
+
+@pytest.mark.parametrize("subtype", ["PCM_16", "FLOAT"])
+def test_aiff_and_rf64_are_whole_or_truncated(tmp_path, subtype):
+    noise = np.random.default_rng(0).normal(0, 0.1, RATE)
+    for path in (rf64(tmp_path / "x.wav", noise), write(tmp_path / "x.aiff", noise, subtype=subtype)):
+        assert len(load_waveform(path)) == RATE
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 9 // 10])
+        refused(path, "truncated")
+
+
+def test_aiff_of_unknown_length_is_not_truncated(tmp_path):
+    path = write(tmp_path / "x.aiff", sine(440, 0.5, RATE))
+    data = bytearray(path.read_bytes())
+    where = data.index(b"SSND") + 4
+    data[where : where + 4] = b"\x7f\0\0\x08"
+    path.write_bytes(data)
+    assert len(load_waveform(path)) == RATE // 2
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_recorder_that_never_wrote_the_size_is_read_to_the_end(tmp_path, channels):
+    noise = np.random.default_rng(0).normal(0, 0.1, (RATE, channels))
+    path = write(tmp_path / "x.wav", noise, 16_000)
+    whole = load_waveform(path)
+    data = bytearray(path.read_bytes())
+    where = data.index(b"data") + 4
+    data[where : where + 4] = data[4:8] = b"\0\0\0\0"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(load_waveform(path), whole)
+    np.testing.assert_array_equal(load_waveform(path, start_s=0.25, end_s=0.5), whole[4_000:8_000])
+    assert verify(path).samples == probe(path).samples == RATE
+    # Another chunk after data of no samples holds none.
+    path.write_bytes(bytes(data[: where + 4]) + b"LIST" + (4).to_bytes(4, "little") + b"INFO")
+    refused(path, "0 samples")
+
+
+def test_a_segment_that_cannot_be_decoded_to_its_end_is_refused(tmp_path):
+    noise = np.random.default_rng(0).normal(0, 0.1, 3 * 48_000)
+    path = write(tmp_path / "x.mp3", noise, 48_000)
+    whole = len(load_waveform(path))
+    assert len(load_waveform(path, start_s=2.0)) >= whole - 2 * RATE - 2304
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputRefused, match=r"truncated|midway"):
+        load_waveform(path, start_s=1.0, end_s=2.5)
+
+
+def test_what_the_system_does_not_let_read_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "x.wav", np.zeros(800))
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(load, "is_truncated", denied)
+        refused(path, "cannot be read .Permission denied.")
+    folder = tmp_path / b"caf\xe9".decode("utf-8", "surrogateescape")
+    folder.mkdir()
+    refused(path.rename(folder / "x.wav"), "not valid UTF-8")
+    (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
+    refused(tmp_path / "link.wav", "link to a file that is missing")
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "opus", "mp3"])

@@ -10,6 +10,7 @@ import soundfile
 from speechunits.audio.manifest import read_manifest, write_manifest
 from speechunits.audio.scan import scan
 from speechunits.errors import UsageError
+from speechunits.units.inputs import find_inputs
 
 
 def sound(path, rate=16_000, seconds=0.5, **options):
@@ -96,3 +97,25 @@ def test_nothing_to_scan(tmp_path):
         scan(tmp_path)
     with pytest.raises(UsageError, match="must be a folder"):
         scan(tmp_path / "none")
+
+
+def test_links_to_nothing_and_folders_out_of_reach_are_named(tmp_path, monkeypatch):
+    sound(tmp_path / "good.wav")
+    (tmp_path / "link.wav").symlink_to(tmp_path / "gone.wav")
+    (tmp_path / "shut").mkdir()
+
+    def closed(place, real=os.scandir):
+        if str(place).endswith("shut"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = scan(tmp_path)
+    assert [row.id for row in found.recordings] == ["good"]
+    assert {fault.path: fault.reason.partition(";")[0] for fault in found.faults} == {
+        "link.wav": "this is a link to a file that is missing",
+        "shut": "the folder cannot be read (Permission denied)",
+    }
+    told = []
+    assert [item.name for item in find_inputs([tmp_path], lambda *fault: told.append(fault))] == ["good", "link"]
+    assert told[0][0].endswith("shut")

@@ -14,6 +14,7 @@ from speechunits.audio.manifest import write_manifest
 from speechunits.cli import main
 from speechunits.errors import InputRefused, UsageError
 from speechunits.units import writing
+from speechunits.units.convert import convert
 from speechunits.units.formats import from_json, from_text
 from speechunits.units.inputs import read_list
 from speechunits.units.pseudotext import Pseudotext
@@ -138,6 +139,17 @@ def test_somebodys_own_texts_are_not_taken_for_done(folder, units, tmp_path, cap
     (out / "transcribe.json").write_text("{")
     with pytest.raises(UsageError, match="is damaged"):
         transcribe([folder / "good.wav"], units, out=out)
+
+
+def test_names_that_no_file_may_have_are_refused(folder, units, tmp_path):
+    (folder / "good.wav").rename(folder / ("a" * 248 + ".wav"))
+    (folder / "silent.wav").rename(folder / ("b" * 245 + ".wav"))
+    out = tmp_path / "out"
+    report = transcribe([folder], units, out=out, form="textgrid", on_fault=lambda *_: None)
+    assert "a" * 248 in names(report.refused)
+    assert "b" * 245 in report.done
+    converted = convert(out, tmp_path / "lines", "textless")
+    assert not converted.refused
 
 
 def test_without_a_folder_lines_go_to_the_stream(folder, units):
