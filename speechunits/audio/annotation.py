@@ -28,9 +28,13 @@ class AnnotationFile:
     duration_s: float | None = None
     """Length of the recording, where the file tells it."""
     properties: dict[str, str] = field(default_factory=dict)
+    repeated: frozenset[str] = frozenset()
+    """Names that more than one tier has."""
 
     def tier(self, name: str) -> list[Annotation]:
-        """Return a tier. Raises InputRefused, naming those that are there, where it is missing."""
+        """Return a tier. Raises InputRefused, naming those that are there, where it is missing, or not the only one."""
+        if name in self.repeated:
+            raise InputRefused(f"more than one tier is named {name!r}, which cannot be told apart; rename one")
         if name not in self.tiers:
             there = ", ".join(repr(own) for own in self.tiers) or "none"
             raise InputRefused(f"the tier {name!r} is missing; the file's tiers are {there}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import unicodedata
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,16 +30,30 @@ class Corpus:
     recordings: tuple[Recording, ...]
     phones: Mapping[str, Sequence[Phone]]
     """Phones by recording id; empty where none are known."""
+    emptied: frozenset[str] = frozenset()
+    """Splits all of whose recordings were refused."""
+    refused: list[str] = field(default_factory=list)
+    """What could not be used so far, each named on stderr as it was met."""
+
+    def refuse(self, name: str, reason: str) -> None:
+        """Name a recording that cannot be used on stderr, once, and keep it in ``refused``."""
+        if name not in self.refused:
+            print(f"refused: {name}: {reason}", file=sys.stderr, flush=True)
+            self.refused.append(name)
 
     def split(self, name: str) -> list[Recording]:
         """Return the recordings of a split.
 
         Raises
         ------
+        InputRefused
+            If all its recordings were refused.
         UsageError
             If the split is empty.
         """
         chosen = [recording for recording in self.recordings if recording.split == name]
+        if not chosen and (name in self.emptied or (self.refused and not self.recordings)):
+            raise InputRefused(f"{self.manifest}: no recording of split {name!r} can be used; each is named above")
         if not chosen:
             present = ", ".join(sorted({recording.split or "none" for recording in self.recordings}))
             raise UsageError(f"{self.manifest} has no recording in split {name!r}; its splits are: {present}")
@@ -59,9 +73,11 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         if path is not None and not path.exists():
             hint = absent_message(read_card(config.card)) if config.card is not None else "check the path"
             raise UsageError(f"{path} does not exist. {hint}")
-    recordings, warnings, refused = check_durations(read_manifest(config.manifest))
+    rows = read_manifest(config.manifest)
+    recordings, warnings, refused = check_durations(rows)
     for line in [*warnings, *(f"refused: {error}" for error in refused)]:
         print(line, file=sys.stderr)
+    emptied = {row.split for row in rows if row.split} - {row.split for row in recordings}
     recordings, warnings = split([_text_of(recording, config) for recording in recordings], SPLIT_SEED)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -69,6 +85,8 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         manifest=config.manifest,
         recordings=tuple(cut_tune(recordings, SPLIT_SEED)),
         phones=read_phones(config.phones) if config.phones is not None else {},
+        emptied=frozenset(name for name in emptied if name),
+        refused=[str(error) for error in refused],
     )
 
 
@@ -84,7 +102,8 @@ def readable(corpus: Corpus, splits: Collection[str], refused: list[str]) -> Cor
                 _decode(recording)
         except InputRefused as error:
             print(f"refused: {recording.id}: {error}", file=sys.stderr)
-            refused.append(recording.id)
+            if recording.id not in refused:
+                refused.append(recording.id)
         else:
             kept.append(recording)
     return replace(corpus, recordings=tuple(kept))

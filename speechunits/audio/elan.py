@@ -5,11 +5,14 @@ Source: EAF annotation format schema 3.0, The Language Archive.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from speechunits.audio.annotation import Annotation, AnnotationFile, refused
 
+_ALIGNED = "ALIGNABLE_ANNOTATION"
 _MOST_STEPS = 64
 """Tiers on tiers on tiers: references that go deeper go round in circles."""
 
@@ -38,10 +41,12 @@ def read_eaf(path: Path) -> AnnotationFile:
         raise refused(path, f"an ELAN file must be an ANNOTATION_DOCUMENT, but is {root.tag} instead")
     try:
         times, tiers = _times(root), _tiers(root)
-        by_id = {a.attrib["ANNOTATION_ID"]: a for annotations in tiers.values() for a in annotations}
+        spans = _Spans([annotations for _, annotations in tiers], times)
         named = {
-            name: sorted(_annotation(element, by_id, times) for element in annotations)
-            for name, annotations in tiers.items()
+            name: sorted(
+                Annotation(*spans.of(element), element.findtext("ANNOTATION_VALUE") or "") for element in annotations
+            )
+            for name, annotations in tiers
         }
     except (KeyError, ValueError) as error:
         raise refused(
@@ -49,16 +54,18 @@ def read_eaf(path: Path) -> AnnotationFile:
         ) from error
     header = root.find("HEADER")
     properties = [] if header is None else header.findall("PROPERTY")
+    counts = Counter(name for name, _ in tiers)
     return AnnotationFile(
-        tiers=named, properties={element.get("NAME", ""): element.text or "" for element in properties}
-    )
+        tiers=named, properties={element.get("NAME", ""): element.text or "" for element in properties},
+        repeated=frozenset(name for name, count in counts.items() if count > 1),
+    )  # fmt: skip
 
 
-def _tiers(root: ET.Element) -> dict[str, list[ET.Element]]:
-    return {
-        tier.attrib["TIER_ID"]: [child for annotation in tier.findall("ANNOTATION") for child in annotation]
+def _tiers(root: ET.Element) -> list[tuple[str, list[ET.Element]]]:
+    return [
+        (tier.attrib["TIER_ID"], [child for annotation in tier.findall("ANNOTATION") for child in annotation])
         for tier in root.findall("TIER")
-    }
+    ]
 
 
 def _times(root: ET.Element) -> dict[str, float]:
@@ -81,11 +88,49 @@ def _times(root: ET.Element) -> dict[str, float]:
     return times
 
 
-def _annotation(element: ET.Element, by_id: dict[str, ET.Element], times: dict[str, float]) -> Annotation:
-    text = element.findtext("ANNOTATION_VALUE") or ""
-    aligned = element
-    for _ in range(_MOST_STEPS):
-        if aligned.tag == "ALIGNABLE_ANNOTATION":
-            return Annotation(times[aligned.attrib["TIME_SLOT_REF1"]], times[aligned.attrib["TIME_SLOT_REF2"]], text)
-        aligned = by_id[aligned.attrib["ANNOTATION_REF"]]
-    raise ValueError("references in a circle")
+class _Spans:
+    """The times of annotations: their own, or what they have of those they refer to.
+
+    Annotations of one tier that refer to the same other one (a symbolic subdivision, such as the words of a sentence)
+    share its time evenly, in the order of their PREVIOUS_ANNOTATION, as ELAN shows them.
+    """
+
+    def __init__(self, tiers: Sequence[Sequence[ET.Element]], times: Mapping[str, float]) -> None:
+        self._times = times
+        self._by_id = {element.attrib["ANNOTATION_ID"]: element for tier in tiers for element in tier}
+        self._shares: dict[str, tuple[int, int]] = {}
+        """Place of an annotation among those that share, and their number."""
+        for tier in tiers:
+            groups: dict[str, list[ET.Element]] = {}
+            for element in tier:
+                if element.tag != _ALIGNED:
+                    groups.setdefault(element.attrib["ANNOTATION_REF"], []).append(element)
+            for group in groups.values():
+                for place, name in enumerate(_in_order(group)):
+                    self._shares[name] = (place, len(group))
+
+    def of(self, element: ET.Element, depth: int = 0) -> tuple[float, float]:
+        """Return start and end in seconds."""
+        if element.tag == _ALIGNED:
+            return self._times[element.attrib["TIME_SLOT_REF1"]], self._times[element.attrib["TIME_SLOT_REF2"]]
+        if depth > _MOST_STEPS:
+            raise ValueError("references in a circle")
+        start_s, end_s = self.of(self._by_id[element.attrib["ANNOTATION_REF"]], depth + 1)
+        place, count = self._shares[element.attrib["ANNOTATION_ID"]]
+        length_s = end_s - start_s
+        return start_s + length_s * place / count, start_s + length_s * (place + 1) / count
+
+
+def _in_order(group: Sequence[ET.Element]) -> list[str]:
+    """Return the ids of annotations, each behind the one that it names as the one before."""
+    after: dict[str | None, list[str]] = {}
+    for element in group:
+        after.setdefault(element.get("PREVIOUS_ANNOTATION"), []).append(element.attrib["ANNOTATION_ID"])
+    ordered: list[str] = []
+    waiting = after.get(None, [])[::-1]
+    while waiting:
+        ordered.append(waiting.pop())
+        waiting += after.get(ordered[-1], [])[::-1]
+    if len(ordered) != len(group):
+        raise ValueError("an annotation before another is not of the same one")
+    return ordered

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from speechunits.audio.annotation import SUFFIXES
+from speechunits.audio.beside import Beside
 from speechunits.audio.card import card_manifest, read_card
 from speechunits.audio.fairseq_manifest import read_fairseq
 from speechunits.audio.kaldi import is_kaldi, read_kaldi
 from speechunits.audio.labels import labelled
+from speechunits.audio.load import AudioInfo, printable, verify
 from speechunits.audio.manifest import Recording, check_durations, write_manifest
 from speechunits.audio.scan import scan
 from speechunits.audio.segment import segmented
 from speechunits.audio.split import cut_tune, split
-from speechunits.errors import UsageError
-from speechunits.progress import progress
+from speechunits.errors import InputRefused, UsageError
+from speechunits.progress import Advance, progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +42,23 @@ def make_manifest(folder: Path, out: Path, options: ImportOptions) -> list[str]:
     Raises
     ------
     UsageError
-        If options do not fit together, or no recording is usable: nothing is written.
+        If options do not fit together, or there is no recording: nothing is written.
+    InputRefused
+        If all are refused.
     """
     _check(folder, options)
-    recordings, faults, warnings = _read(folder, options)
+    faults: list[str] = []
+    warnings: list[str] = []
+    recordings = _read(folder, options, faults, warnings)
     if options.segment:
         with progress("segmenting", 1.0) as advance:
-            recordings, notes = segmented(recordings, options.seed, on_progress=advance)
+            recordings, refusals, notes = segmented(recordings, options.seed, on_progress=advance)
+        _name(refusals, faults)
         warnings += notes
-    for fault in faults:
-        print(f"refused: {fault}", file=sys.stderr)
+    if not recordings and faults:
+        raise InputRefused(f"{printable(folder)}: all was refused ({len(faults)} faults); nothing was written")
     if not recordings:
-        raise UsageError(f"{folder} holds no usable recording; nothing was written")
+        raise UsageError(f"{printable(folder)} holds no recording; nothing was written")
     recordings, split_warnings = split(recordings, options.seed)
     for warning in [*warnings, *split_warnings]:
         print(f"warning: {warning}", file=sys.stderr)
@@ -59,29 +68,72 @@ def make_manifest(folder: Path, out: Path, options: ImportOptions) -> list[str]:
     return faults
 
 
+def _name(refusals: Iterable[str], faults: list[str]) -> None:
+    """Print refusals as soon as they are known: what is wrong next may be an error."""
+    for refusal in refusals:
+        print(f"refused: {refusal}", file=sys.stderr)
+        faults.append(refusal)
+
+
 def _check(folder: Path, options: ImportOptions) -> None:
     if options.tier is not None and options.labels is None:
         raise UsageError("--tier names a tier of annotation files; name their folder with --labels")
     if options.tier is not None and options.segment:
         raise UsageError("--tier already cuts recordings at their annotations; leave out --segment, or --tier")
+    if options.labels is not None and not options.labels.is_dir():
+        raise UsageError(f"{printable(options.labels)} must be a folder of transcripts, but is not; check the path")
     plain = options.card is None and folder.suffix != ".tsv" and not is_kaldi(folder)
     if options.labels is not None and not plain:
         raise UsageError("--labels goes with a folder of recordings; this source has transcripts of its own")
 
 
-def _read(folder: Path, options: ImportOptions) -> tuple[list[Recording], list[str], list[str]]:
-    """Return recordings, refusals and warnings."""
+def _read(folder: Path, options: ImportOptions, faults: list[str], warnings: list[str]) -> list[Recording]:
+    """Return the recordings; refusals are printed and added to ``faults``."""
     if options.card is not None:
-        return card_manifest(read_card(options.card), folder), [], []
-    if folder.suffix == ".tsv":
-        recordings, corrected, refused = check_durations(read_fairseq(folder))
-        return recordings, [str(error) for error in refused], list(corrected)
+        return card_manifest(read_card(options.card), folder)
+    if folder.suffix == ".tsv" and not folder.is_dir():
+        listed = read_fairseq(folder)
+        with progress("verifying", len(listed)) as advance:
+            recordings, corrected, refused = check_durations(listed, look=lambda path: _verified(path, advance))
+        _name(map(str, refused), faults)
+        warnings += corrected
+        return recordings
     if is_kaldi(folder):
-        return *read_kaldi(folder), []
+        recordings, refusals = read_kaldi(folder)
+        _name(refusals, faults)
+        return recordings
+    plain = options.labels if options.tier is None else None
     with progress("scanning", 1.0) as advance:
-        found = scan(folder, labels=options.labels if options.tier is None else None, on_progress=advance)
-    faults = [str(fault) for fault in found.faults]
+        found = scan(folder, labels=plain, on_progress=advance)
+    _name(map(str, found.faults), faults)
+    if plain is not None:
+        _check_matched(plain, found.recordings, folder)
     if options.labels is None or options.tier is None:
-        return found.recordings, faults, []
-    rows, refusals, warnings = labelled(found.recordings, folder, options.labels, options.tier)
-    return rows, faults + refusals, warnings
+        return found.recordings
+    rows, refusals, notes = labelled(found.recordings, folder, options.labels, options.tier)
+    _name(refusals, faults)
+    warnings += notes
+    return rows
+
+
+def _verified(path: Path, advance: Advance) -> AudioInfo:
+    try:
+        return verify(path)
+    finally:
+        advance(1, "")
+
+
+def _check_matched(labels: Path, recordings: Sequence[Recording], folder: Path) -> None:
+    """Raise UsageError where no transcript below ``labels`` is one of a recording."""
+    places = [row.audio.relative_to(folder) for row in recordings]
+    texts, tiers = Beside(labels, (".txt",)), Beside(labels, SUFFIXES)
+    if not places or any(texts.find(place) for place in places):
+        return
+    if any(tiers.find(place) or tiers.find(Path(place.name)) for place in places):
+        raise UsageError(
+            f"{printable(labels)} holds {' or '.join(SUFFIXES)} files of these recordings: name their tier with --tier"
+        )
+    raise UsageError(
+        f"{printable(labels)} holds no .txt named like any recording, in the same sub-folders; files must have the "
+        "names of the recordings but for their suffix"
+    )

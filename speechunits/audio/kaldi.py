@@ -10,10 +10,11 @@ import unicodedata
 from pathlib import Path
 
 from speechunits.audio.fairseq_manifest import text_lines
-from speechunits.audio.load import printable, probe
+from speechunits.audio.load import printable, verify
 from speechunits.audio.manifest import DURATION_TOLERANCE_S, Recording, number
 from speechunits.audio.scan import SPLITS
 from speechunits.errors import InputRefused
+from speechunits.progress import progress
 
 _ARCHIVE = re.compile(r"\.ark:\d+$")
 
@@ -26,7 +27,7 @@ def is_kaldi(folder: Path) -> bool:
 def read_kaldi(folder: Path) -> tuple[list[Recording], list[str]]:
     """Read a data folder: one row an utterance of ``segments``, or else a recording of ``wav.scp``; and the refusals.
 
-    Relative paths are taken below ``folder`` where they are there, else below the current folder, as Kaldi takes them.
+    Every recording is decoded to its end. Relative paths are taken below ``folder`` where they are there, else below the current folder, as Kaldi takes them.
     A folder named ``train``, ``dev`` or ``test`` names the split. Pipes (``sox … |``) are never run: they are refused.
 
     Raises
@@ -36,12 +37,15 @@ def read_kaldi(folder: Path) -> tuple[list[Recording], list[str]]:
     """
     refusals: list[str] = []
     audio: dict[str, tuple[Path, float]] = {}
-    for name, place in _table(folder / "wav.scp", refusals).items():
-        try:
-            path = _path(folder, place)
-            audio[name] = (path, probe(path).duration_s)
-        except InputRefused as error:
-            refusals.append(f"wav.scp, {printable(name)}: {error}")
+    listed = _table(folder / "wav.scp", refusals)
+    with progress("verifying", len(listed)) as advance:
+        for name, place in listed.items():
+            try:
+                path = _path(folder, place)
+                audio[name] = (path, verify(path).duration_s)
+            except InputRefused as error:
+                refusals.append(f"wav.scp, {printable(name)}: {error}")
+            advance(1, "")
     texts = _table(folder / "text", refusals, may_be_empty=True)
     speakers = _table(folder / "utt2spk", refusals)
     rows = []

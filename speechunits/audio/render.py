@@ -5,7 +5,9 @@ The workers import neither torch nor anything else heavy (hence the rate as a va
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from speechunits.audio.degrade import Samples, degrade, set_level
 from speechunits.audio.speech_engine import Speech, SpeechEngine, Voice
 from speechunits.errors import UsageError
 from speechunits.processes import in_processes
+from speechunits.run import disk_is_full
 
 CLEAN_LEVEL_DB = -23.0
 _PAUSE_LABEL = "SIL"
@@ -76,6 +79,8 @@ def _render_all(utterances: Sequence[Utterance], *, studio: Studio) -> Iterator[
         for utterance in utterances:
             yield render_utterance(utterance, engine, studio, babble)
     except OSError as error:
+        if disk_is_full(error):
+            raise
         raise UsageError(f"cannot write the corpus: {error}; free some space, or choose another folder") from error
 
 
@@ -93,7 +98,13 @@ def render_utterance(utterance: Utterance, engine: SpeechEngine, studio: Studio,
         samples = set_level(samples, CLEAN_LEVEL_DB)
     utterance.path.parent.mkdir(parents=True, exist_ok=True)
     # 16-bit integers of our own rounding: what is written does not depend on the encoder's.
-    soundfile.write(utterance.path, np.round(samples * 32767).astype(np.int16), studio.rate_hz, format="FLAC")
+    whole = np.round(samples * 32767).astype(np.int16)
+    try:
+        soundfile.write(utterance.path, whole, studio.rate_hz, format="FLAC")
+    except (soundfile.LibsndfileError, OSError) as error:
+        if disk_is_full(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(utterance.path)) from error
+        raise
     return Rendered(utterance.id, len(samples), phones, words)
 
 

@@ -57,7 +57,7 @@ def padded_samples(samples: int) -> int:
 
 
 def fill_batches(pieces: Iterable[Piece], batch_s: float) -> list[Batch]:
-    """Group pieces in the given order; a batch, padding to its longest row included, stays within ``batch_s`` seconds.
+    """Group pieces in the given order; a batch, its rows as long as its longest, stays within ``batch_s`` seconds.
 
     A piece longer than that is a batch of its own. Pieces sorted by length waste the least.
     """
@@ -66,7 +66,7 @@ def fill_batches(pieces: Iterable[Piece], batch_s: float) -> list[Batch]:
     batch: list[Piece] = []
     longest = 0
     for piece in pieces:
-        # The padding of whole 0.4 s steps is left out: crops of exactly 10 s must fill 80 s with eight rows.
+        # The padding to whole 80 ms steps is left out: crops of exactly 10 s must fill 80 s with eight rows.
         longest = max(longest, piece.samples)
         if batch and longest * (len(batch) + 1) > limit:
             batches.append(tuple(batch))

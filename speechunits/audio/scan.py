@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from speechunits.audio.beside import Beside
 from speechunits.audio.load import printable, verify
 from speechunits.audio.manifest import Recording
 from speechunits.errors import InputRefused, UsageError
@@ -65,6 +66,7 @@ def scan(
     ids = _ids([path.relative_to(folder) for path in named], faults)
     places = _places(list(ids))
     total = sum(map(_bytes, named)) or 1
+    texts = Beside(folder if labels is None else labels, (".txt",))
     recordings = []
     for relative, identifier in ids.items():
         path = folder / relative
@@ -75,7 +77,7 @@ def scan(
         else:
             split, speaker = places[relative]
             recording = Recording(id=identifier, audio=path, duration_s=info.duration_s, speaker=speaker, split=split)
-            recordings.append(replace(recording, text=_text(folder if labels is None else labels, relative, faults)))
+            recordings.append(replace(recording, text=_text(texts, relative, faults)))
         if on_progress is not None:
             on_progress(_bytes(path) / total, str(relative))
     return ScanResult(recordings=recordings, faults=sorted(faults, key=lambda fault: fault.path))
@@ -151,12 +153,16 @@ def _places(paths: list[Path]) -> dict[Path, tuple[str | None, str | None]]:
     return {path: (splits[path], folders[path][0] if told_apart else None) for path in paths}
 
 
-def _text(folder: Path, relative: Path, faults: list[Fault]) -> str | None:
-    path = (folder / relative).with_suffix(".txt")
-    if not path.is_file():
+def _text(texts: Beside, relative: Path, faults: list[Fault]) -> str | None:
+    path = texts.find(relative)
+    if path is None or not path.is_file():
         return None
     try:
         text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = f"the transcript cannot be read ({error.strerror}); check its permissions, and the disk it is on"
+        faults.append(Fault(path=str(relative.with_suffix(".txt")), reason=reason))
+        return None
     except UnicodeDecodeError:
         faults.append(
             Fault(path=str(relative.with_suffix(".txt")), reason="the transcript is not UTF-8 text; save it as UTF-8")

@@ -65,14 +65,15 @@ def cut_points(levels_db: FloatArray, generator: np.random.Generator) -> list[in
 
 def segmented(
     recordings: Sequence[Recording], seed: int, *, on_progress: Callable[[float, str], None] | None = None
-) -> tuple[list[Recording], list[str]]:
-    """Return the recordings with those of more than 15 s cut into rows of 2 to 15 s, and what was lost, in words.
+) -> tuple[list[Recording], list[str], list[str]]:
+    """Return the recordings with those of more than 15 s cut into rows of 2 to 15 s, refusals, and warnings.
 
     Rows keep speaker and split; ``start_s`` and ``end_s`` are times in the original, and the parts of a recording meet
     and cover it. A transcript of the whole cannot be told apart: it is left out, and the recording named. The cuts
     depend on ``seed`` and the recording's id, not on the other recordings.
     """
     rows: list[Recording] = []
+    refusals: list[str] = []
     notes: list[str] = []
     long = sum(row.duration_s for row in recordings if _is_long(row)) or 1.0
     for recording in recordings:
@@ -82,7 +83,7 @@ def segmented(
         try:
             levels_db = energies_db(stream_waveform(recording.audio))
         except InputRefused as error:
-            notes.append(str(error))
+            refusals.append(str(error))
             continue
         generator = np.random.default_rng([seed, int(content_key(recording.id), 16)])
         edges_s = [0.0, *(cut / FRAME_RATE_HZ for cut in cut_points(levels_db, generator)), recording.duration_s]
@@ -91,7 +92,7 @@ def segmented(
         rows += [part_of(recording, start_s, end_s) for start_s, end_s in itertools.pairwise(edges_s)]
         if on_progress is not None:
             on_progress(recording.duration_s / long, recording.id)
-    return rows, notes
+    return rows, refusals, notes
 
 
 def part_of(recording: Recording, start_s: float, end_s: float, text: str | None = None) -> Recording:

@@ -1,4 +1,4 @@
-"""Praat's TextGrids, long or short, in any of the encodings Praat writes.
+"""Praat's TextGrids as text, long or short, in UTF-8 or UTF-16: not Praat's binary form, nor its older encodings.
 
 Source: Praat manual, "TextGrid file formats": only free-standing numbers, strings and flags count, in a fixed order.
 """
@@ -39,22 +39,25 @@ def read_textgrid(path: Path) -> AnnotationFile:
         return float(digits)
 
     try:
-        if (word(), word()) != ("ooTextFile", "TextGrid"):
+        # Older versions name the short form.
+        if word() not in ("ooTextFile", "ooTextFile short") or word() != "TextGrid":
             raise ValueError("its first lines name another kind of file")
         value()
         end_s = value()
         if next(tokens)[1] != "<exists>":
             return AnnotationFile(tiers={}, duration_s=end_s)
         tiers: dict[str, list[Annotation]] = {}
+        repeated: set[str] = set()
         for _ in range(min(int(value()), _MOST_TIERS)):
             name, rows = _tier(word, value)
             if rows is not None:
+                repeated |= {name} & set(tiers)
                 tiers[name] = rows
     except StopIteration as error:
         raise refused(path, "the TextGrid ends too early: truncated; copy it again from its source") from error
     except ValueError as error:
         raise refused(path, f"this is no TextGrid that can be read ({error}); save it again from Praat") from error
-    return AnnotationFile(tiers=tiers, duration_s=end_s)
+    return AnnotationFile(tiers=tiers, duration_s=end_s, repeated=frozenset(repeated))
 
 
 def _tier(word: Callable[[], str], value: Callable[[], float]) -> tuple[str, list[Annotation] | None]:

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechunits.audio import segment
 from speechunits.audio.importing import ImportOptions, make_manifest
 from speechunits.audio.manifest import read_manifest
 from speechunits.cli import main
-from speechunits.errors import UsageError
+from speechunits.errors import InputRefused, UsageError
 
 
 def sound(path, seconds):
@@ -46,8 +47,10 @@ def test_a_kaldi_folder_and_a_tier_come_through_the_command(tmp_path, capsys):
     command = ["manifest", str(tmp_path / "in"), "-o", str(tmp_path / "m.tsv"), "--labels", str(tmp_path / "in")]
     assert main([*command, "--tier", "w"]) == 0
     assert [(row.text, row.start_s) for row in read_manifest(tmp_path / "m.tsv")] == [("one", 0), ("two", 1)]
-    assert main([*command, "--tier", "v"]) == 2
-    assert "the file's tiers are 'w'" in capsys.readouterr().err
+    assert main([*command, "--tier", "v"]) == 1
+    said = capsys.readouterr().err
+    assert "the file's tiers are 'w'" in said
+    assert "all was refused (1 faults); nothing was written" in said
     (tmp_path / "in" / "wav.scp").write_text("u a.wav\nv cat |\n")
     assert main(command[:4]) == 1
     assert [row.id for row in read_manifest(tmp_path / "m.tsv")] == ["u"]
@@ -67,6 +70,64 @@ def test_options_that_do_not_fit_together(tmp_path, options, said):
     with pytest.raises(UsageError, match=said):
         make_manifest(tmp_path, tmp_path / "m.tsv", ImportOptions(**chosen))
     assert not (tmp_path / "m.tsv").exists()
+
+
+def test_labels_that_match_nothing_are_said_after_the_faults(tmp_path, capsys):
+    sound(tmp_path / "in" / "a.wav", 1)
+    (tmp_path / "in" / "b.wav").touch()
+    (tmp_path / "labels").mkdir()
+    command = ["manifest", str(tmp_path / "in"), "-o", str(tmp_path / "m.tsv"), "--labels", str(tmp_path / "labels")]
+    for extra, said in (([], "holds no .txt named like any recording"), (["--tier", "w"], "named like any recording")):
+        assert main([*command, *extra]) == 2
+        error = capsys.readouterr().err
+        assert said in error
+        assert "refused: b.wav: the file is empty" in error
+    (tmp_path / "labels" / "a.textgrid").write_text('"ooTextFile" "TextGrid" 0 1 <absent>')
+    assert main(command) == 2
+    assert "name their tier with --tier" in capsys.readouterr().err
+    assert main([*command[:-1], str(tmp_path / "nowhere")]) == 2
+    assert "must be a folder of transcripts" in capsys.readouterr().err
+    assert not (tmp_path / "m.tsv").exists()
+    (tmp_path / "labels" / "a.TXT").write_text("what was said")
+    assert main(command) == 1
+    assert [row.text for row in read_manifest(tmp_path / "m.tsv")] == ["what was said"]
+
+
+def test_all_refused_is_1_and_nothing_there_is_2(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    command = ["manifest", str(tmp_path / "in"), "-o", str(tmp_path / "m.tsv")]
+    assert main(command) == 2
+    (tmp_path / "in" / "a.wav").touch()
+    assert main(command) == 1
+    assert "all was refused" in capsys.readouterr().err
+
+
+def test_fairseqs_and_kaldis_recordings_are_decoded_to_their_end(tmp_path, capsys):
+    for name in ("a", "b"):
+        sound(tmp_path / f"{name}.wav", 3)
+        soundfile.write(tmp_path / f"{name}.flac", soundfile.read(tmp_path / f"{name}.wav")[0], 8_000)
+    cut = (tmp_path / "b.flac").read_bytes()
+    (tmp_path / "b.flac").write_bytes(cut[: len(cut) // 2])
+    (tmp_path / "train.tsv").write_text(f"{tmp_path}\na.flac\t48000\nb.flac\t48000\n")
+    (tmp_path / "wav.scp").write_text("a a.flac\nb b.flac\n")
+    for source in (tmp_path / "train.tsv", tmp_path):
+        assert main(["manifest", str(source), "-o", str(tmp_path / "out" / "m.tsv")]) == 1
+        assert "decoding stops midway" in capsys.readouterr().err
+        assert [row.id for row in read_manifest(tmp_path / "out" / "m.tsv")] == ["a"]
+
+
+def test_what_cannot_be_cut_is_refused(tmp_path, monkeypatch):
+    sound(tmp_path / "in" / "a.wav", 20)
+    sound(tmp_path / "in" / "b.wav", 20)
+
+    def gone(path, real=segment.stream_waveform):
+        if path.stem == "b":
+            raise InputRefused("b: gone meanwhile; bring it back")
+        return real(path)
+
+    monkeypatch.setattr(segment, "stream_waveform", gone)
+    assert main(["manifest", str(tmp_path / "in"), "-o", str(tmp_path / "m.tsv"), "--segment"]) == 1
+    assert {row.audio.stem for row in read_manifest(tmp_path / "m.tsv")} == {"a"}
 
 
 _SCAN = """

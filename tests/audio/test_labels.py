@@ -108,6 +108,64 @@ def test_slots_without_times_lie_between_their_neighbours(tmp_path):
     assert read_annotations(tmp_path / "a.eaf").tier("w") == [(1, 2, "0"), (2, 3, "1"), (3, 4, "2")]
 
 
+def subdivided(order="abc"):
+    """Return an ELAN file whose words share the time of their sentence, written down in another order than spoken."""
+    words = "".join(
+        f'<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="{name}" ANNOTATION_REF="s"{before}>'
+        f"<ANNOTATION_VALUE>{name}</ANNOTATION_VALUE></REF_ANNOTATION></ANNOTATION>"
+        for name, before in (
+            ("c", f' PREVIOUS_ANNOTATION="{order[1]}"'), ("a", ""), ("b", f' PREVIOUS_ANNOTATION="{order[0]}"'),
+        )
+    )  # fmt: skip
+    gloss = '<ANNOTATION><REF_ANNOTATION ANNOTATION_ID="g" ANNOTATION_REF="b"/></ANNOTATION>'
+    return (
+        '<ANNOTATION_DOCUMENT><TIME_ORDER><TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="500"/>'
+        '<TIME_SLOT TIME_SLOT_ID="t2" TIME_VALUE="2000"/></TIME_ORDER><TIER TIER_ID="sentence"><ANNOTATION>'
+        '<ALIGNABLE_ANNOTATION ANNOTATION_ID="s" TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2"/></ANNOTATION></TIER>'
+        f'<TIER TIER_ID="words">{words}</TIER><TIER TIER_ID="gloss">{gloss}</TIER></ANNOTATION_DOCUMENT>'
+    )
+
+
+def test_words_of_a_sentence_share_its_time_in_order(folder, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.eaf").write_text(subdivided())
+    rows, refusals, _ = found(folder, tmp_path / "labels")
+    assert refusals == []
+    assert [(row.start_s, row.end_s, row.text) for row in rows[:-1]] == [
+        (0.5, 1.0, "a"), (1.0, 1.5, "b"), (1.5, 2.0, "c"),
+    ]  # fmt: skip
+    assert read_annotations(tmp_path / "labels" / "a.eaf").tier("gloss") == [(1.0, 1.5, "")]
+    (tmp_path / "labels" / "a.eaf").write_text(subdivided("cb"))
+    _, (refusal,), _ = found(folder, tmp_path / "labels")
+    assert "refer to what is not there" in refusal
+
+
+def test_tiers_of_one_name_cannot_be_told_apart(tmp_path):
+    tier = '"IntervalTier" "{}" 0 1 1 0 1 "x" '
+    (tmp_path / "a.TextGrid").write_text(
+        '"ooTextFile short" "TextGrid" 0 1 <exists> 3 ' + "".join(tier.format(name) for name in "wvw")
+    )
+    (tmp_path / "a.eaf").write_text(
+        "<ANNOTATION_DOCUMENT>" + "".join(f'<TIER TIER_ID="{name}"/>' for name in "wvw") + "</ANNOTATION_DOCUMENT>"
+    )
+    for name, rows in (("a.TextGrid", [(0, 1, "x")]), ("a.eaf", [])):
+        file = read_annotations(tmp_path / name)
+        assert file.tier("v") == rows
+        with pytest.raises(InputRefused, match="more than one tier is named 'w'"):
+            file.tier("w")
+
+
+def test_a_flat_file_is_of_the_only_recording_of_its_name(tmp_path):
+    for name in ("x/take.wav", "y/take.wav", "y/other.wav"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(tmp_path / "in" / name, np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000)
+    praat(tmp_path / "labels" / "take.TextGrid")
+    praat(tmp_path / "labels" / "other.textgrid")
+    rows, _, warnings = found(tmp_path / "in", tmp_path / "labels")
+    assert [row.audio.stem for row in rows if row.text] == ["other"] * 3
+    assert sum("2 recordings have this name" in warning for warning in warnings) == 2
+
+
 def test_a_missing_tier_names_those_that_are_there(folder, tmp_path):
     elan(tmp_path / "labels" / "a.eaf")
     praat(tmp_path / "labels" / "sub" / "b.TextGrid")
@@ -123,6 +181,8 @@ def test_a_missing_tier_names_those_that_are_there(folder, tmp_path):
     [
         ([(800, 1_200, "over")], "0.8-1.2 s overlaps 0.1-0.9 s"),
         ([(2_300, 2_700, "past")], "2.3-2.7 s lies past the recording's end at 2.500 s"),
+        ([(2_500, 2_540, "after")], "2.5-2.54 s lasts less than a millisecond of the recording"),
+        ([(2_520, 2_540, "behind")], "2.52-2.54 s lasts less than a millisecond of the recording"),
         ([(2_200, 2_300, " ")], None),
     ],
 )

@@ -27,8 +27,8 @@ def recording(path, samples, rate_hz=16_000, **fields):
 def test_cuts_are_in_the_middle_of_pauses(tmp_path, rate_hz):
     pauses_s = [3.3, 7.0, 13.3, 21.0, 26.7, 34.5]
     long = recording(tmp_path / "a.wav", speech(pauses_s, 44, rate_hz), rate_hz, speaker="ann", split="dev")
-    rows, notes = segmented([long], 0)
-    assert notes == []
+    rows, refusals, notes = segmented([long], 0)
+    assert refusals == notes == []
     assert [row.end_s for row in rows[:-1]] == pytest.approx([7.0, 21.0, 26.7, 34.5], abs=0.03)
     assert {(row.speaker, row.split, row.audio) for row in rows} == {("ann", "dev", long.audio)}
 
@@ -38,12 +38,12 @@ def test_cuts_are_in_the_middle_of_pauses(tmp_path, rate_hz):
 def test_parts_have_2_to_15_s_and_cover_all(tmp_path, duration_s, level):
     samples = level * np.random.default_rng(1).standard_normal(round(duration_s * 8_000))
     long = recording(tmp_path / "a.wav", samples, 8_000)
-    rows, _ = segmented([long], 3)
+    rows, _, _ = segmented([long], 3)
     assert rows[0].start_s == 0
     assert rows[-1].end_s == long.duration_s
     assert [row.end_s for row in rows[:-1]] == [row.start_s for row in rows[1:]]
     assert all(SHORTEST_S - 1e-9 <= row.duration_s <= LONGEST_S + 0.021 for row in rows)
-    again, _ = segmented([recording(tmp_path / "b.wav", samples, 8_000), long], 3)
+    again, _, _ = segmented([recording(tmp_path / "b.wav", samples, 8_000), long], 3)
     assert [row for row in again if row.audio == long.audio] == rows
     if duration_s > 100 and level == 0.0:
         assert segmented([long], 4)[0] != rows
@@ -51,7 +51,7 @@ def test_parts_have_2_to_15_s_and_cover_all(tmp_path, duration_s, level):
 
 def test_times_lead_back_to_the_original(tmp_path):
     long = recording(tmp_path / "a.wav", speech([6, 14, 19.5], 33))
-    rows, _ = segmented([long], 0)
+    rows, _, _ = segmented([long], 0)
     write_manifest(tmp_path / "m.tsv", rows)
     parts = [
         load_waveform(row.audio, start_s=row.start_s, end_s=row.end_s) for row in read_manifest(tmp_path / "m.tsv")
@@ -64,7 +64,7 @@ def test_short_ones_and_parts_stay_whole_and_texts_are_named(tmp_path):
     short = recording(tmp_path / "s.wav", speech([], 15.0), text="hello")
     part = Recording(id="p", audio=short.audio, duration_s=40.0, start_s=1.0, end_s=41.0)
     long = recording(tmp_path / "l.wav", speech([9], 18), text="all of it")
-    rows, notes = segmented([short, part, long], 0)
+    rows, _, notes = segmented([short, part, long], 0)
     assert rows[:2] == [short, part]
     assert all(row.text is None for row in rows[2:])
     assert len(rows) == 4
@@ -73,9 +73,9 @@ def test_short_ones_and_parts_stay_whole_and_texts_are_named(tmp_path):
 
 def test_one_that_cannot_be_read_is_named(tmp_path):
     gone = Recording(id="gone", audio=tmp_path / "gone.wav", duration_s=99.0)
-    rows, notes = segmented([gone], 0)
-    assert rows == []
-    assert "missing" in notes[0]
+    rows, refusals, notes = segmented([gone], 0)
+    assert rows == notes == []
+    assert "missing" in refusals[0]
 
 
 def test_levels_do_not_depend_on_blocks():
