@@ -62,7 +62,9 @@ class Experiment:
     @cached_property
     def corpus(self) -> Corpus:
         """The recipe's corpus, with its splits."""
-        return load_corpus(self.recipe.corpus)
+        corpus = load_corpus(self.recipe.corpus)
+        self.refused += corpus.refused
+        return replace(corpus, refused=self.refused)
 
     @cached_property
     def readable(self) -> Corpus:

@@ -18,6 +18,7 @@ from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import SILENCE, Phone
 from speechunits.config import UnitsConfig
+from speechunits.errors import InputRefused
 from speechunits.evaluation.boundaries import TOLERANCE_S, Segmentation, inner_boundaries, segmentation
 from speechunits.evaluation.dependence import owner_information
 from speechunits.evaluation.information import entropy_bits, held_out_predictability
@@ -42,12 +43,13 @@ def measure_units(
 ) -> dict[str, Any]:
     """Score bundles on one split: agreement with phones and speakers, boundaries, use of the inventory, predictability.
 
+    A recording that cannot be read is named and left out (``corpus.refused``).
     ``on_table`` is handed, bundle by bundle, its name, the phones, and the ``(P, K)`` counts of phones and units.
 
     Raises
     ------
     InputRefused
-        If a bundle or a recording cannot be read.
+        If a bundle cannot be read, or no recording of a split.
     """
     return {name: _measure(Units.load(path), corpus, split, name, on_table) for name, path in bundles.items()}
 
@@ -60,7 +62,7 @@ def evaluate_units(bundles: Mapping[str, Path], corpus: Corpus, split: str, out:
     Raises
     ------
     InputRefused
-        If a bundle or a recording cannot be read, or no phone is known.
+        If a bundle cannot be read, or no recording of a split, or no phone is known.
     UsageError
         If the split, or the speech held out for the predictor, is empty.
     """
@@ -99,20 +101,22 @@ def _baselines(bundles: Mapping[str, Path], corpus: Corpus, folder: Path) -> dic
         made_by = {"manifest_sha256": file_hash(corpus.manifest)}
         if not path.exists() or read_bundle(path, "units")[1]["provenance"] != made_by:
             config = UnitsConfig(source="mfcc", clusters=clusters)
-            fit_units(None, _predictor_recordings(corpus), config, path=path, provenance=made_by)
+            fit_units(
+                None, _predictor_recordings(corpus), config, path=path, provenance=made_by, on_fault=corpus.refuse
+            )
         found[f"MFCC, K = {clusters}"] = path
     return found
 
 
 def _measure(units: Units, corpus: Corpus, split: str, name: str, on_table: OnTable | None) -> dict[str, Any]:
-    held = corpus.split(split)
-    known = [row for row in held if row.id in corpus.phones]
-    fitted, tune = _predictor_recordings(corpus), corpus.split("tune")
+    held, fitted, tune = corpus.split(split), _predictor_recordings(corpus), corpus.split("tune")
     ids: dict[str, NDArray[np.int64]] = {}
     with progress(f"units of {name}", len(held) + len(fitted) + len(tune)) as advance:
-        for row, found in units.recordings([*held, *fitted, *tune]):
+        for row, found in units.recordings([*held, *fitted, *tune], corpus.refuse):
             ids[row.id] = found
             advance(1, "")
+    held, fitted, tune = (_read(rows, ids) for rows in (held, fitted, tune))
+    known = [row for row in held if row.id in corpus.phones]
     pairs = [(ids[row.id], corpus.phones[row.id]) for row in known]
     agreement = unit_quality(pairs, units.clusters)
     if on_table is not None:
@@ -134,6 +138,14 @@ def _measure(units: Units, corpus: Corpus, split: str, name: str, on_table: OnTa
         "predictable_bits_a_run": merges.bits,
         **_use([ids[row.id] for row in held], units.clusters),
     }
+
+
+def _read(rows: list[Recording], ids: Mapping[str, NDArray[np.int64]]) -> list[Recording]:
+    """Return the recordings whose units are known, the others being refused. Raises InputRefused if none is."""
+    kept = [row for row in rows if row.id in ids]
+    if not kept:
+        raise InputRefused(f"no recording of split {rows[0].split!r} can be read; each is named above")
+    return kept
 
 
 def _predictor_recordings(corpus: Corpus) -> list[Recording]:

@@ -62,8 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"speechunits: the disk is full ({error.filename}); free some space and run the same command again",
+        place = error.filename or "perhaps the one that standard output goes to"
+        print(f"speechunits: the disk is full ({place}); free some space and run the same command again",
               file=sys.stderr)  # fmt: skip
         return 1

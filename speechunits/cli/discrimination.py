@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from speechunits.cli.naming import named, positive, results_path, seed
 
 if TYPE_CHECKING:
     from speechunits.evaluation.sources import Source
@@ -35,7 +36,7 @@ def add(kinds: Commands) -> None:
     )  # fmt: skip
     abx.add_argument("--max-group", type=int, metavar="N", help="items of a phone and speaker, drawn (default: all)")
     abx.add_argument("--max-other-speakers", type=int, default=5, metavar="N", help="speakers of X (default 5; 0: all)")
-    abx.add_argument("--seed", type=int, default=0)
+    abx.add_argument("--seed", type=seed, default=0)
     abx.add_argument(
         "--drop-last-frame",
         action="store_true",
@@ -50,8 +51,8 @@ def add(kinds: Commands) -> None:
     probe.add_argument("--phones", type=Path, help="phone alignment: id, start, end, phone")
     probe.add_argument("--words", type=Path, help="word alignment: id, start, end, phone (the word)")
     probe.add_argument("--label", action="append", choices=("phone", "speaker", "word"), help="default: all three")
-    probe.add_argument("--seeds", type=int, default=3, help="divisions and draws of examples (default 3)")
-    probe.add_argument("--examples", type=int, default=10_000, help="most of each side (default 10000)")
+    probe.add_argument("--seeds", type=positive, default=3, help="divisions and draws of examples (default 3)")
+    probe.add_argument("--examples", type=positive, default=10_000, help="most of each side (default 10000)")
     probe.set_defaults(run=run_probe)
 
 
@@ -62,22 +63,17 @@ def _add_common(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--layer", type=int, action="append", metavar="N", help="layers (default: all of an encoder, "
                       "the one of a units bundle)")  # fmt: skip
     verb.add_argument("--untrained", action="store_true", help="also each encoder's architecture with random weights")
-    verb.add_argument("-o", "--out", type=Path, metavar="RESULTS.json", help="also writes RESULTS.md")
+    verb.add_argument("-o", "--out", type=results_path, metavar="RESULTS.json", help="also writes RESULTS.md")
 
 
-def _named(words: list[str]) -> dict[str, str]:
-    """Return name and path of each ``[NAME=]SOURCE``."""
-    return {name: path or name for name, _, path in (word.partition("=") for word in words)}
-
-
-def _sources(options: argparse.Namespace, named: dict[str, str]) -> list[Source]:
+def _sources(options: argparse.Namespace, given: dict[str, str]) -> list[Source]:
     from speechunits.encoder.foreign import is_foreign
     from speechunits.evaluation.sources import PLAIN, open_sources
     from speechunits.units.bundle import encoder_path
 
     paths = {
         name: path if path in PLAIN or is_foreign(Path(path)) else str(encoder_path(Path(path)))
-        for name, path in named.items()
+        for name, path in given.items()
     }
     return open_sources(paths, layers=options.layer, untrained=options.untrained)
 
@@ -89,10 +85,6 @@ def _write(options: argparse.Namespace, measured: dict[str, Any], table: str) ->
         write_json(options.out, measured)
         write_text(options.out.with_suffix(".md"), table)
     print(table)
-
-
-def _refused(name: str, reason: str) -> None:
-    print(f"{name}: {reason}", file=sys.stderr)
 
 
 def run_abx(options: argparse.Namespace) -> int:
@@ -118,12 +110,12 @@ def run_abx(options: argparse.Namespace) -> int:
         max_group=options.max_group, max_other_speakers=options.max_other_speakers or None, seed=options.seed,
         drop_last_frame=options.drop_last_frame,
     )  # fmt: skip
-    edit, named = options.distance == "edit", _named(options.sources)
-    sources = [] if edit else _sources(options, named)
-    bundles = {name: Path(path) for name, path in named.items()} if edit else {}
-    measured = measure_abx(sources, bundles, items, recordings, settings, _refused)
+    edit, given = options.distance == "edit", named(options.sources)
+    sources = [] if edit else _sources(options, given)
+    bundles = {name: Path(path) for name, path in given.items()} if edit else {}
+    measured = measure_abx(sources, bundles, items, recordings, settings, corpus.refuse)
     _write(options, measured, abx_markdown(measured))
-    return 0
+    return 1 if corpus.refused else 0
 
 
 def run_probe(options: argparse.Namespace) -> int:
@@ -140,10 +132,10 @@ def run_probe(options: argparse.Namespace) -> int:
         fit_examples=options.examples, test_examples=options.examples,
     )  # fmt: skip
     # What costs nothing stands beside every encoder.
-    named = {name: name for name in PLAIN} | _named(options.sources)
+    sources = _sources(options, {name: name for name in PLAIN} | named(options.sources))
     measured = measure_probes(
-        _sources(options, named), corpus.split(options.fit_split or options.split), corpus.split(options.split),
-        corpus.phones, read_phones(options.words) if options.words else {}, settings, _refused,
+        sources, corpus.split(options.fit_split or options.split), corpus.split(options.split),
+        corpus.phones, read_phones(options.words) if options.words else {}, settings, corpus.refuse,
     )  # fmt: skip
     _write(options, measured, probe_markdown(measured))
-    return 0
+    return 1 if corpus.refused else 0

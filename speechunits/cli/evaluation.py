@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli import discrimination
-from speechunits.errors import UsageError
+from speechunits.cli.naming import named, results_path
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -43,7 +42,9 @@ def _add_layers(kinds: Commands) -> None:
     layers.add_argument("--clusters", nargs="+", type=int, default=[100], metavar="K")
     layers.add_argument("--sample-frames", type=int, default=50_000, help="of train, for k-means and the predictor")
     layers.add_argument("--split", default="dev", help="that judges")
-    layers.add_argument("-o", "--out", type=Path, required=True, metavar="RESULTS.json", help="kept after every row")
+    layers.add_argument(
+        "-o", "--out", type=results_path, required=True, metavar="RESULTS.json", help="kept after every row"
+    )
     layers.set_defaults(run=run_layers)
 
 
@@ -60,10 +61,10 @@ def run_units(options: argparse.Namespace) -> int:
     from speechunits.pipeline import corpus_of
     from speechunits.quality import evaluate_units
 
-    bundles = _named(options.bundles)
+    bundles = {name: Path(path) for name, path in named(options.bundles).items()}
     corpus = corpus_of(options.manifest, options.phones)
     print(evaluate_units(bundles, corpus, options.split, options.out))
-    return 0
+    return 1 if corpus.refused else 0
 
 
 def run_layers(options: argparse.Namespace) -> int:
@@ -74,7 +75,7 @@ def run_layers(options: argparse.Namespace) -> int:
     from speechunits.run import write_text
     from speechunits.units.bundle import encoder_path
 
-    encoders = {name: encoder_path(path) for name, path in _named(options.encoders).items()}
+    encoders = {name: encoder_path(Path(path)) for name, path in named(options.encoders).items()}
     corpora = {name: corpus_of(Path(manifest), Path(phones)) for name, manifest, phones in options.corpus}
     rows = survey(
         encoders, corpora, options.clusters, options.out, split=options.split, sample_frames=options.sample_frames
@@ -82,16 +83,7 @@ def run_layers(options: argparse.Namespace) -> int:
     text = regret_markdown(rows)
     write_text(options.out.with_suffix(".md"), text)
     print(text)
-    return 0
-
-
-def _named(words: Sequence[str]) -> dict[str, Path]:
-    """Return the paths of ``NAME=PATH`` words by name; a path without a name is its own."""
-    pairs = [word.rpartition("=") for word in words]
-    named = {name or path: Path(path) for name, _, path in pairs}
-    if len(named) < len(pairs):
-        raise UsageError("all must have different names, but two have the same; write NAME=PATH")
-    return named
+    return 1 if any(corpus.refused for corpus in corpora.values()) else 0
 
 
 def run_asr(options: argparse.Namespace) -> int:
@@ -99,8 +91,9 @@ def run_asr(options: argparse.Namespace) -> int:
     from speechunits.evaluation.recognition import evaluate_recognizer
     from speechunits.pipeline import corpus_of
 
-    rates = evaluate_recognizer(options.model, corpus_of(options.manifest).split(options.split))
+    corpus = corpus_of(options.manifest)
+    rates = evaluate_recognizer(options.model, corpus.split(options.split))
     print(f"{options.split}, {rates.recordings} recordings: CER {100 * rates.cer:.2f} %, WER {100 * rates.wer:.2f} %")
     if rates.all_blank:
         print("all-blank: nothing at all was recognised; fine-tune longer, or on more labels", file=sys.stderr)
-    return 0
+    return 1 if corpus.refused else 0

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.cli.naming import positive, seed
+
 if TYPE_CHECKING:
     from speechunits.config import RecipeConfig
 
@@ -29,7 +31,7 @@ def add(commands: Commands) -> None:
         "--minutes", type=_label_budget, default=(), metavar="MINUTES|all",
         help="label budget in minutes, or all that train has (default: the recipe's headline)",
     )  # fmt: skip
-    finetune.add_argument("--label-seed", type=int, default=0, help="seed of the label list and the training")
+    finetune.add_argument("--label-seed", type=seed, default=0, help="seed of the label list and the training")
     finetune.add_argument("--side", choices=("pretrained", "untrained", "logmel", "units"), default="pretrained")
     finetune.set_defaults(run=run_finetune)
 
@@ -48,7 +50,7 @@ def add(commands: Commands) -> None:
         "compare", help="pretrain with several recipes at one budget, units and figures of each"
     )
     compare.add_argument("recipes", nargs="+", metavar="RECIPE.yaml", help="and key=value, for all of them")
-    compare.add_argument("--seeds", type=int, default=1, help="trainings of each recipe (default: 1)")
+    compare.add_argument("--seeds", type=positive, default=1, help="trainings of each recipe (default: 1)")
     compare.add_argument(
         "--minutes", type=float, help="each recipe once more, with what it trains on in so many minutes of one core"
     )

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.cli.naming import positive, seed
 from speechunits.errors import UsageError
 
 if TYPE_CHECKING:
@@ -84,8 +85,8 @@ def _add_fit(commands: Commands) -> None:
     )
     fit.add_argument("--latents", action="store_true", help="`auto` may also choose -1")
     fit.add_argument("--criterion", default="predictability", help="by which `auto` chooses (docs/evaluation.md)")
-    fit.add_argument("--seed", type=int, default=0)
-    fit.add_argument("--restarts", type=int, default=1, help="k-means runs, of which the best is kept")
+    fit.add_argument("--seed", type=seed, default=0)
+    fit.add_argument("--restarts", type=positive, default=1, help="k-means runs, of which the best is kept")
     fit.add_argument("--seeding", choices=("sample", "k-means++", "pass"), default="sample", help="first centroids")
     fit.add_argument("--stream-passes", type=int, default=0, help="mini-batch passes over every frame")
     fit.add_argument("--residual-clusters", type=int, default=0, help="entries of a second codebook (K times as many)")
@@ -144,7 +145,7 @@ def run_fit(options: argparse.Namespace) -> int:
         if not mfcc:
             source = encoder_bundle(options.source_model, Path(folder), allow_pickle=options.allow_pickle)
         fitting.fit_units(source, corpus, config, options.out, sizes=sizes)
-    return 0
+    return 1 if corpus.refused else 0
 
 
 def _sizes(word: str) -> tuple[tuple[int, ...], int]:
@@ -232,8 +233,9 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
     from speechunits.config import PseudotextConfig
 
     config = PseudotextConfig(pieces=options.pieces, model=options.type)
-    fitting.fit_pseudotext(options.model, pipeline.corpus_of(options.manifest), config, options.out or options.model)
-    return 0
+    corpus = pipeline.corpus_of(options.manifest)
+    fitting.fit_pseudotext(options.model, corpus, config, options.out or options.model)
+    return 1 if corpus.refused else 0
 
 
 def run_pseudotext_stats(options: argparse.Namespace) -> int:

@@ -162,12 +162,14 @@ def map_recordings(
 ) -> Iterator[tuple[Recording, T]]:
     """Yield each recording with ``function`` of its ``(T,)`` samples at 16 kHz, in order, decoded and computed ahead.
 
-    A recording that cannot be read is handed to ``on_fault`` and left out; without it, InputRefused is raised.
+    A recording that cannot be read is handed to ``on_fault`` and left out; without it, InputRefused is raised, and it
+    is raised where all were left out.
     """
 
     def compute(recording: Recording) -> T:
         return function(load_waveform(recording.audio, start_s=recording.start_s, end_s=recording.end_s))
 
+    done = faults = 0
     for recording, future in ahead(compute, recordings, workers):
         try:
             result = future.result()
@@ -175,8 +177,12 @@ def map_recordings(
             if on_fault is None:
                 raise
             on_fault(recording.id, str(error))
+            faults += 1
             continue
         yield recording, result
+        done += 1
+    if faults and not done:
+        raise InputRefused(f"none of the recordings ({faults}) can be read; each is named above")
 
 
 def ahead(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from speechunits.audio.manifest import Recording
 from speechunits.config import UnitsConfig, to_tree
-from speechunits.errors import UsageError
+from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.units.bundle import read_bundle, tensors_hash
 from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings, map_recordings
@@ -58,17 +58,11 @@ def fit_units(
     UsageError
         If the configuration cannot be met (unknown source, no codebook, too few frames, faiss missing).
     InputRefused
-        If the encoder bundle cannot be used, or a recording and there is no ``on_fault``.
+        If the encoder bundle cannot be used, or a recording and there is no ``on_fault``, or none of them.
     """
+    refuse = _Refusals(on_fault)
     tensors, header = read_source(encoder, config)
-    settings = {
-        "source": config.source, "clusters": config.clusters, "precision": config.precision,
-        "layer": config.layer if config.source == "kmeans" else None, "normalize": config.normalize,
-        "smooth": config.smooth, "speech_only": config.speech_only,
-        "sample_frames": config.sample_frames, "iterations": config.iterations, "restarts": config.restarts,
-        "seed": config.seed,
-    }  # fmt: skip
-    settings |= {key: value for key, value in to_tree(config).items() if key in _LATER}
+    settings = _settings(config)
     header = {**header, "kind": "units", "units": settings, "provenance": dict(provenance or {}), "quality": {}}
     if config.source == "codebook" and config.clusters == 0:
         quantizer = header["quantizer"]
@@ -77,15 +71,44 @@ def fit_units(
     else:
         # The placeholder tells build_features that codes are wanted embedded.
         extractor = FeatureExtractor(build_features({**tensors, CENTROIDS: torch.empty(0)}, header))
-        points = sample_recordings(extractor, recordings, config, config.sample_frames, on_fault)
+        points = sample_recordings(extractor, recordings, config, config.sample_frames, refuse)
         fitted, kmeans = fit_points(
-            points, config, lambda: _batches(_frames(extractor, recordings, config, lambda *_: None))
+            points, config, lambda: _batches(_frames(extractor, recordings, config, refuse))
         )
         units = Units({**tensors, **fitted}, header)
         units.header["quality"] = _kmeans_card(kmeans)
-    units.header["quality"] |= compare(units, _spread(recordings, _CARD_FILES))
+    # What cannot be read was found out in the sampling pass, where there was one.
+    spread = _spread([recording for recording in recordings if recording.id not in refuse.names], _CARD_FILES)
+    units.header["quality"] |= compare(units, spread, refuse)
     units.save(path)
     return units
+
+
+class _Refusals:
+    """Names a recording once, however many passes it cannot be read in; without ``on_fault``, InputRefused is raised."""
+
+    def __init__(self, on_fault: OnFault | None) -> None:
+        self._on_fault = on_fault
+        self.names: set[str] = set()
+
+    def __call__(self, name: str, reason: str) -> None:
+        if self._on_fault is None:
+            raise InputRefused(reason)
+        if name not in self.names:
+            self._on_fault(name, reason)
+        self.names.add(name)
+
+
+def _settings(config: UnitsConfig) -> dict[str, Any]:
+    """Return what a header says of how units were fitted."""
+    settings = {
+        "source": config.source, "clusters": config.clusters, "precision": config.precision,
+        "layer": config.layer if config.source == "kmeans" else None, "normalize": config.normalize,
+        "smooth": config.smooth, "speech_only": config.speech_only,
+        "sample_frames": config.sample_frames, "iterations": config.iterations, "restarts": config.restarts,
+        "seed": config.seed,
+    }  # fmt: skip
+    return settings | {key: value for key, value in to_tree(config).items() if key in _LATER}
 
 
 def read_source(encoder: Path | None, config: UnitsConfig) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -175,7 +198,7 @@ def fit_points(
     return tensors, kmeans
 
 
-def compare(units: Units, recordings: Iterable[Recording]) -> dict[str, Any]:
+def compare(units: Units, recordings: Iterable[Recording], on_fault: OnFault | None = None) -> dict[str, Any]:
     """Measure how units differ between fp32 and bf16, and between windows and one pass over the file."""
     frames = differing = whole_frames = whole = files = 0
     source = units.header["units"]["source"]
@@ -183,8 +206,7 @@ def compare(units: Units, recordings: Iterable[Recording]) -> dict[str, Any]:
     second = None if source == "mfcc" else Units(
         units.tensors, {**units.header, "units": {**units.header["units"], "precision": other}}
     )  # fmt: skip
-    # Recordings that cannot be read were named in the sampling pass.
-    for _, waveform in load_recordings(recordings, lambda *_: None):
+    for _, waveform in load_recordings(recordings, on_fault):
         ids = units.units(waveform)
         files += 1
         frames += len(ids)

@@ -67,9 +67,7 @@ def transcribe(
         raise UsageError(f"jobs must be at least 1, but is {jobs} instead")
     units = (Units.load(model) if isinstance(model, Path) else model).to(device)
     pseudotext = units.pseudotext if pieces else None
-    options = [form, frames, pieces, *([] if device == "cpu" else [device])]
-    about = {"model": units.header["units"], "form": options}
-    claim = Claim(record=TRANSCRIBED, key=content_key(units.key, *options), about=about)
+    claim = _claim(units, [form, frames, pieces, *([] if device == "cpu" else [device])])
 
     def compute(item: Input) -> Written:
         transcript = units.transcribe(
@@ -83,3 +81,8 @@ def transcribe(
         inputs, compute, suffix=chosen.suffix, named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
         stream=stream, jobs=jobs or len(os.sched_getaffinity(0)), blank_if_refused=form == "km", claim=claim,
     )  # fmt: skip
+
+
+def _claim(units: Units, options: list[object]) -> Claim:
+    about = {"model": units.header["units"], "form": options}
+    return Claim(record=TRANSCRIBED, key=content_key(units.key, *options), about=about)

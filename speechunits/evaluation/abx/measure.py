@@ -87,7 +87,7 @@ def measure_abx(
             named = {"source": source.name, "layer": label, "distance": settings.distance, "sha256": source.sha256}
             rows += _scores(tokens, chosen, settings, named)
     for name, path in bundles.items():
-        units = {recording.id: ids for recording, ids in Units.load(path).recordings(heard)}
+        units = {recording.id: ids for recording, ids in Units.load(path).recordings(heard, on_fault)}
         chosen, spans = _spans(kept, {key: len(ids) for key, ids in units.items()}, settings)
         framed = len(chosen)
         sequences = [merged(units[item.recording][a:b]) for item, (a, b) in zip(chosen, spans, strict=True)]

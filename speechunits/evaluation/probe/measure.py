@@ -56,6 +56,9 @@ class _Trial:
     test: IntArray
 
 
+_Tasks = dict[Label, tuple[Examples, list[_Trial]]]
+
+
 def measure_probes(
     sources: Sequence[Source],
     fit: Sequence[Recording],
@@ -91,7 +94,7 @@ def measure_probes(
     apart = {recording.id for recording in fit}.isdisjoint(recording.id for recording in test)
     recordings = [*fit, *test] if apart else list(test)
     made: dict[str, Any] = {}
-    tasks: dict[Label, tuple[Examples, list[_Trial]]] = {}
+    tasks: _Tasks = {}
     for label in settings.labels:
         examples = _labelled(label, recordings, phones, words)
         trials = _trials(examples, recordings, len(fit) if apart else None, settings)
@@ -100,15 +103,16 @@ def measure_probes(
             made[label] = {"skipped": reason}
         else:
             tasks[label] = (examples, trials)
-    if not tasks:
-        raise UsageError("nothing can be probed: " + "; ".join(f"{key}: {made[key]['skipped']}" for key in made))
     for source in [*sources, *(open_sources({"": "logmel"}) if topline else [])]:
         pool = context_frames if not source.name else _mean
         pooled = _pooled(source, recordings, {label: examples for label, (examples, _) in tasks.items()},
                          {label: trials for label, (_, trials) in tasks.items()}, pool, on_fault)  # fmt: skip
+        tasks = _with_examples(tasks, pooled, made)
         for label, (examples, trials) in tasks.items():
             entry = made.setdefault(label, _frame_of(examples, trials))
             entry["rows"] += _rows(source, pooled[label], examples, trials, settings)
+    if not tasks:
+        raise UsageError("nothing can be probed: " + "; ".join(f"{key}: {made[key]['skipped']}" for key in made))
     ordered = {label: made[label] for label in settings.labels}
     return {
         "version": __version__, "commit": commit(), "settings": dataclasses.asdict(settings), "labels": ordered,
@@ -196,6 +200,18 @@ def _pooled(
                 if examples.firsts[place] < len(features):
                     found[label][place] = pool(features, int(examples.firsts[place]), int(examples.afters[place]))
     return found
+
+
+def _with_examples(tasks: _Tasks, pooled: Mapping[Label, Mapping[int, FloatArray]], made: dict[str, Any]) -> _Tasks:
+    """Return the tasks that have an example on either side; what cannot be read, or is too short, has none."""
+    kept: _Tasks = {}
+    for label, (examples, trials) in tasks.items():
+        sides = [side for trial in trials for side in (trial.fit, trial.test)]
+        if all(any(place in pooled[label] for place in side.tolist()) for side in sides):
+            kept[label] = (examples, trials)
+        else:
+            made[label] = {"skipped": "no example of one side could be read; take more recordings"}
+    return kept
 
 
 def _rows(
