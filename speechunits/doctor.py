@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import tempfile
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from speechunits import __version__
 from speechunits.errors import SpeechUnitsError
-from speechunits.hardware import cpu_computes_bf16
+from speechunits.hardware import cores, cpu_computes_bf16
 
 if TYPE_CHECKING:
     from speechunits.units.units import Units
@@ -117,10 +116,10 @@ def threads() -> Finding:
     """Compare torch's threads with the cores this process may use."""
     import torch  # noqa: PLC0415
 
-    cores, count = len(os.sched_getaffinity(0)), torch.get_num_threads()
-    remedy = "unset OMP_NUM_THREADS, or set it to the number of cores" if count > cores else ""
-    found = f"{count} torch threads on {cores} cores"
-    return Finding(state="bad" if count > cores else "good", name="threads", found=found, remedy=remedy)
+    there, count = cores(), torch.get_num_threads()
+    remedy = "unset OMP_NUM_THREADS, or set it to the number of cores" if count > there else ""
+    found = f"{count} torch threads on {there} cores"
+    return Finding(state="bad" if count > there else "good", name="threads", found=found, remedy=remedy)
 
 
 def bf16() -> Finding:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from speechunits.config import RecipeConfig
 from speechunits.encoder.encoder import Encoder
 from speechunits.evaluation.score import Side
 from speechunits.frames import SAMPLE_RATE_HZ, frame_count
-from speechunits.hardware import cpu_computes_bf16
+from speechunits.hardware import cores, cpu_computes_bf16
 from speechunits.learners.build import build_learner
 from speechunits.learners.learner import Learner
 from speechunits.setting import FIELDS
@@ -46,7 +45,7 @@ def estimated_minutes(recipe: RecipeConfig) -> float:
         hours[cell.side] = hours.get(cell.side, 0.0) + (own if cell.trial is None else trial)
     jobs = 1 if torch.cuda.is_available() else min(reduction.jobs, len(todo))
     minutes = 60 * recipe.pretrain.budget.hours / training_speed(recipe)
-    with _threads(max(1, len(os.sched_getaffinity(0)) // jobs)):
+    with _threads(max(1, cores() // jobs)):
         minutes += sum(60 * each / jobs / training_speed(recipe, side) for side, each in hours.items())
     return _OVERHEAD * minutes
 

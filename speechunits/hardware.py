@@ -23,6 +23,13 @@ DENSE_BF16_FLOPS = {"H100": 989e12, "H200": 989e12, "GH200": 989e12, "H800": 989
 _SIDE, _TRIES = 1024, 4
 
 
+def cores() -> int:
+    """Return how many cores this process may use; all there are where the system does not tell (macOS)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def cpu_computes_bf16() -> bool:
     """Tell whether the processor multiplies bf16 numbers itself: emulated, they are slower than fp32."""
     try:

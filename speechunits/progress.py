@@ -32,8 +32,9 @@ def progress(label: str, total: float, *, done: float = 0.0, every_s: float = 5.
     """
     console = Console(stderr=True)
     if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn(),
-                   TextColumn("{task.fields[note]}"))  # fmt: skip
+        # Names of files and runs may hold brackets, which are no markup.
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),
+                   TimeRemainingColumn(), TextColumn("{task.fields[note]}", markup=False))  # fmt: skip
         with Progress(*columns, console=console) as bar:
             task = bar.add_task(label, total=total, note="")
             bar.update(task, completed=done)

@@ -18,8 +18,7 @@ import yaml
 
 from speechunits import __version__
 from speechunits.config import to_tree
-from speechunits.errors import UsageError
-
+from speechunits.errors import InputRefused, UsageError
 
 _NAME_BYTES = 255
 """Of a file's name, on most file systems."""
@@ -64,15 +63,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _make_parent(path: Path) -> None:
-    shown = str(path).encode("utf-8", "backslashreplace").decode()
+    shown = _shown(path)
     if not name_fits(path):
-        raise UsageError(f"{shown}: a name of it is longer than {_NAME_BYTES} bytes, which no file may have; shorten it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise UsageError(f"{shown} must lie in a folder, but a file is in its place; name another output") from error
+        raise UsageError(
+            f"{shown}: a name of it is longer than {_NAME_BYTES} bytes, which no file may have; shorten it"
+        )
+    make_folder(path.parent)
     if path.is_dir():
         raise UsageError(f"{shown} must be a file, but is a folder; name a file in it")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it. Raises UsageError where a file is in the place of one."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise UsageError(f"{_shown(folder)} must be a folder, but a file is in its place; name another") from error
+
+
+def path_inside(folder: Path, name: str) -> Path:
+    """Return the path of a name that came with the data. Raises InputRefused where it would lead out of the folder."""
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise InputRefused(f"the name {_shown(name)!r} would lead out of {_shown(folder)}; rename it in its file")
+    return folder / name
+
+
+def _shown(path: Path | str) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()
 
 
 def disk_is_full(error: Exception) -> bool:
@@ -157,7 +174,7 @@ class RunFolder:
         UsageError
             If another process holds the folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         with (self.path / ".lock").open("w") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
@@ -28,7 +27,7 @@ from speechunits.errors import TrainingStopped, UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json, utterance_hash
 from speechunits.finetuning import finetune
-from speechunits.hardware import cpu_computes_bf16
+from speechunits.hardware import cores, cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
 from speechunits.setting import FIELDS, Setting
@@ -46,7 +45,7 @@ def run_cells(todo: Sequence[Cell], setting: Setting) -> Iterator[tuple[Cell, li
         for cell in todo:
             yield cell, run_cell(cell, setting)
         return
-    threads = max(1, len(os.sched_getaffinity(0)) // jobs)
+    threads = max(1, cores() // jobs)
     yield from in_processes(partial(_run_share, setting=setting, threads=threads), todo, jobs, name="training")
 
 

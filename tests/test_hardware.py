@@ -1,7 +1,9 @@
+import os
 import time
 
 import torch
 
+from speechunits import hardware
 from speechunits.hardware import DENSE_BF16_FLOPS, peak_flops
 
 CPU = torch.device("cpu")
@@ -18,3 +20,9 @@ def test_known_cards_are_not_measured(monkeypatch):
         monkeypatch.setattr(torch.cuda, "get_device_name", lambda device, name=name: name)
         assert peak_flops(torch.device("cuda"), torch.bfloat16) == rate
     assert all(rate > 1e14 for rate in DENSE_BF16_FLOPS.values())
+
+
+def test_cores_are_counted_where_the_system_does_not_tell_which(monkeypatch):
+    assert hardware.cores() == len(os.sched_getaffinity(0))
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert hardware.cores() == os.cpu_count()

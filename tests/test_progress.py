@@ -1,7 +1,11 @@
 """Progress off a terminal is plain lines with what is left."""
 
-import pytest
+import sys
 
+import pytest
+from rich.console import Console
+
+from speechunits import progress as module
 from speechunits.progress import progress, seconds_text
 
 
@@ -24,3 +28,16 @@ def test_shares_that_add_up_but_for_rounding_are_all(capsys):
         for _ in range(10):
             advance(0.1, "")
     assert capsys.readouterr().err == "work: 100 %, 0 s left\n"
+
+
+def test_names_with_brackets_are_no_markup(monkeypatch, capsys):
+    class Terminal(Console):
+        def __init__(self, **_):
+            super().__init__(file=sys.stderr, force_terminal=True, width=120)
+
+    monkeypatch.setattr(module, "Console", Terminal)
+    with progress("frames of runs/[a]", 2) as advance:
+        advance(1, "take[/b].wav")
+    shown = capsys.readouterr().err
+    assert "runs/[a]" in shown
+    assert "take[/b].wav" in shown

@@ -57,6 +57,8 @@ def test_a_file_in_the_place_of_a_folder_is_a_wrong_request(tmp_path):
     for path in (tmp_path / "plain" / "out.txt", tmp_path / "plain" / "deep" / "out.txt"):
         with pytest.raises(UsageError, match="a file is in its place"):
             write_text(path, "")
+    with pytest.raises(UsageError, match="a file is in its place"), RunFolder(tmp_path / "plain").lock():
+        pass
     with pytest.raises(UsageError, match="but is a folder"):
         write_text(tmp_path, "")
 

@@ -164,7 +164,7 @@ def recognize(
         waveform = load_waveform(item.audio, start_s=item.start_s, end_s=item.end_s)
         heard = recognizer.recognize_waveform(waveform, name=item.name)
         short = _SHORT if len(waveform) < RECEPTIVE_FIELD else _BLANK
-        return Written(chosen.write(heard), short if heard.all_blank else None)
+        return Written(chosen.write(heard), short if heard.all_blank else None, len(waveform) / SAMPLE_RATE_HZ)
 
     return write_each(
         inputs, compute, suffix=chosen.suffix, named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,

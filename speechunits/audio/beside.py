@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from pathlib import Path, PurePath
 
@@ -25,12 +24,10 @@ class Beside:
 
     def _listed(self, place: Path) -> dict[tuple[str, str], str]:
         try:
-            names = sorted(os.listdir(place))
+            names = sorted(path.name for path in place.iterdir())
         except OSError:
             # Not there, or out of reach: then nothing in it goes with a recording.
             return {}
         # Of a.TXT and a.txt the latter.
         paths = map(PurePath, names)
-        return {
-            (path.stem, path.suffix.lower()): path.name for path in paths if path.suffix.lower() in self._suffixes
-        }
+        return {(path.stem, path.suffix.lower()): path.name for path in paths if path.suffix.lower() in self._suffixes}

@@ -32,7 +32,12 @@ def read_fairseq(path: Path, *, root: Path | None = None, split: str | None = No
     UsageError
         If a file cannot be read, a row is malformed or the transcripts are not one a row: all faults are named.
     """
-    first, *rows = text_lines(path)
+    first, *rows = text_lines(path) or [""]
+    if not first.strip():
+        raise UsageError(
+            f"{printable(path)} must begin with the folder of its recordings, but its first line is empty; is it "
+            "fairseq's list?"
+        )
     base = root if root is not None else path.parent / first
     texts = _texts(path)
     faults = []

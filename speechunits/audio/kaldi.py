@@ -27,7 +27,8 @@ def is_kaldi(folder: Path) -> bool:
 def read_kaldi(folder: Path) -> tuple[list[Recording], list[str]]:
     """Read a data folder: one row an utterance of ``segments``, or else a recording of ``wav.scp``; and the refusals.
 
-    Every recording is decoded to its end. Relative paths are taken below ``folder`` where they are there, else below the current folder, as Kaldi takes them.
+    Every recording is decoded to its end.
+    Relative paths are taken below ``folder`` where they are there, else below the current folder, as Kaldi takes them.
     A folder named ``train``, ``dev`` or ``test`` names the split. Pipes (``sox … |``) are never run: they are refused.
 
     Raises

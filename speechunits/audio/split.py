@@ -18,6 +18,8 @@ FEWEST_SPEAKERS = 6
 """With fewer speakers, a split by speaker would leave too few in each part."""
 TUNE_SHARE = 0.05
 TUNE_MAX_S = 300.0
+LONGEST_TUNE_SHARE = 0.2
+"""Share of train that a whole recording may take to ``tune``; where all are longer, parts of them are held out."""
 
 
 def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], list[str]]:
@@ -64,17 +66,19 @@ def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], 
 def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
     """Move 5 % of train's duration, at most 5 min, to ``tune``: speakers in proportion, no text shared with the rest.
 
-    Recordings without text count as texts of their own. A manifest that has a tune split is returned as it is, and so
-    is one whose train is a single text. The shortest text is cut where 5 % are less than any.
+    Recordings without text count as texts of their own, and so do the parts of one together, unless each recording of
+    train is more than a fifth of it: then their parts count. A manifest that has a tune split is returned as it is, and
+    so is one whose train is a single text. The shortest text is cut where 5 % are less than any.
     """
     if any(recording.split == "tune" for recording in recordings):
         return list(recordings)
     groups: dict[str, list[Recording]] = defaultdict(list)
     by_id = sorted(recordings, key=lambda recording: recording.id)
     train = [recording for recording in by_id if recording.split == "train"]
+    text_group = _text_groups(recordings, train)
     for recording in train:
-        groups[_text_group(recording)].append(recording)
-    elsewhere = {_text_group(recording) for recording in recordings if recording.split != "train"}
+        groups[text_group[recording.id]].append(recording)
+    elsewhere = {text_group[recording.id] for recording in recordings if recording.split != "train"}
     target_s = min(TUNE_SHARE * sum(recording.duration_s for recording in train), TUNE_MAX_S)
     # One recording stands for its group, with the group's duration, so that repeated texts move together.
     heads = {
@@ -89,12 +93,12 @@ def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
         if total_s + head.duration_s > target_s:
             break
         total_s += head.duration_s
-        chosen.add(_text_group(head))
+        chosen.add(text_group[head.id])
     if not chosen and heads and len(groups) > 1:
-        chosen.add(_text_group(min(heads.values(), key=lambda head: (head.duration_s, head.id))))
+        chosen.add(text_group[min(heads.values(), key=lambda head: (head.duration_s, head.id)).id])
     return [
         replace(recording, split="tune")
-        if recording.split == "train" and _text_group(recording) in chosen
+        if recording.split == "train" and text_group[recording.id] in chosen
         else recording
         for recording in recordings
     ]
@@ -151,8 +155,19 @@ def _originals(recordings: Sequence[Recording]) -> dict[str, str]:
     return {recording.id: first[recording.audio] for recording in recordings}
 
 
-def _text_group(recording: Recording) -> str:
-    return f"text {recording.text}" if recording.text else f"id {recording.id}"
+def _text_groups(recordings: Sequence[Recording], train: Sequence[Recording]) -> dict[str, str]:
+    """Return what each recording shares a text with: by its text, and without one the file that it is a part of."""
+    originals = _originals(recordings)
+    lengths_s: dict[str, float] = defaultdict(float)
+    for recording in train:
+        lengths_s[originals[recording.id]] += recording.duration_s
+    whole = bool(lengths_s) and min(lengths_s.values()) <= LONGEST_TUNE_SHARE * sum(lengths_s.values())
+    return {
+        recording.id: f"text {recording.text}"
+        if recording.text
+        else f"id {originals[recording.id] if whole else recording.id}"
+        for recording in recordings
+    }
 
 
 def _assign(durations_s: dict[str, float], generator: np.random.Generator) -> dict[str, str]:

@@ -34,8 +34,9 @@ def results_path(text: str) -> Path:
     """Return where results go as JSON: the table goes beside it, to ``.md``."""
     path = Path(text)
     if path.with_suffix(".md") == path:
-        raise argparse.ArgumentTypeError(f"must be a file for JSON, such as {path.with_suffix('.json')}, but is {text!r}: "
-                                         "the table goes there")  # fmt: skip
+        raise argparse.ArgumentTypeError(
+            f"must be a file for JSON, such as {path.with_suffix('.json')}, but is {text!r}: the table goes there"
+        )
     return path
 
 

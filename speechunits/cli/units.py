@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import positive, seed
-from speechunits.errors import UsageError
+from speechunits.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -244,7 +244,7 @@ def run_pseudotext_stats(options: argparse.Namespace) -> int:
     from speechunits.evaluation.statistics import pseudotext_statistics
     from speechunits.pipeline import corpus_of
     from speechunits.report.statistics import statistics_markdown
-    from speechunits.run import write_json, write_text
+    from speechunits.run import path_inside, write_json, write_text
     from speechunits.units.textgrid import to_textgrid
     from speechunits.units.units import Units
 
@@ -257,10 +257,13 @@ def run_pseudotext_stats(options: argparse.Namespace) -> int:
         write_text(options.out / "pseudotext.md", text)
         model = Units.load(options.model).pseudotext
         for row in found.transcripts:
-            grid = to_textgrid(row, pseudotext=model, candidates=found.words)
-            write_text(options.out / "textgrid" / f"{row.id}.TextGrid", grid)
+            try:
+                path = path_inside(options.out / "textgrid", f"{row.id}.TextGrid")
+                write_text(path, to_textgrid(row, pseudotext=model, candidates=found.words))
+            except InputRefused as error:
+                corpus.refuse(row.id, str(error))
     print(text)
-    return 0
+    return 1 if corpus.refused else 0
 
 
 def run_pseudotext(options: argparse.Namespace) -> int:

@@ -116,7 +116,8 @@ class FinetuneConfig:
         for name, share in (("frozen", self.frozen), ("average", self.average)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name} must be a share within [0, 1), but is {share:g} instead")
-        if self.patience < 0:
-            raise ValueError(f"patience must be at least 0, but is {self.patience} instead")
+        for name in ("patience", "seed"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be at least 0, but is {getattr(self, name)} instead")
         if self.patience and self.average:
             raise ValueError("patience must be 0 where weights are averaged: of an early end there is no last share")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import types
 import typing
@@ -69,7 +70,12 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         if not isinstance(branch, dict):
             raise UsageError(f"override {override!r}: {parent!r} is a value, not a section")
         tree = branch
-    tree[last] = yaml.safe_load(text)
+    try:
+        tree[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(
+            f"override {override!r}: its value is not valid YAML ({' '.join(str(error).split())}); put it in quotes"
+        ) from error
 
 
 def _dataclass(kind: Any, tree: Any, where: str, faults: list[str], base: Any = None) -> Any:
@@ -148,7 +154,10 @@ def _scalar(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
     if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
+        if math.isfinite(value):
+            return float(value)
+        faults.append(f"{where}: must be a finite number, but is {value!r} instead")
+        return None
     if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
         return float(value)
     if hint in (int, str, bool) and type(value) is hint:

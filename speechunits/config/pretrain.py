@@ -138,6 +138,8 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ValueError(f"seed must be at least 0, but is {self.seed} instead")
         shifted = self.learner == "direct_mi" and self.direct_mi.shift > 0
         if (self.learner == "cpc" or shifted) and not self.encoder.causal:
             raise ValueError(f"encoder.causal must be true for {self.learner}, which predicts the future, but is false")

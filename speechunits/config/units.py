@@ -52,9 +52,9 @@ class UnitsConfig:
     ``predictability``, ``view_abx`` or ``speaker``."""
 
     def __post_init__(self) -> None:
-        for name in ("stream_passes", "residual_clusters"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, but is {getattr(self, name)} instead")
+        for name, least in (("stream_passes", 0), ("residual_clusters", 0), ("seed", 0), ("restarts", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, but is {getattr(self, name)} instead")
         if self.smooth < 1 or self.smooth % 2 == 0:
             raise ValueError(f"smooth must be an odd number of frames, at least 1, but is {self.smooth} instead")
 

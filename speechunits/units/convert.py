@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speechunits.audio.load import printable
 from speechunits.errors import InputRefused, UsageError
-from speechunits.run import name_fits, write_text
+from speechunits.run import name_fits, path_inside, write_text
 from speechunits.units.formats import FORMATS, Format, format_named, to_durations
 from speechunits.units.pseudotext import Pseudotext
 from speechunits.units.reading import DURATIONS, find_files, read_transcripts
@@ -120,13 +120,9 @@ def _write(
         raise UsageError(
             f"a {form} file holds one recording, but there are {len(found)}; name a folder with -o instead"
         )
-    groups = [(out, list(found))] if whole else [(_inside_of(out, row.id + target.suffix), [row]) for row in found]
+    groups = [(out, list(found))] if whole else _files(found, out, target.suffix, report)
     for path, rows in groups:
         if not rows:
-            continue
-        if not name_fits(path):
-            reason = f"with {target.suffix} the name is longer than a file's may be (255 bytes); rename it"
-            report.refused.append((printable(rows[0].id), reason))
             continue
         try:
             lines = [_line(row, form, target, frames=frames, named=whole, pseudotext=pseudotext) for row in rows]
@@ -147,8 +143,20 @@ def _line(
     return f"{row.id}\t{text}" if form == "text" and named else text
 
 
-def _inside_of(folder: Path, name: str) -> Path:
-    path = folder / name
-    if ".." in Path(name).parts or Path(name).is_absolute():
-        raise UsageError(f"the name {printable(name)!r} would lead out of {printable(folder)}; rename it in the file")
-    return path
+def _files(
+    found: Sequence[UnitTranscript], out: Path, suffix: str, report: ConvertReport
+) -> list[tuple[Path, list[UnitTranscript]]]:
+    """Return the file of each transcript; names that no file in ``out`` may have are refused."""
+    files = []
+    for row in found:
+        try:
+            path = path_inside(out, row.id + suffix)
+        except InputRefused as error:
+            report.refused.append((printable(row.id), str(error)))
+            continue
+        if name_fits(path):
+            files.append((path, [row]))
+        else:
+            reason = f"with {suffix} the name is longer than a file's may be (255 bytes); rename it"
+            report.refused.append((printable(row.id), reason))
+    return files

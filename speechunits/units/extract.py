@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import NamedTuple, TypeVar
 
@@ -27,6 +27,7 @@ from speechunits.frames import (
     window_start,
     window_stop,
 )
+from speechunits.hardware import cores
 from speechunits.learners.targets import non_silent
 from speechunits.units.features import Features
 
@@ -35,6 +36,17 @@ Item = TypeVar("Item")
 FloatArray = NDArray[np.float32]
 OnFault = Callable[[str, str], None]
 """Called with the name of a refused input and the reason."""
+
+
+_thread = threading.local()
+"""``given_up`` of a thread that computes ahead: set when nobody waits for its result any more."""
+
+
+def _check_wanted() -> None:
+    """End what is computed for nobody: an interruption must not wait for the end of a recording of hours."""
+    given_up: threading.Event | None = getattr(_thread, "given_up", None)
+    if given_up is not None and given_up.is_set():
+        raise CancelledError
 
 
 class Piece(NamedTuple):
@@ -70,6 +82,7 @@ class FeatureExtractor:
     def stream(self, blocks: Iterable[FloatArray]) -> Iterator[Piece]:
         """Yield what :meth:`pieces` yields for the blocks end to end, with one window of them in memory at a time."""
         for window, samples in cut_windows(blocks, causal=self.source.causal):
+            _check_wanted()
             padded = torch.zeros(1, window.padded)
             length = len(samples)
             padded[0, :length] = torch.from_numpy(np.ascontiguousarray(samples))
@@ -190,16 +203,23 @@ def ahead(
 ) -> Iterator[tuple[Item, Future[T]]]:
     """Yield each item with the future of ``function`` of it, in order, computed ahead in threads (one a core).
 
-    The queue is bounded: memory holds a few results, however many items there are.
+    The queue is bounded: memory holds a few results, however many items there are. Where the caller stops, what is
+    being computed ends with the next window (:meth:`FeatureExtractor.stream`).
     """
-    count = len(os.sched_getaffinity(0)) if workers is None else workers
+    count = cores() if workers is None else workers
+    given_up = threading.Event()
+
+    def watched(item: Item) -> T:
+        _thread.given_up = given_up
+        return function(item)
+
     with one_thread(), ThreadPoolExecutor(count) as pool:
         queue: deque[tuple[Item, Future[T]]] = deque()
         rest = iter(items)
         try:
             while True:
                 queue.extend(
-                    (item, pool.submit(function, item)) for item in itertools.islice(rest, 4 * count - len(queue))
+                    (item, pool.submit(watched, item)) for item in itertools.islice(rest, 4 * count - len(queue))
                 )
                 if not queue:
                     return
@@ -208,6 +228,7 @@ def ahead(
                 wait([future])
                 yield item, future
         finally:
+            given_up.set()
             for _, future in queue:
                 future.cancel()
 

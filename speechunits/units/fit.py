@@ -72,9 +72,7 @@ def fit_units(
         # The placeholder tells build_features that codes are wanted embedded.
         extractor = FeatureExtractor(build_features({**tensors, CENTROIDS: torch.empty(0)}, header))
         points = sample_recordings(extractor, recordings, config, config.sample_frames, refuse)
-        fitted, kmeans = fit_points(
-            points, config, lambda: _batches(_frames(extractor, recordings, config, refuse))
-        )
+        fitted, kmeans = fit_points(points, config, lambda: _batches(_frames(extractor, recordings, config, refuse)))
         units = Units({**tensors, **fitted}, header)
         units.header["quality"] = _kmeans_card(kmeans)
     # What cannot be read was found out in the sampling pass, where there was one.
@@ -85,7 +83,7 @@ def fit_units(
 
 
 class _Refusals:
-    """Names a recording once, however many passes it cannot be read in; without ``on_fault``, InputRefused is raised."""
+    """Names a recording once, in whatever passes it cannot be read; without ``on_fault``, InputRefused is raised."""
 
     def __init__(self, on_fault: OnFault | None) -> None:
         self._on_fault = on_fault

@@ -124,7 +124,7 @@ def from_json(line: str) -> UnitTranscript:
             id=str(value["id"]), duration_s=float(value["duration_s"]), units=units,
             margins=None if margins is None else np.asarray(margins, np.float32).reshape(units.shape),
         )  # fmt: skip
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputRefused(f"a line of JSON must hold id, duration_s and runs, but does not: {error!r}") from error
 
 

@@ -25,6 +25,8 @@ class Input:
     audio: Path
     start_s: float | None = None
     end_s: float | None = None
+    duration_s: float | None = None
+    """As the manifest has it."""
 
 
 def find_inputs(paths: Iterable[Path], refuse: OnFault) -> list[Input]:
@@ -41,7 +43,8 @@ def find_inputs(paths: Iterable[Path], refuse: OnFault) -> list[Input]:
             found += _folder(path, refuse)
         elif path.suffix == ".tsv":
             found += [
-                Input(name=row.id, audio=row.audio, start_s=row.start_s, end_s=row.end_s) for row in read_manifest(path)
+                Input(name=row.id, audio=row.audio, start_s=row.start_s, end_s=row.end_s, duration_s=row.duration_s)
+                for row in read_manifest(path)
             ]
         else:
             found.append(Input(name=path.stem, audio=path))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, BinaryIO, TextIO
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, BinaryIO, Protocol, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +41,7 @@ def transcribe_stream(
 
     ``text`` is one line, a unit as soon as it begins (each frame's with ``frames``); ``ctm`` a line a run as soon as
     it has ended. Both are what ``transcribe`` writes of the same audio. Half a sample at the end is named and left out.
+    Ctrl-C ends the recording as its end does: what was heard is written.
 
     Raises
     ------
@@ -49,16 +54,72 @@ def transcribe_stream(
         raise UsageError(f"a chunk must be at least 1 ms, but is {chunk_ms} instead")
     live = LiveUnits(units)
     writer: _Text | _Ctm = _Text(out, frames=frames) if form == "text" else _Ctm(out, frames=frames)
-    for samples in pcm_chunks(source, SAMPLE_RATE_HZ * chunk_ms // 1000):
-        writer.add(live.push(samples))
-        out.flush()
+    with _interruptible(source) as until_interrupted:
+        for samples in pcm_chunks(until_interrupted, SAMPLE_RATE_HZ * chunk_ms // 1000):
+            writer.add(live.push(samples))
+            out.flush()
     writer.add(live.finish())
     writer.end(live.samples / SAMPLE_RATE_HZ)
     out.flush()
 
 
+class _Interruptible:
+    """A source of bytes that Ctrl-C ends. A step that is being computed is finished first: half of it is lost else."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._reading = self._ended = False
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none after Ctrl-C."""
+        if self._ended:
+            return b""
+        try:
+            self._reading = True
+            data = self._source.read(size)
+            self._reading = False
+        except KeyboardInterrupt:
+            return b""
+        return data
+
+    def end(self) -> None:
+        """Give no more bytes; raises KeyboardInterrupt where some are waited for."""
+        self._ended = True
+        if self._reading:
+            self._reading = False
+            raise KeyboardInterrupt
+
+
+@contextmanager
+def _interruptible(source: BinaryIO) -> Iterator[_Interruptible]:
+    """Yield a source that the first Ctrl-C ends; a second one interrupts as ever."""
+    ended = _Interruptible(source)
+    if threading.current_thread() is not threading.main_thread():
+        # Signals reach the main thread alone.
+        yield ended
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, before)
+        ended.end()
+
+    signal.signal(signal.SIGINT, end)
+    try:
+        yield ended
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Source(Protocol):
+    """What bytes are read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to ``size`` bytes, none at the end."""
+
+
 def pcm_chunks(
-    source: BinaryIO, size: int, tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
+    source: Source, size: int, tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
 ) -> Iterator[NDArray[np.float32]]:
     """Yield the samples of raw 16-bit PCM, ``(size,)`` at a time and fewer at the end, within [-1, 1)."""
     while data := source.read(_SAMPLE_BYTES * size):

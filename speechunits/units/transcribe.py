@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
 from speechunits.errors import UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
+from speechunits.hardware import cores
 from speechunits.run import content_key
 from speechunits.units.claim import TRANSCRIBED, Claim
 from speechunits.units.extract import OnFault
@@ -56,7 +56,7 @@ def transcribe(
     Raises
     ------
     UsageError, InputRefused
-        If options do not fit together, a manifest has faults, or ``out`` holds others' texts; if the bundle is unusable.
+        If options do not fit together, a manifest has faults, or ``out`` has others' texts; if the bundle is unusable.
     """
     chosen = format_named(form)
     if out is None and chosen.alone:
@@ -79,7 +79,7 @@ def transcribe(
 
     return write_each(
         inputs, compute, suffix=chosen.suffix, named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
-        stream=stream, jobs=jobs or len(os.sched_getaffinity(0)), blank_if_refused=form == "km", claim=claim,
+        stream=stream, jobs=jobs or cores(), blank_if_refused=form == "km", claim=claim,
     )  # fmt: skip
 
 

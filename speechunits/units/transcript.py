@@ -18,6 +18,8 @@ from speechunits.units.sequence import Run, expanded, runs
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float32]
 
+_MOST_DIGITS = 18
+"""Of a unit: what 64 bits hold."""
 _EDGE_TOLERANCE_S = 0.002
 """How far a written edge may lie from an edge of a frame: ELAN rounds to a millisecond."""
 
@@ -90,6 +92,8 @@ def from_spans(name: str, spans: Sequence[Span], duration_s: float, *, audio: Pa
     for index, span in enumerate(spans):
         if not span.label.isascii() or not span.label.isdigit():
             raise InputRefused(f"{name}: units must be whole numbers of at least 0, but {span.label!r} is written")
+        if len(span.label) > _MOST_DIGITS:
+            raise InputRefused(f"{name}: units must have at most {_MOST_DIGITS} digits, but {span.label} is written")
         last = total - 1 if index == len(spans) - 1 else _edge_frame(span.end_s) - 1
         start_s, end_s = frame_edges_s(first, last, total=total, duration_s=duration_s) if total else (0.0, 0.0)
         if last < first or max(abs(start_s - span.start_s), abs(end_s - span.end_s)) > _EDGE_TOLERANCE_S:

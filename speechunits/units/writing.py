@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from speechunits.audio.manifest import DURATION_TOLERANCE_S
 from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.progress import progress, seconds_text
@@ -36,7 +37,8 @@ class Written(NamedTuple):
 
     text: str
     warning: str | None
-    duration_s: float = 0.0
+    duration_s: float
+    """As it was measured."""
     beside: tuple[tuple[str, str], ...] = ()
     """Suffix and text of further files, written before the first."""
 
@@ -89,9 +91,9 @@ def write_each(
                     print(file=stream or sys.stdout, flush=True)
                 advance(item, 0.0)
                 continue
-            if written.warning is not None:
-                report.warnings.append((item.name, written.warning))
-                tell(item.name, f"warning: {written.warning}")
+            for warning in filter(None, (written.warning, _wrong_duration(item, written))):
+                report.warnings.append((item.name, warning))
+                tell(item.name, f"warning: {warning}")
             if out is None:
                 line = f"{item.name}\t{written.text}" if named else written.text
                 print(line, file=stream or sys.stdout, flush=True)
@@ -101,6 +103,15 @@ def write_each(
             report.done.append(item.name)
             advance(item, written.duration_s)
     return report
+
+
+def _wrong_duration(item: Input, written: Written) -> str | None:
+    if item.duration_s is None or abs(item.duration_s - written.duration_s) <= DURATION_TOLERANCE_S:
+        return None
+    return (
+        f"duration must be {written.duration_s:.3f} s, but is {item.duration_s:.3f} s in the manifest; the measured "
+        "one is used"
+    )
 
 
 def _fitting(found: Sequence[Input], out: Path | None, suffix: str, refuse: OnFault) -> list[Input]:
@@ -117,7 +128,7 @@ def _fitting(found: Sequence[Input], out: Path | None, suffix: str, refuse: OnFa
 def _todo(
     found: Sequence[Input], out: Path | None, suffix: str, report: TranscribeReport, *, overwrite: bool
 ) -> list[Input]:
-    """Return the inputs that have no text yet, or all with ``overwrite``; those that have one are said to be skipped."""
+    """Return the inputs that have no text yet, all with ``overwrite``; those that have one are said to be skipped."""
     todo = []
     for item in found:
         if out is not None and (out / (item.name + suffix)).exists() and not overwrite:

@@ -95,6 +95,28 @@ def test_tune_without_texts_is_by_recording():
     assert sum(r.split == "tune" for r in done) == 10
 
 
+def parts(count, length_s=10.0):
+    """Return the parts of recordings, of 10 s each."""
+    return [
+        Recording(id=f"r{i:03d}-{start:03d}", audio=Path(f"/r{i}.wav"), duration_s=10.0, split="train",
+                  start_s=10.0 * start, end_s=10.0 * start + 10)
+        for i in range(count) for start in range(int(length_s // 10))
+    ]  # fmt: skip
+
+
+def test_parts_of_one_recording_are_in_tune_together():
+    for count, length_s in ((40, 60.0), (8, 600.0)):
+        done = cut_tune(parts(count, length_s), 0)
+        tune = {r.audio for r in done if r.split == "tune"}
+        assert tune
+        assert tune.isdisjoint(r.audio for r in done if r.split == "train")
+    # Of two long recordings neither can be spared.
+    for count in (1, 2):
+        done = cut_tune(parts(count, 3_600.0), 0)
+        assert 250 < total_s(done, "tune") <= 300 or total_s(done, "tune") <= 0.05 * total_s(done)
+        assert total_s(done, "tune") > 0
+
+
 @settings(deadline=None)
 @given(
     durations=rows,

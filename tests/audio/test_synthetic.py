@@ -1,6 +1,7 @@
 """The embedded corpus: complete, disjoint, aligned, and the same bytes however it is made."""
 
 import builtins
+import errno
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechunits.audio import render as rendering
 from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import check_durations, read_manifest
 from speechunits.audio.phones import read_phones
@@ -222,3 +224,23 @@ def test_hours_are_divided():
     assert split_hours(1.0) == pytest.approx({"train": 0.8, "dev": 0.1, "test": 0.1})
     assert split_hours(20.0) == pytest.approx({"train": 19.0, "dev": 0.5, "test": 0.5})
     assert split_hours(0.1) == pytest.approx({"train": 0.07, "dev": 0.015, "test": 0.015})
+
+
+@pytest.mark.parametrize("kind", ["libsndfile", "system"])
+def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch, kind):
+    def full(path, *_, **__):
+        if kind == "system":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        error = soundfile.LibsndfileError(2)
+        monkeypatch.setattr(soundfile.LibsndfileError, "error_string", "No space left on device.", raising=False)
+        raise error
+
+    monkeypatch.setattr(soundfile, "write", full)
+    monkeypatch.setattr(rendering, "_spoken", lambda *_: (np.zeros(800, np.float32), [], []))
+    spoken = rendering.Utterance("a", "", None, 1.0, (0,), tmp_path / "audio" / "a.flac")
+    studio = rendering.Studio(rate_hz=16_000, field=False, babble=())
+    monkeypatch.setattr(rendering, "SpeechEngine", lambda _: None)
+    monkeypatch.setattr(rendering, "set_level", lambda samples, _: samples)
+    with pytest.raises(OSError, match="No space left") as caught:
+        rendering.render_utterance(spoken, None, studio, np.zeros(1, np.float32))
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(spoken.path))

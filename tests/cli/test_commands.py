@@ -46,6 +46,12 @@ def test_every_command_explains_itself(command, capsys):
         [], ["sing"], ["units"], ["transcribe", "a.wav"], ["transcribe", "a.wav", "--model", "m", "--format", "midi"],
         ["run", "r.yaml", "--only", "everything"], ["finetune", "r.yaml", "--minutes", "few"], ["synth"],
         ["reduction", "r.yaml", "--unknown"], ["report", "runs/x"],
+        ["synth", "out", "--seed", "-1"], ["manifest", "in", "-o", "m.tsv", "--seed", "-1"],
+        ["finetune", "r.yaml", "--label-seed", "-1"], ["compare", "r.yaml", "-o", "out", "--seeds", "0"],
+        ["units", "fit", "mfcc", "--manifest", "m.tsv", "-o", "u", "--restarts", "0"],
+        ["units", "fit", "mfcc", "--manifest", "m.tsv", "-o", "u", "--seed", "-1"],
+        ["evaluate", "probe", "mfcc", "--manifest", "m.tsv", "--seeds", "0"],
+        ["evaluate", "abx", "mfcc", "--manifest", "m.tsv", "--phones", "p.tsv", "--seed", "-1"],
     ],
 )  # fmt: skip
 def test_wrong_usage_is_2(arguments, capsys):
@@ -105,6 +111,40 @@ def test_synth_writes_a_corpus_and_refuses_nonsense(tmp_path, capsys):
     assert "voices must be at least 3" in error
 
 
+def test_what_no_run_can_use_is_2(tmp_path, capsys):
+    recipe = str(write_recipe(tmp_path / "recipe.yaml", tmp_path, tmp_path / "runs"))
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    (tmp_path / "empty.tsv").write_text("")
+    for arguments, said in (
+        (["run", recipe, "pretrain.budget.hours=.inf"], "must be a finite number"),
+        (["run", recipe, "name=[1"], "not valid YAML"),
+        (["manifest", str(tmp_path / "empty.tsv"), "-o", str(tmp_path / "m.tsv")], "its first line is empty"),
+        (["synth", str(plain), "--hours", "0.01"], "a file is in its place"),
+        (["run", recipe, f"runs={plain}"], "a file is in its place"),
+    ):
+        assert main(arguments) == 2, arguments
+        assert said in capsys.readouterr().err
+
+
+def test_statistics_are_written_into_their_folder_alone(tiny_corpus, tiny_runs, tmp_path, capsys):
+    lines = (tiny_corpus / "manifest.tsv").read_text().splitlines()
+    header = lines[0].split("\t")
+    rows = [dict(zip(header, line.split("\t"), strict=True)) for line in lines[1:]]
+    outside = next(row for row in rows if row["split"] == "dev")
+    outside["id"] = "../../outside"
+    for row in rows:
+        row["audio"] = str(tiny_corpus / row["audio"])
+    table = ["\t".join(header), *("\t".join(row[name] for name in header) for row in rows)]
+    (tmp_path / "manifest.tsv").write_text("\n".join(table) + "\n")
+    command = ["pseudotext", "stats", "--model", str(tiny_runs / "tiny" / "units.safetensors"), "--steps", "0"]
+    out = tmp_path / "deep" / "out"
+    assert main([*command, "--manifest", str(tmp_path / "manifest.tsv"), "-o", str(out)]) == 1
+    assert "would lead out of" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("outside*"))
+    assert len(list((out / "textgrid").iterdir())) == sum(row["split"] == "dev" for row in rows) - 1
+
+
 def test_info_prints_json(tiny_runs, tmp_path, capsys):
     for name, kind in (("units.safetensors", "units"), ("pretrain/encoder.safetensors", "encoder")):
         assert main(["info", str(tiny_runs / "tiny" / name)]) == 0
@@ -150,7 +190,7 @@ def test_an_interruption_is_said_and_has_its_code(monkeypatch, tmp_path, capsys)
     recipe = str(write_recipe(tmp_path / "recipe.yaml", tmp_path, tmp_path / "runs"))
     for raised, code in (
         (KeyboardInterrupt(), 130), (Interrupted("stopped by SIGTERM", 15), 143), (TrainingStopped("collapsed"), 3),
-        (OSError(28, "No space left on device", "file"), 1),
+        (OSError(28, "No space left on device", "file"), 1), (OSError(28, "No space left on device"), 1),
     ):  # fmt: skip
 
         def run(*arguments, raised=raised):
@@ -158,4 +198,6 @@ def test_an_interruption_is_said_and_has_its_code(monkeypatch, tmp_path, capsys)
 
         monkeypatch.setattr(pipeline, "run", run)
         assert main(["run", recipe]) == code
-        assert capsys.readouterr().err.startswith("speechunits: ")
+        said = capsys.readouterr().err
+        assert said.startswith("speechunits: ")
+        assert "None" not in said

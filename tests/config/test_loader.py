@@ -92,6 +92,24 @@ def test_a_missing_recipe_and_a_bad_override(tmp_path):
         load_config(RecipeConfig, path, ["name.length=2"])
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("pretrain.budget.hours=.inf", "pretrain.budget.hours: must be a finite number"),
+        ("pretrain.budget.hours=.nan", "pretrain.budget.hours: must be a finite number"),
+        ("name=[1", "its value is not valid YAML"),
+        ("pretrain.seed=-1", "seed must be at least 0"),
+        ("units.seed=-1", "seed must be at least 0"),
+        ("units.restarts=0", "restarts must be at least 1"),
+        ("reduction.finetune.seed=-1", "seed must be at least 0"),
+    ],
+)
+def test_values_that_no_run_can_use(tmp_path, override, said):
+    path = write(tmp_path, "name: x\ncorpus: {manifest: m.tsv}\n")
+    with pytest.raises(UsageError, match=said):
+        load_config(RecipeConfig, path, [override])
+
+
 def test_not_utf8(tmp_path):
     path = tmp_path / "latin.yaml"
     path.write_bytes("name: señor".encode("latin-1"))

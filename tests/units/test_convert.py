@@ -225,9 +225,6 @@ def test_wrong_requests_are_usage_errors(tmp_path):
         convert(tmp_path / "a.xyz", tmp_path / "out", "ctm")
     with pytest.raises(UsageError, match="the format must be one of"):
         convert(tmp_path / "in", tmp_path / "out", "midi")
-    write(tmp_path / "b.jsonl", "jsonl", transcript("../b"))
-    with pytest.raises(UsageError, match="would lead out of"):
-        convert(tmp_path / "b.jsonl", tmp_path / "out", "ctm")
     twice = write(tmp_path / "c.jsonl", "jsonl", transcript("c"), transcript("c"))
     assert "two transcripts are named" in convert(twice, tmp_path / "out", "ctm").refused[0][1]
     gone = convert(tmp_path / "in" / "a.jsonl", tmp_path / "out", "eaf")
@@ -260,3 +257,29 @@ def test_formats_of_units_alone_hold_no_pieces(tmp_path):
     source = write(tmp_path / "take 1.jsonl", "jsonl", transcript())
     with pytest.raises(UsageError, match="km holds units, not pieces"):
         convert(source, tmp_path / "o.km", "km", pseudotext=Pseudotext.fit([[1, 2] * 9], 30, pieces=33))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.txt", "1 {}"),
+        ("a.km", "1 {}"),
+        ("a.units", "a\t1 {}"),
+        ("a.ctm", "a 1 0 0.025 {}"),
+        ("a.jsonl", '{{"id": "a", "duration_s": 0.025, "runs": [{{"unit": {}, "frames": 1}}]}}'),
+        ("a.TextGrid", '"ooTextFile" "TextGrid" 0 0.025 <exists> 1 "IntervalTier" "units" 0 0.025 1 0 0.025 "{}"'),
+    ],
+)
+@pytest.mark.parametrize("digits", [23, 5_000])
+def test_units_that_no_number_holds_are_refused(tmp_path, name, text, digits):
+    (tmp_path / name).write_text(text.format("9" * digits) + "\n")
+    report = convert(tmp_path / name, tmp_path / "out.txt", "text")
+    assert len(report.refused) == 1
+    assert not report.written
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused_and_the_rest_written(tmp_path):
+    path = write(tmp_path / "a.jsonl", "jsonl", transcript("../b"), transcript("c" * 254), transcript("d"))
+    report = convert(path, tmp_path / "out", "text")
+    assert [reason.partition(";")[0].split()[-1] for _, reason in report.refused] == [str(tmp_path / "out"), "bytes)"]
+    assert [path.name for path in report.written] == ["d.txt"]

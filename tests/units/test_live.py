@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import signal
+import time
 
 import numpy as np
 import pytest
@@ -195,6 +198,43 @@ def test_short_and_odd_streams(causal, capsys):
         transcribe_stream(io.BytesIO(data), out, causal, form=form)
         assert out.getvalue() == expected
     assert "odd number of bytes" in capsys.readouterr().err
+
+
+class Interrupted(io.BytesIO):
+    """A microphone during which Ctrl-C is pressed: while it is waited for, or while units are computed."""
+
+    def __init__(self, data, after, *, reading):
+        super().__init__(data)
+        self.after = after
+        self.reading = reading
+
+    def read(self, size=-1, /):
+        self.after -= 1
+        if self.after == 0 and self.reading:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+        return super().read(size)
+
+
+@pytest.mark.parametrize("form", ["text", "ctm"])
+@pytest.mark.parametrize("reading", [True, False])
+def test_an_interruption_ends_a_stream_as_its_end_does(causal, monkeypatch, form, reading):
+    data = (noise(48_000) * 2**15).clip(-(2**15), 2**15 - 1).astype("<i2").tobytes()
+    whole, cut = io.StringIO(), io.StringIO()
+    transcribe_stream(io.BytesIO(data[: 2 * 16_000]), whole, causal, form=form)
+    pushed = []
+
+    def push(self, samples, real=LiveUnits.push):
+        pushed.append(len(samples))
+        if len(pushed) == 10 and not reading:
+            os.kill(os.getpid(), signal.SIGINT)
+        return real(self, samples)
+
+    monkeypatch.setattr(LiveUnits, "push", push)
+    before = signal.getsignal(signal.SIGINT)
+    transcribe_stream(Interrupted(data, 11, reading=reading), cut, causal, form=form)
+    assert cut.getvalue() == whole.getvalue()
+    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_what_cannot_be_streamed_is_refused_with_the_reason(causal, units, corpus, tmp_path, capsys):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -150,6 +151,13 @@ def test_names_that_no_file_may_have_are_refused(folder, units, tmp_path):
     assert "b" * 245 in report.done
     converted = convert(out, tmp_path / "lines", "textless")
     assert not converted.refused
+
+
+def test_wrong_durations_of_a_manifest_are_named(units, corpus, tmp_path, capsys):
+    write_manifest(tmp_path / "m.tsv", [corpus[0], replace(corpus[1], duration_s=9.0)])
+    report = transcribe([tmp_path / "m.tsv"], units, stream=io.StringIO())
+    assert names(report.warnings) == ["take1"]
+    assert "take1: warning: duration must be 1.000 s, but is 9.000 s in the manifest" in capsys.readouterr().err
 
 
 def test_without_a_folder_lines_go_to_the_stream(folder, units):

@@ -1,15 +1,21 @@
 """Alone = batched = chunked, bit for bit: over lengths at every edge, in blocks of any size, in fp32 and bf16."""
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from speechunits.audio.manifest import Recording
 from speechunits.frames import canonical_windows, frame_count
-from speechunits.units.extract import cut_windows
+from speechunits.units.extract import FeatureExtractor, ahead, cut_windows
+from speechunits.units.features import Features
 from speechunits.units.units import Units
 from tests.units.conftest import noise
 
@@ -100,3 +106,30 @@ def test_three_hours_fit_into_2_gib(units, tmp_path):
     assert int(frames) == frame_count(10_800 * 16_000)
     # The waveform alone would be 691 MB: what is seen is torch and one window.
     assert int(resident_kib) < 1.2 * 1024**2
+
+
+class Slow(Features):
+    """Features that take their time, window by window."""
+
+    dim = 1
+    causal = False
+    device = torch.device("cpu")
+    windows = 0
+
+    def compute(self, samples, lengths):
+        self.windows += 1
+        time.sleep(0.1)
+        return torch.zeros(1, frame_count(int(lengths)), 1)
+
+
+def test_an_interruption_does_not_wait_for_the_end_of_a_long_recording():
+    slow = Slow()
+    extractor = FeatureExtractor(slow)
+    # Ten minutes: 38 windows.
+    long = np.zeros(600 * 16_000, np.float32)
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(ahead(lambda _: extractor.features(long), [0], 1))
+    timer.join()
+    assert slow.windows < 20
