@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,8 @@ from speechunits import __version__
 from speechunits.config import to_tree
 from speechunits.errors import InputRefused, UsageError
 
+_LEAST_ROOM = 1 << 16
+"""Bytes left on a disk that is full: less than what is written at a time."""
 _NAME_BYTES = 255
 """Of a file's name, on most file systems."""
 
@@ -55,7 +58,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except Exception as error:
-        if disk_is_full(error):
+        if disk_is_full(error, path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
         raise
     finally:
@@ -92,11 +95,17 @@ def _shown(path: Path | str) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
-def disk_is_full(error: Exception) -> bool:
-    """Tell whether an error says that there is no room left: safetensors and libsndfile say so in words alone."""
+def disk_is_full(error: Exception, path: Path) -> bool:
+    """Tell whether writing ``path`` failed since there is no room left.
+
+    safetensors says so in words alone, and libsndfile says only that the system refused: then the room is looked at.
+    """
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return os.strerror(errno.ENOSPC).lower() in str(error).lower()
+    said = str(error).lower()
+    if said.startswith("system error"):
+        return shutil.disk_usage(path.parent).free < _LEAST_ROOM
+    return os.strerror(errno.ENOSPC).lower() in said
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,7 +19,7 @@ from speechunits.audio.manifest import read_manifest
 from speechunits.cell import cells
 from speechunits.cli import main
 from speechunits.config import LanguageConfig, RecipeConfig, TuningConfig, UnitsConfig, load_config
-from speechunits.errors import Interrupted, UsageError
+from speechunits.errors import InputRefused, Interrupted, UsageError
 from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.results import saved_results, show_reduction
 from speechunits.run import commit, file_hash, read_json, write_json
@@ -377,7 +377,7 @@ def test_a_manifest_of_a_folder_names_its_faults_and_does_the_rest(tmp_path, cap
 def test_a_manifest_of_nothing_usable_is_an_error(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "empty.wav").touch()
-    with pytest.raises(UsageError, match="holds no usable recording; nothing was written"):
+    with pytest.raises(InputRefused, match=r"holds no usable recording, all was refused .*; nothing was written"):
         make_manifest(tmp_path / "in", tmp_path / "m.tsv", ImportOptions(card=None))
     assert not (tmp_path / "m.tsv").exists()
 

@@ -4,6 +4,7 @@ import errno
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -41,6 +42,14 @@ def test_a_full_disk_is_named_with_the_file(tmp_path, error):
     with pytest.raises(OSError, match="No space left") as caught, atomic_path(tmp_path / "out.bin"):
         raise error
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "out.bin"))
+
+
+def test_what_the_system_refuses_with_room_left_is_no_full_disk(tmp_path, monkeypatch):
+    with pytest.raises(RuntimeError, match="System error"), atomic_path(tmp_path / "out.flac"):
+        raise RuntimeError("System error.")
+    monkeypatch.setattr(run.shutil, "disk_usage", lambda _: SimpleNamespace(free=4096))
+    with pytest.raises(OSError, match="No space left"), atomic_path(tmp_path / "out.flac"):
+        raise RuntimeError("System error.")
 
 
 def test_long_names_are_written_and_too_long_ones_refused(tmp_path):

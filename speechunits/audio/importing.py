@@ -56,7 +56,10 @@ def make_manifest(folder: Path, out: Path, options: ImportOptions) -> list[str]:
         _name(refusals, faults)
         warnings += notes
     if not recordings and faults:
-        raise InputRefused(f"{printable(folder)}: all was refused ({len(faults)} faults); nothing was written")
+        raise InputRefused(
+            f"{printable(folder)} holds no usable recording, all was refused ({len(faults)} faults, named above); nothing "
+            "was written"
+        )
     if not recordings:
         raise UsageError(f"{printable(folder)} holds no recording; nothing was written")
     recordings, split_warnings = split(recordings, options.seed)

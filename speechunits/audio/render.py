@@ -79,7 +79,7 @@ def _render_all(utterances: Sequence[Utterance], *, studio: Studio) -> Iterator[
         for utterance in utterances:
             yield render_utterance(utterance, engine, studio, babble)
     except OSError as error:
-        if disk_is_full(error):
+        if error.errno == errno.ENOSPC:
             raise
         raise UsageError(f"cannot write the corpus: {error}; free some space, or choose another folder") from error
 
@@ -102,7 +102,7 @@ def render_utterance(utterance: Utterance, engine: SpeechEngine, studio: Studio,
     try:
         soundfile.write(utterance.path, whole, studio.rate_hz, format="FLAC")
     except (soundfile.LibsndfileError, OSError) as error:
-        if disk_is_full(error):
+        if disk_is_full(error, utterance.path):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(utterance.path)) from error
         raise
     return Rendered(utterance.id, len(samples), phones, words)

@@ -39,7 +39,7 @@ def find_inputs(paths: Iterable[Path], refuse: OnFault) -> list[Input]:
     found: list[Input] = []
     files: list[Path] = []
     for path in _expanded(paths, refuse):
-        if path.is_dir():
+        if os.path.isdir(path):  # noqa: PTH112 - as in _expanded
             found += _folder(path, refuse)
         elif path.suffix == ".tsv":
             found += [
@@ -76,7 +76,8 @@ def read_list(lines: BinaryIO) -> list[Path]:
 
 def _expanded(paths: Iterable[Path], refuse: OnFault) -> Iterator[Path]:
     for path in paths:
-        if path.exists() or not glob.has_magic(str(path)):
+        # Where Path.exists raises, for a name too long or a folder out of reach, decoding is to say why.
+        if os.path.exists(path) or not glob.has_magic(str(path)):  # noqa: PTH110 - see above
             yield path
             continue
         matches = sorted(glob.glob(str(path), recursive=True), key=os.fsencode)  # noqa: PTH207 - pathlib's needs a base

@@ -152,6 +152,18 @@ def test_jsonl_folder_and_skipping(bundle, waveforms, tmp_path):
         recognize([audio], bundle, form="srt")
 
 
+def test_what_another_model_wrote_is_not_taken_for_done(bundle, silent_bundle, waveforms, tmp_path):
+    inputs = [write(tmp_path / f"{name}.wav", waveforms[0]) for name in "ab"]
+    out = tmp_path / "out"
+    recognize(inputs, bundle, out=out)
+    recognize(inputs[:1], silent_bundle, out=out, overwrite=True)
+    assert recognize(inputs[:1], silent_bundle, out=out).skipped == ["a"]
+    with pytest.raises(UsageError, match="overwritten only in part; add --overwrite"):
+        recognize(inputs, silent_bundle, out=out)
+    assert recognize(inputs, silent_bundle, out=out, overwrite=True).done == ["a", "b"]
+    assert recognize(inputs, silent_bundle, out=out).skipped == ["a", "b"]
+
+
 @pytest.fixture
 def lm(tmp_path):
     path = tmp_path / "lm.arpa"

@@ -50,7 +50,7 @@ def test_a_kaldi_folder_and_a_tier_come_through_the_command(tmp_path, capsys):
     assert main([*command, "--tier", "v"]) == 1
     said = capsys.readouterr().err
     assert "the file's tiers are 'w'" in said
-    assert "all was refused (1 faults); nothing was written" in said
+    assert "all was refused (1 faults, named above); nothing was written" in said
     (tmp_path / "in" / "wav.scp").write_text("u a.wav\nv cat |\n")
     assert main(command[:4]) == 1
     assert [row.id for row in read_manifest(tmp_path / "m.tsv")] == ["u"]

@@ -3,8 +3,10 @@
 import builtins
 import errno
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -231,9 +233,9 @@ def test_a_full_disk_is_named_with_the_file(tmp_path, monkeypatch, kind):
     def full(path, *_, **__):
         if kind == "system":
             raise OSError(errno.ENOSPC, "No space left on device")
-        error = soundfile.LibsndfileError(2)
-        monkeypatch.setattr(soundfile.LibsndfileError, "error_string", "No space left on device.", raising=False)
-        raise error
+        # All that libsndfile says of a full disk: System error.
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+        raise soundfile.LibsndfileError(2)
 
     monkeypatch.setattr(soundfile, "write", full)
     monkeypatch.setattr(rendering, "_spoken", lambda *_: (np.zeros(800, np.float32), [], []))

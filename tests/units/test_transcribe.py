@@ -147,6 +147,11 @@ def test_names_that_no_file_may_have_are_refused(folder, units, tmp_path):
     (folder / "silent.wav").rename(folder / ("b" * 245 + ".wav"))
     out = tmp_path / "out"
     report = transcribe([folder], units, out=out, form="textgrid", on_fault=lambda *_: None)
+    long = transcribe([tmp_path / ("c" * 250)], units, form="text", stream=io.StringIO(), on_fault=lambda *_: None)
+    longer = transcribe([tmp_path / ("c" * 300)], units, stream=io.StringIO(), on_fault=lambda *_: None)
+    assert [reason.split(": ")[1].split(";")[0] for _, reason in (*long.refused, *longer.refused)] == [
+        "the file is missing", "the file cannot be read (File name too long)",
+    ]  # fmt: skip
     assert "a" * 248 in names(report.refused)
     assert "b" * 245 in report.done
     converted = convert(out, tmp_path / "lines", "textless")
