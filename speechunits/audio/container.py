@@ -62,6 +62,9 @@ def never_closed(path: Path) -> int | None:
         file.seek(found.start)
         end = found.start
         while len(header := file.read(8)) == 8:
+            if not all(0x20 <= letter < 0x7F for letter in header[:4]):
+                # No chunk has such a name: these are samples.
+                return found.start - 4
             length = int.from_bytes(header[4:], "little")
             end = file.seek(length + length % 2, 1)
         return found.start - 4 if end != size or header else None

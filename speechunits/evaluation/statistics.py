@@ -50,15 +50,16 @@ def pseudotext_statistics(
     UsageError
         If the bundle has no pseudo-text model, or a split is empty.
     InputRefused
-        If the bundle or a recording cannot be read.
+        If the bundle cannot be read, or no recording of a split. One of them is named and left out (``corpus.refused``).
     """
     inventory = Units.load(bundle)
     model = inventory.pseudotext
     transcripts = [
         UnitTranscript(id=row.id, duration_s=row.duration_s, units=found)
-        for row, found in inventory.recordings(corpus.split(split))
+        for row, found in inventory.recordings(corpus.split(split), corpus.refuse)
     ]
-    train = [merged(found) for _, found in inventory.recordings(part(corpus.split("train"), FITTED_FRAMES, seed))]
+    fitted = part(corpus.split("train"), FITTED_FRAMES, seed)
+    train = [merged(found) for _, found in inventory.recordings(fitted, corpus.refuse)]
     held = [merged(row.units) for row in transcripts]
     recordings = [read_pieces(row, model) for row in transcripts]
     counts = piece_counts(recordings)

@@ -129,8 +129,9 @@ def test_aiff_of_unknown_length_is_not_truncated(tmp_path):
 
 
 @pytest.mark.parametrize("channels", [1, 2])
-def test_a_recorder_that_never_wrote_the_size_is_read_to_the_end(tmp_path, channels):
-    noise = np.random.default_rng(0).normal(0, 0.1, (RATE, channels))
+@pytest.mark.parametrize("loud", [0.1, 0.0])
+def test_a_recorder_that_never_wrote_the_size_is_read_to_the_end(tmp_path, channels, loud):
+    noise = loud * np.random.default_rng(0).normal(0, 1, (RATE, channels))
     path = write(tmp_path / "x.wav", noise, 16_000)
     whole = load_waveform(path)
     data = bytearray(path.read_bytes())

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from speechunits import __version__
 from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import Phone
-from speechunits.errors import UsageError
+from speechunits.errors import InputRefused, UsageError
 from speechunits.evaluation.probe.classifier import IntArray, fit_softmax
 from speechunits.evaluation.probe.examples import (
     Examples,
@@ -90,6 +90,8 @@ def measure_probes(
     ------
     UsageError
         If no label can be probed.
+    InputRefused
+        If none can since recordings could not be read.
     """
     apart = {recording.id for recording in fit}.isdisjoint(recording.id for recording in test)
     recordings = [*fit, *test] if apart else list(test)
@@ -98,11 +100,12 @@ def measure_probes(
     for label in settings.labels:
         examples = _labelled(label, recordings, phones, words)
         trials = _trials(examples, recordings, len(fit) if apart else None, settings)
-        reason = _unfit(label, examples, trials)
-        if reason:
+        if reason := _unfit(label, examples, trials):
             made[label] = {"skipped": reason}
         else:
             tasks[label] = (examples, trials)
+    if not tasks:
+        raise UsageError(_nothing(made))
     for source in [*sources, *(open_sources({"": "logmel"}) if topline else [])]:
         pool = context_frames if not source.name else _mean
         pooled = _pooled(source, recordings, {label: examples for label, (examples, _) in tasks.items()},
@@ -111,8 +114,6 @@ def measure_probes(
         for label, (examples, trials) in tasks.items():
             entry = made.setdefault(label, _frame_of(examples, trials))
             entry["rows"] += _rows(source, pooled[label], examples, trials, settings)
-    if not tasks:
-        raise UsageError("nothing can be probed: " + "; ".join(f"{key}: {made[key]['skipped']}" for key in made))
     ordered = {label: made[label] for label in settings.labels}
     return {
         "version": __version__, "commit": commit(), "settings": dataclasses.asdict(settings), "labels": ordered,
@@ -211,7 +212,15 @@ def _with_examples(tasks: _Tasks, pooled: Mapping[Label, Mapping[int, FloatArray
             kept[label] = (examples, trials)
         else:
             made[label] = {"skipped": "no example of one side could be read; take more recordings"}
+    if not kept:
+        raise InputRefused(_nothing(made))
     return kept
+
+
+def _nothing(made: Mapping[str, Any]) -> str:
+    return "nothing can be probed: " + "; ".join(
+        f"{label}: {found['skipped']}" for label, found in made.items() if "skipped" in found
+    )
 
 
 def _rows(
