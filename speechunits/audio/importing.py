@@ -57,8 +57,8 @@ def make_manifest(folder: Path, out: Path, options: ImportOptions) -> list[str]:
         warnings += notes
     if not recordings and faults:
         raise InputRefused(
-            f"{printable(folder)} holds no usable recording, all was refused ({len(faults)} faults, named above); nothing "
-            "was written"
+            f"{printable(folder)} holds no usable recording, all was refused ({len(faults)} faults, named above); "
+            "nothing was written"
         )
     if not recordings:
         raise UsageError(f"{printable(folder)} holds no recording; nothing was written")

@@ -50,7 +50,7 @@ def pseudotext_statistics(
     UsageError
         If the bundle has no pseudo-text model, or a split is empty.
     InputRefused
-        If the bundle cannot be read, or no recording of a split. One of them is named and left out (``corpus.refused``).
+        If the bundle cannot be read, or no recording of a split; single ones are left out (``corpus.refused``).
     """
     inventory = Units.load(bundle)
     model = inventory.pseudotext
