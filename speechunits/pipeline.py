@@ -69,7 +69,7 @@ class Experiment:
     @cached_property
     def readable(self) -> Corpus:
         """The corpus without what cannot be recognised: that is found out before a training, not after it."""
-        return readable(self.corpus, (self.recipe.corpus.dev, "tune"), self.refused)
+        return readable(self.corpus, (self.recipe.corpus.dev, "tune"))
 
     def record(self) -> None:
         """Write ``recipe.yaml``: the recipe, the commit and, once there is one, the manifest's hash."""

@@ -90,10 +90,10 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     )
 
 
-def readable(corpus: Corpus, splits: Collection[str], refused: list[str]) -> Corpus:
-    """Return the corpus without the recordings of some splits that cannot be decoded to their end.
+def readable(corpus: Corpus, splits: Collection[str]) -> Corpus:
+    """Return the corpus without the recordings of some splits that cannot be decoded to their end; each is refused.
 
-    Each is named on stderr, and its id added to ``refused``. What is wrong within a file its header does not say.
+    What is wrong within a file its header does not say.
     """
     kept = []
     for recording in corpus.recordings:
@@ -101,9 +101,7 @@ def readable(corpus: Corpus, splits: Collection[str], refused: list[str]) -> Cor
             if recording.split in splits:
                 _decode(recording)
         except InputRefused as error:
-            print(f"refused: {recording.id}: {error}", file=sys.stderr)
-            if recording.id not in refused:
-                refused.append(recording.id)
+            corpus.refuse(recording.id, str(error))
         else:
             kept.append(recording)
     return replace(corpus, recordings=tuple(kept))
