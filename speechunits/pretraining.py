@@ -26,6 +26,7 @@ from speechunits.learners.learner import Learner
 from speechunits.progress import progress
 from speechunits.run import content_key, file_hash, provenance, write_json
 from speechunits.units.bundle import encoder_path, read_bundle
+from speechunits.units.extract import OnFault
 from speechunits.units.fit import fit_units
 from speechunits.units.units import Units
 
@@ -35,6 +36,8 @@ UnitArrays = dict[str, NDArray[np.int64]]
 def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> None:
     """Pretrain by ``config`` and leave the encoder in ``folder``; resumes where an earlier call was stopped.
 
+    A recording whose units cannot be made is named and left out (``corpus.refused``).
+
     Raises
     ------
     UsageError
@@ -42,7 +45,7 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
     TrainingStopped, Interrupted
         As :func:`speechunits.engine.train.train` does.
     """
-    recordings = corpus.split("train"), corpus.split("tune")
+    train_rows, held_out = corpus.split("train"), corpus.split("tune")
     passes = config.masked_prediction.passes if config.needs_units else 1
     altered = config.masked_prediction.altered if config.learner == "masked_prediction" else 0.0
     results: list[TrainingResult] = []
@@ -53,13 +56,15 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
         labels = None
         if config.needs_units:
             units = _targets(config, corpus, encoder, place / "targets.safetensors")
-            labels = Labels(units=_units(units, [*recordings[0], *recordings[1]]))
+            known = _units(units, [*train_rows, *held_out], corpus.refuse)
+            labels = Labels(units=known)
+            train_rows, held_out = ([row for row in rows if row.id in known] for rows in (train_rows, held_out))
         clusters = None
         if config.needs_phones:
             labels, clusters = phone_targets(corpus)
         learner, seed = _learner(config, encoder, clusters), config.seed + number - 1
         result = train(
-            learner, folder=place, train=recordings[0], held_out=recordings[1], labels=labels, batch=config.batch,
+            learner, folder=place, train=train_rows, held_out=held_out, labels=labels, batch=config.batch,
             optimizer=config.optimizer, budget=_share(config, passes), engine=config.engine, seed=seed,
             label="pretrain" if passes == 1 else f"pretrain {number}/{passes}",
             views=config.views if config.needs_views or altered else None, altered=altered,
@@ -144,19 +149,19 @@ def _targets(config: PretrainConfig, corpus: Corpus, encoder: Path | None, path:
         return path
     train_recordings = corpus.split("train")
     if encoder is not None and units.layer == "auto":
-        choice = select_layer(encoder, train_recordings, corpus.split("tune"), units)
+        choice = select_layer(encoder, train_recordings, corpus.split("tune"), units, on_fault=corpus.refuse)
         print(f"targets of the next pass: layer {choice.layer}", file=sys.stderr)
         units = replace(units, layer=choice.layer)
-    fit_units(encoder, train_recordings, units, path=path, provenance={"key": key})
+    fit_units(encoder, train_recordings, units, path=path, provenance={"key": key}, on_fault=corpus.refuse)
     return path
 
 
-def _units(bundle: Path, recordings: Sequence[Recording]) -> UnitArrays:
-    """Return the units of every recording; those that cannot be read are left to the reader to name."""
+def _units(bundle: Path, recordings: Sequence[Recording], on_fault: OnFault) -> UnitArrays:
+    """Return the units of every recording that can be read."""
     inventory = Units.load(bundle)
     found: UnitArrays = {}
     with progress("targets", len(recordings)) as advance:
-        for recording, units in inventory.recordings(recordings, lambda *_: None):
+        for recording, units in inventory.recordings(recordings, on_fault):
             found[recording.id] = units
             advance(1, "")
     return found

@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from speechunits import pretraining
 from speechunits.audio.corpus import load_corpus
 from speechunits.errors import UsageError
 from speechunits.evaluation.phones import frame_phones
-from speechunits.frames import frame_count
+from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.pretraining import phone_targets, pretrain_passes
 from speechunits.run import file_hash, read_json
 from speechunits.units.bundle import read_bundle
@@ -106,6 +107,20 @@ def test_calling_again_changes_nothing(two_passes, recipe, corpus):
     again = read_json(folder / "pretrain.json")["passes"]
     for name in ("steps", "audio_hours", "held_out", "stopped"):
         assert [part[name] for part in again] == [part[name] for part in passes]
+
+
+def test_a_recording_that_cannot_be_read_is_named_and_the_rest_is_learnt_from(recipe, corpus, tmp_path, capsys):
+    victim = max(corpus.split("train"), key=lambda row: row.duration_s)
+    samples = np.zeros(round(victim.duration_s * SAMPLE_RATE_HZ), np.float32)
+    samples[len(samples) // 2] = np.nan
+    soundfile.write(tmp_path / "bad.wav", samples, SAMPLE_RATE_HZ, subtype="FLOAT")
+    rows = tuple(replace(row, audio=tmp_path / "bad.wav") if row is victim else row for row in corpus.recordings)
+    broken = replace(corpus, recordings=rows, refused=[])
+    pretrain_passes(recipe.pretrain, broken, tmp_path / "pretrain")
+    assert broken.refused == [victim.id]
+    said = capsys.readouterr().err
+    assert f"refused: {victim.id}: " in said
+    assert len(read_json(tmp_path / "pretrain" / "pretrain.json")["passes"]) == 2
 
 
 def test_other_settings_in_the_same_folder_are_refused(two_passes, recipe, corpus):

@@ -20,6 +20,7 @@ from speechunits.asr.words import TimedToken, TimedWord, timed_words
 from speechunits.audio.load import Samples
 from speechunits.frames import SAMPLE_RATE_HZ, Window, canonical_windows, frame_count, frame_edges_s
 from speechunits.objectives.ctc import BLANK
+from speechunits.units.extract import check_wanted
 
 Precision = Literal["fp32", "bf16"]
 Labels = npt.NDArray[np.int64]
@@ -111,6 +112,7 @@ def frame_posteriors(
             same = list(group)
             rows = max(1, int(batch_s * SAMPLE_RATE_HZ / padded))
             for first in range(0, len(same), rows):
+                check_wanted()
                 batch = same[first : first + rows]
                 heard = _heard(recognizer, [waveforms[i][w.start : w.stop] for i, w in batch], padded, precision)
                 for row, (index, window) in zip(heard, batch, strict=True):

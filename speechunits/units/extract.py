@@ -42,7 +42,7 @@ _thread = threading.local()
 """``given_up`` of a thread that computes ahead: set when nobody waits for its result any more."""
 
 
-def _check_wanted() -> None:
+def check_wanted() -> None:
     """End what is computed for nobody: an interruption must not wait for the end of a recording of hours."""
     given_up: threading.Event | None = getattr(_thread, "given_up", None)
     if given_up is not None and given_up.is_set():
@@ -82,7 +82,7 @@ class FeatureExtractor:
     def stream(self, blocks: Iterable[FloatArray]) -> Iterator[Piece]:
         """Yield what :meth:`pieces` yields for the blocks end to end, with one window of them in memory at a time."""
         for window, samples in cut_windows(blocks, causal=self.source.causal):
-            _check_wanted()
+            check_wanted()
             padded = torch.zeros(1, window.padded)
             length = len(samples)
             padded[0, :length] = torch.from_numpy(np.ascontiguousarray(samples))

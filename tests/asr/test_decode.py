@@ -1,5 +1,9 @@
 import json
 import math
+import os
+import signal
+import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -7,16 +11,18 @@ import pytest
 import soundfile
 import torch
 
+from speechunits.asr import hypothesis
 from speechunits.asr.arpa import write_arpa
 from speechunits.asr.beam import Search
 from speechunits.asr.decode import SpeechRecognizer, recognize, transcribe_recordings
-from speechunits.asr.hypothesis import frame_labels, make_hypothesis
+from speechunits.asr.hypothesis import frame_labels, frame_posteriors, make_hypothesis
 from speechunits.audio.manifest import Recording, write_manifest
 from speechunits.errors import InputRefused, UsageError
 from speechunits.evaluation.language import estimate_ngrams
 from speechunits.evaluation.recognition import evaluate_recognizer
 from speechunits.frames import canonical_windows, frame_count
 from speechunits.units.bundle import write_bundle
+from speechunits.units.extract import ahead
 from tests.asr.tiny import recognizer, spoken
 
 
@@ -74,6 +80,24 @@ def test_frames_come_from_the_windows_that_own_them(chatty, waveforms):
             best = chatty.logits(piece, torch.tensor([piece.shape[1]]))[0].argmax(-1)[0]
         owned = best[window.skip : window.skip + window.count].numpy()
         assert (owned == labels[window.first : window.first + window.count]).mean() > 0.99
+
+
+def test_an_interruption_does_not_wait_for_the_end_of_a_long_recording(chatty, monkeypatch):
+    heard, real = [], hypothesis._heard
+
+    def slow(*arguments):
+        heard.append(1)
+        time.sleep(0.1)
+        return real(*arguments)
+
+    monkeypatch.setattr(hypothesis, "_heard", slow)
+    long = np.zeros(600 * 16_000, np.float32)
+    timer = threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        next(ahead(lambda waveform: frame_posteriors(chatty, [waveform], batch_s=1.0), [long], 1))
+    timer.join()
+    assert 0 < len(heard) < len(canonical_windows(len(long)))
 
 
 def test_mode_is_left_as_it_was(chatty, waveforms):
