@@ -105,19 +105,19 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     try:
         saved = read_json(results)
         scores = scores_from_json(saved["scores"])
+        conditions = sorted({(score.lm, score.compute) for score in scores} - {("", "")})
+        table, *others = (
+            compute(scores, recipe.reduction, split=recipe.corpus.dev, lm=lm, compute=equal, smoke=recipe.smoke)
+            for lm, equal in [("", ""), *conditions]
+        )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{results} must hold the results of a sweep, but cannot be read ({type(error).__name__}: {error}); name a "
             "results.json or unfinished.json that `speechunits reduction RECIPE.yaml` wrote"
         ) from error
-    table = compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke)
-    others = {
-        (lm, equal): compute(
-            scores, recipe.reduction, split=recipe.corpus.dev, lm=lm, compute=equal, smoke=recipe.smoke
-        )
-        for lm, equal in sorted({(score.lm, score.compute) for score in scores} - {("", "")})
-    }  # fmt: skip
-    text = reduction_markdown(table, others, saved.get("tuning", {}), audio_hours(saved))
+    text = reduction_markdown(
+        table, dict(zip(conditions, others, strict=True)), saved.get("tuning", {}), audio_hours(saved)
+    )
     if saved.get("unfinished"):
         text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"
     write_text(out / "reduction.md", text)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from typing import Any
 from xml.etree import ElementTree as ET
 
 INK = "#010203"
 """Stands for the page's text colour, which a dark page changes; no other colour of a figure may be this one."""
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Extensible Markup Language 1.0, production 2."""
 
 
 def make_figure(width_in: float = 7.2, height_in: float = 3.6) -> Any:
@@ -48,9 +51,16 @@ def inline_svg(figure: Any, name: str, label: str) -> str:
     for axes in figure.axes:
         axes.patch.set_alpha(0)
     drawn = io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}):
+    with (
+        mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name, "font.family": "sans-serif"}),
+        warnings.catch_warnings(),
+    ):
+        # Text is drawn in the font of the page, not in matplotlib's.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure.savefig(drawn, format="svg", metadata={"Date": None, "Creator": None})
-    root = ET.fromstring(drawn.getvalue())  # noqa: S314 - written by matplotlib a line above
+    # A label may hold characters that XML has not, and matplotlib writes them.
+    written = _NOT_XML.sub("\ufffd", drawn.getvalue().decode("utf-8"))
+    root = ET.fromstring(written)  # noqa: S314 - written by matplotlib a few lines above
     _clean(root, name)
     root.attrib = {"viewBox": root.attrib["viewBox"], "role": "img", "aria-label": label, "class": "plot"}
     return ET.tostring(root, encoding="unicode")

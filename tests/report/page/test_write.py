@@ -157,6 +157,16 @@ def test_a_run_without_results_gives_a_page_that_says_so(tmp_path, capsys):
     assert {attributes["id"] for attributes in read.all("section")} == {"measurements", "absent"}
 
 
+def test_a_phone_may_be_spelled_with_what_no_page_can_hold(tmp_path):
+    run = make_run(tmp_path)
+    phones = run / "corpus" / "phones.tsv"
+    head, *lines = phones.read_text(encoding="utf-8").splitlines()
+    spelled = [line.rpartition("\t")[0] + "\ta\x07" if index % 3 else line for index, line in enumerate(lines)]
+    phones.write_text("\n".join([head, *spelled]) + "\n", encoding="utf-8")
+    write_page(run, tmp_path / "r.html", rows=3)
+    assert "a\ufffd" in (tmp_path / "r.html").read_text(encoding="utf-8")
+
+
 def test_an_early_look_is_what_the_sweep_wrote_so_far(tmp_path):
     run = make_run(tmp_path)
     saved = json.loads((run / "results.json").read_text())
