@@ -27,7 +27,7 @@ _TOKENS = 40
 """Of a row: what is spoken in four seconds."""
 _STEPS = 3
 _OVERHEAD = 1.3
-"""Held-out evaluations, decoding, units and pseudo-text, as a factor on training (measured on the demo)."""
+"""Held-out evaluations, decoding, units and pseudo-text, as a factor on training."""
 
 
 def estimated_minutes(recipe: RecipeConfig) -> float:
