@@ -53,14 +53,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
         suffix = path.suffix if len(os.fsencode(path.suffix)) < 32 else ""
         temporary = path.with_name(f".{name}.{os.getpid()}.part{suffix}")
     try:
-        yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except Exception as error:
-        if disk_is_full(error, path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-        raise
+        with full_disk_named(path):
+            yield temporary
+            with temporary.open("rb") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -95,11 +92,19 @@ def _shown(path: Path | str) -> str:
     return str(path).encode("utf-8", "backslashreplace").decode()
 
 
-def disk_is_full(error: Exception, path: Path) -> bool:
-    """Tell whether writing ``path`` failed since there is no room left.
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Raise OSError (ENOSPC) with the name of ``path`` where writing it fails since there is no room left."""
+    try:
+        yield
+    except Exception as error:
+        if _disk_is_full(error, path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
+        raise
 
-    safetensors says so in words alone, and libsndfile says only that the system refused: then the room is looked at.
-    """
+
+def _disk_is_full(error: Exception, path: Path) -> bool:
+    # safetensors says so in words alone, and libsndfile says only that the system refused: then the room is looked at.
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     said = str(error).lower()

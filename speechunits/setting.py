@@ -8,7 +8,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from speechunits.asr.tokens import normalize
+from speechunits.asr.tokens import transcript
 from speechunits.audio.corpus import Corpus, with_phones_as_text
 from speechunits.audio.manifest import Recording
 from speechunits.cell import Cell
@@ -56,7 +56,7 @@ class Setting:
             If the split has none.
         """
         held = self.corpus.split(split)
-        transcribed = [recording for recording in held if normalize(recording.text or "")]
+        transcribed = [recording for recording in held if transcript(recording)]
         # Found out now, not after the training.
         if not transcribed:
             raise UsageError(

@@ -16,7 +16,7 @@ from speechunits.asr.decode import greedy_texts, recording_posteriors
 from speechunits.asr.hypothesis import Precision
 from speechunits.asr.posteriors import SavedPosteriors, save_posteriors
 from speechunits.asr.recognizer import Recognizer
-from speechunits.asr.tokens import normalize
+from speechunits.asr.tokens import transcript
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
 from speechunits.cell import Cell
@@ -222,8 +222,7 @@ def score_of(
     edits = word_edits if spaced else character_edits
     # White space is counted as tokens spell it.
     counted = [
-        edits(normalize(recording.text or ""), hypothesis)
-        for recording, hypothesis in zip(recordings, hypotheses, strict=True)
+        edits(transcript(recording), hypothesis) for recording, hypothesis in zip(recordings, hypotheses, strict=True)
     ]
     return Score(
         side=cell.side, minutes=cell.minutes, seed=cell.seed, split=split, lm=lm, compute=cell.compute,

@@ -136,6 +136,11 @@ class Labelled(Protocol):
 RecordingT = TypeVar("RecordingT", bound=Labelled)
 
 
+def transcript(recording: Labelled) -> str:
+    """Return the text of a recording as tokens spell it; empty where it has none."""
+    return normalize(recording.text or "")
+
+
 def usable(
     recordings: Iterable[RecordingT], tokenizer: Tokenizer, *, fastest: float = 1.0, longest_s: float = 20.0
 ) -> tuple[list[RecordingT], list[tuple[RecordingT, str]]]:

@@ -77,7 +77,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     recordings, warnings, refused = check_durations(rows)
     for line in [*warnings, *(f"refused: {error}" for error in refused)]:
         print(line, file=sys.stderr)
-    emptied = {row.split for row in rows if row.split} - {row.split for row in recordings}
+    emptied = frozenset(row.split for row in rows if row.split).difference(row.split for row in recordings)
     recordings, warnings = split([_text_of(recording, config) for recording in recordings], SPLIT_SEED)
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
@@ -85,7 +85,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         manifest=config.manifest,
         recordings=tuple(cut_tune(recordings, SPLIT_SEED)),
         phones=read_phones(config.phones) if config.phones is not None else {},
-        emptied=frozenset(name for name in emptied if name),
+        emptied=emptied,
         refused=[str(error) for error in refused],
     )
 

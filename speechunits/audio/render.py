@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import math
-import os
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from speechunits.audio.degrade import Samples, degrade, set_level
 from speechunits.audio.speech_engine import Speech, SpeechEngine, Voice
 from speechunits.errors import UsageError
 from speechunits.processes import in_processes
-from speechunits.run import disk_is_full
+from speechunits.run import full_disk_named
 
 CLEAN_LEVEL_DB = -23.0
 _PAUSE_LABEL = "SIL"
@@ -99,12 +98,8 @@ def render_utterance(utterance: Utterance, engine: SpeechEngine, studio: Studio,
     utterance.path.parent.mkdir(parents=True, exist_ok=True)
     # 16-bit integers of our own rounding: what is written does not depend on the encoder's.
     whole = np.round(samples * 32767).astype(np.int16)
-    try:
+    with full_disk_named(utterance.path):
         soundfile.write(utterance.path, whole, studio.rate_hz, format="FLAC")
-    except (soundfile.LibsndfileError, OSError) as error:
-        if disk_is_full(error, utterance.path):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(utterance.path)) from error
-        raise
     return Rendered(utterance.id, len(samples), phones, words)
 
 

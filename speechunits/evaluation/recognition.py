@@ -8,7 +8,7 @@ from pathlib import Path
 
 from speechunits.asr.decode import SpeechRecognizer, transcribe_recordings
 from speechunits.asr.hypothesis import Precision
-from speechunits.asr.tokens import normalize
+from speechunits.asr.tokens import transcript
 from speechunits.audio.manifest import Recording
 from speechunits.errors import UsageError
 from speechunits.evaluation.edit import character_edits, error_rate, word_edits
@@ -35,12 +35,12 @@ def evaluate_recognizer(model: Path, recordings: Sequence[Recording], *, precisi
     InputRefused
         If the bundle or a recording cannot be read.
     """
-    labelled = [recording for recording in recordings if normalize(recording.text or "")]
+    labelled = [recording for recording in recordings if transcript(recording)]
     if not labelled:
         raise UsageError(f"error rates need texts, but none of the {len(recordings)} recordings has one")
     recognizer = SpeechRecognizer.load(model).recognizer
     hypotheses = transcribe_recordings(recognizer, labelled, precision=precision)
-    pairs = [(normalize(recording.text or ""), heard) for recording, heard in zip(labelled, hypotheses, strict=True)]
+    pairs = [(transcript(recording), heard) for recording, heard in zip(labelled, hypotheses, strict=True)]
     return ErrorRates(
         cer=error_rate(character_edits(*pair) for pair in pairs),
         wer=error_rate(word_edits(*pair) for pair in pairs),

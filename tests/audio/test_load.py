@@ -106,6 +106,14 @@ def test_text_with_the_name_of_audio(tmp_path, suffix):
     refused(path, "not audio|truncated")
 
 
+def claim_size(path, chunk, size):
+    """Write another size of a chunk into a file's header."""
+    data = bytearray(path.read_bytes())
+    where = data.index(chunk) + 4
+    data[where : where + 4] = size
+    path.write_bytes(data)
+
+
 def rf64(path, samples):
     return write(path, samples, format="RF64", subtype="PCM_16")
 
@@ -121,10 +129,7 @@ def test_aiff_and_rf64_are_whole_or_truncated(tmp_path, subtype):
 
 def test_aiff_of_unknown_length_is_not_truncated(tmp_path):
     path = write(tmp_path / "x.aiff", sine(440, 0.5, RATE))
-    data = bytearray(path.read_bytes())
-    where = data.index(b"SSND") + 4
-    data[where : where + 4] = b"\x7f\0\0\x08"
-    path.write_bytes(data)
+    claim_size(path, b"SSND", b"\x7f\0\0\x08")
     assert len(load_waveform(path)) == RATE // 2
 
 
@@ -183,10 +188,7 @@ def test_truncated(tmp_path, suffix, share):
 
 def test_a_wav_file_of_unknown_length_is_not_truncated(tmp_path):
     path = write(tmp_path / "x.wav", sine(440, 0.5, RATE))
-    data = bytearray(path.read_bytes())
-    where = data.index(b"data") + 4
-    data[where : where + 4] = b"\xff\xff\xff\xff"
-    path.write_bytes(data)
+    claim_size(path, b"data", b"\xff\xff\xff\xff")
     assert len(load_waveform(path)) == RATE // 2
 
 
