@@ -16,12 +16,15 @@ from speechunits.asr.hypothesis import Precision, best_labels, make_hypothesis
 from speechunits.asr.recognizer import Recognizer, build_recognizer
 from speechunits.asr.tokens import Tokenizer, build_tokenizer, usable
 from speechunits.audio.manifest import Recording
-from speechunits.config import FinetuneConfig
+from speechunits.config import FinetuneConfig, to_tree
+from speechunits.config.pretrain import deciding_batch
 from speechunits.encoder.encoder import encoder_from_export
+from speechunits.engine import seal
 from speechunits.engine.train import Labels, train
 from speechunits.errors import UsageError
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.hardware import cpu_computes_bf16
+from speechunits.run import content_key, file_hash
 from speechunits.units.bundle import read_bundle
 from speechunits.units.units import Units
 
@@ -41,7 +44,8 @@ def finetune(
 
     With ``config.self_training.rounds``, the recogniser labels ``unlabelled``, those it is surest of are added to the
     labelled ones, and the next recogniser is trained from the start on both (Kahn et al. 2020; their texts never count
-    as labels). The tokens are those of ``labelled`` throughout.
+    as labels). The tokens are those of ``labelled`` throughout. An interrupted training resumes from ``folder``, where
+    :func:`forget_checkpoints` removes what it would resume from.
 
     Raises
     ------
@@ -55,11 +59,26 @@ def finetune(
         print(f"{name}: round {number} adds the {len(own)} of {len(unlabelled)} unlabelled recordings it is surest of",
               file=sys.stderr)  # fmt: skip
         recognizer, latest = _once(
-            config, [*labelled, *own], tune, tokenizer, folder, f"{name} (round {number})", encoder, inventory
-        )
+            config, [*labelled, *own], tune, tokenizer, folder / f"round{number}", f"{name} (round {number})", encoder,
+            inventory,
+        )  # fmt: skip
         rounds = [*outcome.get("rounds", []), {"self_labelled": len(own), "audio_hours": latest["audio_hours"]}]
         outcome = {**latest, "rounds": rounds}
     return recognizer, outcome
+
+
+def deciding(config: FinetuneConfig) -> dict[str, Any]:
+    """Return the settings that decide which weights come out; threads and reporting do not."""
+    tree: dict[str, Any] = to_tree(config)
+    tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
+    tree["batch"] = deciding_batch(config.batch)
+    return tree
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove all that a fine-tuning in ``folder`` could be resumed from: what it came to is kept elsewhere."""
+    for place in (folder, *folder.glob("round*")):
+        seal.forget_checkpoints(place)
 
 
 def self_labelled(recognizer: Recognizer, recordings: Sequence[Recording], share: float) -> list[Recording]:
@@ -101,10 +120,11 @@ def _once(
     tokens = {item.id: np.array(tokenizer.encode(item.text or "", unseen)) for item in [*kept, *held_out]}
     pretrained = encoder_from_export(*read_bundle(encoder, kind="encoder")) if encoder is not None else None
     recognizer = build_recognizer(config, tokenizer, pretrained, inventory)
+    origin = content_key(deciding(config), None if encoder is None else file_hash(encoder), inventory and inventory.key)
     result = train(
         recognizer, folder=folder, train=kept, held_out=held_out, labels=Labels(tokens=tokens), batch=config.batch,
         optimizer=config.optimizer, budget=config.budget, engine=config.engine, seed=config.seed, label=name,
-        speed=config.augment.speed, checkpoints=False, patience=config.patience,
+        speed=config.augment.speed, lasting=False, patience=config.patience, origin=origin,
     )  # fmt: skip
     recognizer.finish()
     outcome = {

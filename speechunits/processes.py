@@ -6,12 +6,14 @@ import ctypes
 import multiprocessing
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection, wait
+from types import FrameType
 from typing import TypeVar
 
-from speechunits.errors import SpeechUnitsError, UsageError
+from speechunits.errors import Interrupted, SpeechUnitsError, UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -28,7 +30,14 @@ def in_processes(work: Work[Item, Result], items: Sequence[Item], jobs: int, *, 
     ------
     SpeechUnitsError, OSError
         The first error of a process, of its own class; the other processes are ended.
+    Interrupted
+        After SIGTERM: the processes were ended by it too, and are waited for, since a training saves where it is.
     """
+    with _sigterm_raises(name):
+        yield from _results(work, items, jobs, name)
+
+
+def _results(work: Work[Item, Result], items: Sequence[Item], jobs: int, name: str) -> Iterator[Result]:
     context = multiprocessing.get_context("spawn")
     workers, pipes = [], []
     try:
@@ -44,6 +53,27 @@ def in_processes(work: Work[Item, Result], items: Sequence[Item], jobs: int, *, 
         for worker in workers:
             worker.terminate()
             worker.join()
+
+
+@contextmanager
+def _sigterm_raises(name: str) -> Iterator[None]:
+    """Turn SIGTERM into an error, so that the processes are ended and waited for; it would end this one alone."""
+    alone = (
+        threading.current_thread() is not threading.main_thread()
+    )  # Python delivers signals to the main thread only.
+    if alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+
+    def end(number: int, _: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # Once is enough: whoever ends a group of processes sends two.
+        raise Interrupted(f"{name} was ended by SIGTERM; what was finished is kept, the same command goes on", number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _collect(pipes: list[Connection], name: str) -> Iterator[Result]:

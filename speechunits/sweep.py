@@ -20,13 +20,12 @@ from speechunits.asr.tokens import transcript
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
 from speechunits.cell import Cell
-from speechunits.config import EncoderConfig, FinetuneConfig, to_tree
-from speechunits.config.pretrain import deciding_batch
+from speechunits.config import EncoderConfig, FinetuneConfig
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import TrainingStopped, UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json, utterance_hash
-from speechunits.finetuning import finetune
+from speechunits.finetuning import deciding, finetune, forget_checkpoints
 from speechunits.hardware import cores, cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, provenance, read_json, write_json
@@ -98,6 +97,7 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
         write_bundle(keep, tensors, {**header, "provenance": made_by})
     saved = {"key": key, "outcome": outcome, "scores": scores_to_json(scores)}
     write_json(setting.kept_at(cell, key, ".json"), saved)
+    forget_checkpoints(setting.kept_at(cell, key))
     return scores
 
 
@@ -120,7 +120,7 @@ def cell_key(cell: Cell, setting: Setting) -> str:
     """Return the key of all that decides a cell's scores: settings, labels, what is scored, what it starts from."""
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
     return content_key(
-        _deciding(_config(cell, setting)), cell.minutes, [(recording.id, recording.text) for recording in labelled],
+        deciding(_config(cell, setting)), cell.minutes, [(recording.id, recording.text) for recording in labelled],
         {split: [(recording.id, recording.text) for recording in held] for split, held in _held_out(setting).items()},
         _source_hash(cell, setting),
     )  # fmt: skip
@@ -150,14 +150,6 @@ def _config(cell: Cell, setting: Setting) -> FinetuneConfig:
     if cell.compute:
         budget = replace(budget, hours=budget.hours + setting.extra_hours[cell.side])
     return replace(base, side=cell.side, seed=cell.seed, encoder=encoder, budget=budget)
-
-
-def _deciding(config: FinetuneConfig) -> dict[str, Any]:
-    """Return the settings that decide which weights come out; threads and reporting do not."""
-    tree: dict[str, Any] = to_tree(config)
-    tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
-    tree["batch"] = deciding_batch(config.batch)
-    return tree
 
 
 def _source_hash(cell: Cell, setting: Setting) -> str | None:

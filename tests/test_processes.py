@@ -4,7 +4,9 @@ import errno
 import multiprocessing
 import os
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -81,4 +83,34 @@ def test_who_stops_listening_leaves_no_process_behind():
     results = in_processes(sleeps, [1, 2], 2, name="test")
     next(results)
     results.close()
+    assert multiprocessing.active_children() == []
+
+
+def saves_when_ended(items):
+    """Say that it listens; when ended, take a moment to save."""
+    folder = Path(items[0])
+
+    def save(*_):
+        time.sleep(0.3)
+        (folder / "saved").write_text("all")
+        sys.exit(0)
+
+    signal.signal(signal.SIGTERM, save)
+    yield signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    time.sleep(600)
+
+
+def test_processes_are_ended_by_sigterm_and_waited_for(tmp_path):
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        results = in_processes(saves_when_ended, [str(tmp_path)], 1, name="test")
+        assert next(results), "Ctrl-C is for the parent"
+        with pytest.raises(Interrupted, match="test was ended by SIGTERM") as ended:
+            signal.raise_signal(signal.SIGTERM)
+        results.close()
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.exit_code == 143
+    assert (tmp_path / "saved").read_text() == "all"
     assert multiprocessing.active_children() == []

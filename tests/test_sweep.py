@@ -3,6 +3,7 @@
 import errno
 import json
 import shutil
+import signal
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import torch
 
 from speechunits import finetuning, pipeline, sweep
 from speechunits.asr.posteriors import read_posteriors
+from speechunits.asr.recognizer import Recognizer
 from speechunits.audio.corpus import load_corpus
 from speechunits.cell import Cell, cells, summarised
 from speechunits.config import FinetuneConfig, LanguageConfig, ReductionConfig, SelfTrainingConfig
@@ -350,6 +352,57 @@ def test_a_killed_sweep_goes_on(tiny_corpus, tiny_runs, tmp_path, monkeypatch):
     assert results["trials"] == {"pretrained": 1, "untrained": 1, "logmel": 1}
 
 
+def counted_batches(monkeypatch, acting=None):
+    """Count the batches that recognisers are trained on; ``acting`` maps one's number to what happens in it."""
+    seen, forward = [], Recognizer.forward
+
+    def counting(recognizer, batch):
+        if recognizer.training:
+            seen.append(batch.ids)
+            (acting or {}).get(len(seen), lambda: None)()
+        return forward(recognizer, batch)
+
+    monkeypatch.setattr(Recognizer, "forward", counting)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("side", "changes"),
+    [
+        ("pretrained", {"frozen": 0.6, "average": 0.5}),
+        ("logmel", {"patience": 9}),
+        ("logmel", {"self_training": SelfTrainingConfig(rounds=1, share=0.5), "average": 0.5}),
+    ],
+)
+def test_an_interrupted_training_goes_on_where_it_was(setting, tmp_path, monkeypatch, side, changes):
+    field = "finetune" if side == "pretrained" else side
+    base = getattr(setting.config, field)
+    engine = replace(base.engine, checkpoint_minutes=600.0, held_out_evaluations=4)
+    longer = replace(base, budget=replace(base.budget, hours=0.02), engine=engine, **changes)
+    setting = replace(setting, config=replace(setting.config, **{field: longer}))
+    with monkeypatch.context() as patch:
+        whole = counted_batches(patch)
+        expected = run_cell(cell(side), setting)
+    stop = round(0.8 * len(whole))
+    elsewhere = replace(setting, folder=tmp_path / "interrupted")
+    with monkeypatch.context() as patch:
+        before = counted_batches(patch, {stop: lambda: signal.raise_signal(signal.SIGTERM)})
+        with pytest.raises(Interrupted, match=r"the checkpoint of step \d+ is kept in .*; the same command resumes"):
+            run_cell(cell(side), elsewhere)
+    with monkeypatch.context() as patch:
+        after = counted_batches(patch)
+        assert run_cell(cell(side), elsewhere) == expected
+    # Without rounds nothing is trained twice; an earlier round was over, and short enough to be trained again.
+    again = 0 if not longer.self_training.rounds else len(whole) // 2
+    assert len(before) + len(after) == pytest.approx(len(whole) + again, abs=2)
+    assert whole[-len(after) :] == after if not again else whole[-1] == after[-1]
+    key = cell_key(cell(side), setting)
+    one, other = (read_posteriors(kept.posteriors_of(cell(side), key)["dev"]).heard for kept in (setting, elsewhere))
+    assert one.keys() == other.keys()
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+    assert not list(elsewhere.folder.rglob("checkpoints")), "what a training could be resumed from goes with its end"
+
+
 def test_phones_are_recognised_in_place_of_characters(setting, trained):
     phones = replace(setting.config, **{
         side: replace(getattr(setting.config, side), tokens="phones") for side in ("finetune", "untrained", "logmel")
@@ -396,11 +449,11 @@ def test_settings_that_came_later_change_the_key_only_where_they_are_used(settin
     run_cell(cell(), setting)
     key = saved_of(setting, cell())["key"]
     base = setting.config.logmel
-    assert sweep._deciding(base).keys().isdisjoint({"average", "patience", "unit_input"})
+    assert finetuning.deciding(base).keys().isdisjoint({"average", "patience", "unit_input"})
     elsewhere = replace(
         base, batch=replace(base.batch, cache_dir=setting.folder, cache_disk_mb=1, features_ahead="none")
     )
-    assert sweep._deciding(elsewhere) == sweep._deciding(base)
+    assert finetuning.deciding(elsewhere) == finetuning.deciding(base)
     averaged = replace(setting, config=replace(setting.config, logmel=replace(base, average=0.2)))
     run_cell(cell(), averaged)
     assert saved_of(averaged, cell())["key"] != key

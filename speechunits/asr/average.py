@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -33,6 +36,14 @@ class WeightAverage:
             else:
                 self._sums[name] = parameter.detach().clone()
         self._count += 1
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: sums and how many weights they are of."""
+        return {"sums": self._sums, "count": self._count}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state`."""
+        self._sums, self._count = dict(state["sums"]), state["count"]
 
     @torch.no_grad()
     def apply(self) -> None:

@@ -124,6 +124,11 @@ class Recognizer(Learner):
             self.network.frozen = step < share * total_steps
         self._average.step(step, total_steps)
 
+    @property
+    def memory(self) -> WeightAverage:
+        """The mean of the last weights, as far as it has come."""
+        return self._average
+
     def finish(self) -> None:
         """End a training: where ``config.average`` asks for it, the mean of the last weights becomes the weights."""
         if isinstance(self.network, LayerMixture):

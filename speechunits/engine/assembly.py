@@ -30,7 +30,7 @@ from speechunits.audio.store import WaveformStore
 from speechunits.config import EngineConfig, OptimizerConfig
 from speechunits.engine import seal
 from speechunits.engine.best import Best
-from speechunits.engine.checkpoint import NoCheckpoints, SealedCheckpoints
+from speechunits.engine.checkpoint import SealedCheckpoints
 from speechunits.engine.guard import FiniteGuard
 from speechunits.engine.held_out import HeldOut, HeldOutStopper
 from speechunits.engine.history import History
@@ -65,7 +65,7 @@ class Parts:
     unit: LearnerUnit
     validator: Validator
     best: Best | None
-    checkpoints: SealedCheckpoints | NoCheckpoints
+    checkpoints: SealedCheckpoints
     total_steps: int
     resumed: int | None
 
@@ -124,10 +124,9 @@ def assemble(
         sampler, loader, journal, rank=gangs.dp.rank, world=gangs.dp.size, accumulate=engine.accumulate, seed=task.seed
     )
     stack.callback(reader.close)
-    by_clock = task.checkpoints and engine.checkpoint_steps is None
     steering = Steering(
         journal, gangs.root, total_steps=total_steps, minutes=task.budget.minutes, publish_s=engine.progress_s,
-        checkpoint_s=60 * engine.checkpoint_minutes if by_clock else None,
+        checkpoint_s=60 * engine.checkpoint_minutes if engine.checkpoint_steps is None else None,
     )  # fmt: skip
 
     def before_step(step: int) -> None:
@@ -138,12 +137,13 @@ def assemble(
         model, learner, total_steps=total_steps, before_step=before_step,
         metric_names=[] if resumed is None else seal.known_metrics(task.folder, resumed),
     )  # fmt: skip
-    checkpoints = (
-        SealedCheckpoints(task.folder, gangs, learner, journal, unit)
-        if task.checkpoints
-        else NoCheckpoints(task.folder, gangs)
+    checkpoints = SealedCheckpoints(
+        task.folder, gangs, learner, journal, unit, total_steps=total_steps, lasting=task.lasting
     )
     best = Best(learner, journal, task.patience) if task.patience else None
+    journal.memories = {
+        name: memory for name, memory in (("best", best), ("learner", learner.memory)) if memory is not None
+    }
     validator = _validator(learner, task, gangs, journal, history, total_steps, best, store, bins)
     return Parts(
         gangs=gangs, journal=journal, sampler=sampler, reader=reader, history=history, steering=steering, unit=unit,
@@ -233,7 +233,7 @@ def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: 
         no_sync_grad_accumulation=True,
         max_grad_norm=config.max_grad_norm or None,
         validate_every_n_steps=evaluation_interval(engine, parts.total_steps),
-        checkpoint_every_n_steps=engine.checkpoint_steps if task.checkpoints else None,
+        checkpoint_every_n_steps=engine.checkpoint_steps,
         keep_last_n_checkpoints=2,
     )
 

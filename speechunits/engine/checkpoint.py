@@ -56,26 +56,37 @@ class _NoPool(ThreadPool):
 
 
 class SealedCheckpoints(StandardCheckpointManager):  # type: ignore[misc]  # final, but has no hook before its callback
-    """fairseq2's checkpoints in ``folder/checkpoints``, each sealed with its hashes and its ``encoder.safetensors``."""
+    """fairseq2's checkpoints in ``folder/checkpoints``, each sealed with its hashes.
 
-    def __init__(self, folder: Path, gangs: Gangs, learner: Learner, journal: Journal, unit: LearnerUnit) -> None:
+    Those that are ``lasting`` have their ``encoder.safetensors``; else there are some while the training goes on, and
+    none of its end, since the weights are in memory then.
+    """
+
+    def __init__(
+        self, folder: Path, gangs: Gangs, learner: Learner, journal: Journal, unit: LearnerUnit,
+        *, total_steps: int, lasting: bool,
+    ) -> None:  # fmt: skip
         super().__init__(folder, gangs, LocalFileSystem(), _Loader(), _Dumper(), _NoPool())
         self._root = gangs.root
         self._folder = folder
         self._learner = learner
         self._journal = journal
         self._unit = unit
+        self._total_steps = total_steps
+        self._lasting = lasting
 
     def save_checkpoint(
         self, step_nr: int, *states: Any, saved_callback: Callable[[int, bool], None] | None = None, **options: Any
     ) -> None:
-        """Save, seal, then let older ones go.
+        """Save, seal, then let older ones go; but nothing of the end of a training whose checkpoints do not last.
 
         Raises
         ------
         TrainingStopped
             If the disk is full or cannot be written to; the previous checkpoint stays.
         """
+        if not self._lasting and (step_nr >= self._total_steps or self._journal.stopped is not None):
+            return
 
         def seal(step_nr: int, blocking: bool) -> None:  # noqa: FBT001 - fairseq2's signature
             self._seal(step_nr)
@@ -101,28 +112,13 @@ class SealedCheckpoints(StandardCheckpointManager):  # type: ignore[misc]  # fin
         """Keep no score files: the history has every evaluation."""
 
     def _seal(self, step: int) -> None:
-        tensors, header = self._learner.export()
-        tensors = {name: whole(tensor) for name, tensor in tensors.items()}
+        folder = step_folder(self._folder, step)
+        if self._lasting:
+            tensors, header = self._learner.export()
+            tensors = {name: whole(tensor) for name, tensor in tensors.items()}
+            if self._root.rank == 0:
+                training = {"steps": step, "audio_hours": self._journal.audio_s / 3600}
+                write_bundle(folder / ENCODER, tensors, {**header, "training": training})
         if self._root.rank == 0:
-            folder = step_folder(self._folder, step)
-            training = {"steps": step, "audio_hours": self._journal.audio_s / 3600}
-            write_bundle(folder / ENCODER, tensors, {**header, "training": training})
             write_seal(folder, {"step": step, "metrics": sorted(self._unit.metric_names)})
         self._root.barrier()
-
-
-class NoCheckpoints(StandardCheckpointManager):  # type: ignore[misc]  # final, as above
-    """For short trainings whose weights are only needed in memory: reads and writes nothing."""
-
-    def __init__(self, folder: Path, gangs: Gangs) -> None:
-        super().__init__(folder, gangs, LocalFileSystem(), _Loader(), _Dumper(), _NoPool())
-
-    def save_checkpoint(self, step_nr: int, *states: Any, **callbacks: Any) -> None:
-        """Save nothing."""
-
-    def save_score(self, step_nr: int, score: float) -> None:
-        """Save nothing."""
-
-    def get_step_numbers(self, *, exclude_model_only: bool = False) -> list[int]:  # noqa: ARG002 - fairseq2's signature
-        """There are none."""
-        return []

@@ -6,6 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from speechunits.learners.learner import Memory
+
 
 @dataclass(kw_only=True)
 class Journal:
@@ -23,6 +25,8 @@ class Journal:
     """Held-out evaluations in a row that showed a collapse."""
     earlier_s: float = 0.0
     """Wall clock of the parts before this one."""
+    memories: dict[str, Memory] = field(default_factory=dict)
+    """What travels with the journal, by name."""
     collapse: str | None = None
     stopped: str | None = None
     signal_number: int | None = None
@@ -37,7 +41,7 @@ class Journal:
         return self.earlier_s + time.monotonic() - self._started
 
     def state(self) -> dict[str, Any]:
-        """Return what a checkpoint keeps, in plain types."""
+        """Return what a checkpoint keeps: plain types, and what the memories add."""
         return {
             "steps": self.steps,
             "audio_s": self.audio_s,
@@ -47,6 +51,7 @@ class Journal:
             "held_out_step": self.held_out_step,
             "collapsing": self.collapsing,
             "wall_s": self.wall_s,
+            "memories": {name: memory.state() for name, memory in self.memories.items()},
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -60,5 +65,7 @@ class Journal:
             self.held_out = dict(state["held_out"])
             self.held_out_step = state["held_out_step"]
             self.collapsing = state["collapsing"]
+        for name, kept in state.get("memories", {}).items():  # none in checkpoints of earlier versions
+            self.memories[name].restore(kept)
         self.earlier_s = state["wall_s"]
         self._started = time.monotonic()

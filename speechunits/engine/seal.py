@@ -14,6 +14,8 @@ from speechunits.run import atomic_path, file_hash, read_json, write_json
 SEAL = "checkpoint.json"
 """Lists the files of a checkpoint with their hashes; written last, so that a checkpoint without it is not whole."""
 ENCODER = "encoder.safetensors"
+TRAINING = "training.json"
+"""Settings a training was started with, and its result once it is done."""
 
 
 def write_seal(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -43,6 +45,12 @@ def newest(folder: Path) -> int | None:
     """Return the step of the newest checkpoint, or None."""
     steps = _steps(folder)
     return steps[-1] if steps else None
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """Remove all that a training in a folder could be resumed from: what it came to is kept elsewhere."""
+    shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    (folder / TRAINING).unlink(missing_ok=True)
 
 
 def known_metrics(folder: Path, step: int) -> list[str]:

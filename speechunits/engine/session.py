@@ -20,7 +20,8 @@ from speechunits.engine.guard import FiniteGuard
 from speechunits.engine.history import HISTORY
 from speechunits.engine.journal import Journal
 from speechunits.engine.machine import machine_state, open_gangs, wrap
-from speechunits.engine.settings import TRAINING, earlier_result, training_settings
+from speechunits.engine.seal import TRAINING
+from speechunits.engine.settings import earlier_result, training_settings
 from speechunits.engine.steering import signals_noted
 from speechunits.engine.train import TrainingResult, TrainingTask
 from speechunits.errors import Collapsed, Interrupted
@@ -52,11 +53,11 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
             else:
                 journal.held_out = done["held_out"]
         else:
-            if gangs.root.rank == 0 and task.checkpoints:
+            if gangs.root.rank == 0:
                 write_json(task.folder / TRAINING, {"settings": settings, "result": None})
             if resumed is not None:
                 _make_up_evaluation(task, parts, guard, resumed)
-            if journal.collapse is None:
+            if journal.collapse is None and journal.stopped is None:
                 trainer = make_trainer(learner, model, task, parts, guard)
                 parts.steering.take(trainer)
                 stack.callback(parts.steering.release)
@@ -64,7 +65,7 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
                     trainer.run()
                 guard.verdicts.settle()
         if parts.best is not None:
-            parts.best.restore()
+            parts.best.apply()
         learner.eval()
         return _conclude(task, parts, settings, done)
 
@@ -85,8 +86,8 @@ def _make_up_evaluation(task: TrainingTask, parts: Parts, guard: FiniteGuard, re
         return
     # The Trainer will load them again; it has no moment between loading and the next step.
     parts.checkpoints.load_data_reader_state(resumed, parts.reader)
+    parts.checkpoints.load_model_state(resumed, guard)
     if parts.journal.held_out_step < resumed:
-        parts.checkpoints.load_model_state(resumed, guard)
         _evaluate(parts, guard, resumed)
 
 
@@ -98,8 +99,6 @@ def _forget_facade(model: nn.Module) -> None:
 
 def _newest_checkpoint(task: TrainingTask, gangs: Gangs) -> int | None:
     """Return the step to resume from, the same on all ranks."""
-    if not task.checkpoints:
-        return None
     found: list[object] = [seal.settle(task.folder) if gangs.root.rank == 0 else None]
     gangs.root.broadcast_objects(found)
     return found[0] if isinstance(found[0], int) else None
@@ -109,7 +108,7 @@ def _conclude(
     task: TrainingTask, parts: Parts, settings: dict[str, Any], done: dict[str, Any] | None
 ) -> TrainingResult:
     journal = parts.journal
-    kept = seal.newest(task.folder) if task.checkpoints else None
+    kept = seal.newest(task.folder)
     where = "nothing was kept" if kept is None else f"the checkpoint of step {kept} is kept in {task.folder}"
     reached = f"step {journal.steps} of {parts.total_steps}"
     if journal.collapse is not None:
@@ -128,7 +127,7 @@ def _conclude(
         resumed_from=parts.resumed, refused=len(journal.refused), left_out=parts.sampler.left_out,
         skipped_batches=journal.skipped_batches,
     )  # fmt: skip
-    if parts.gangs.root.rank == 0 and kept is not None:
+    if parts.gangs.root.rank == 0 and task.lasting and kept is not None:
         seal.publish_encoder(task.folder, kept)
         write_json(task.folder / TRAINING, {"settings": settings, "result": {**asdict(result), "history": HISTORY}})
     parts.gangs.root.barrier()  # When any rank returns, the files are there.

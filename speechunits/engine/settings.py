@@ -9,13 +9,11 @@ from fairseq2.gang import Gangs
 
 from speechunits.config import to_tree
 from speechunits.config.pretrain import deciding_batch
+from speechunits.engine.seal import TRAINING
 from speechunits.engine.train import Labels, TrainingTask
 from speechunits.errors import UsageError
 from speechunits.learners.learner import Learner
 from speechunits.run import content_key, read_json
-
-TRAINING = "training.json"
-"""Settings a training was started with, and its result once it is done."""
 
 
 def training_settings(learner: Learner, task: TrainingTask, gangs: Gangs) -> dict[str, Any]:

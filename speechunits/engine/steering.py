@@ -17,6 +17,8 @@ from fairseq2.trainer import Trainer
 from speechunits.engine.journal import Journal
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ECHO_S = 1.0
+"""Who ends a group of processes, as batch systems do, signals each of them, and then a parent signals its own."""
 _PUBLISH_EVERY = "_publish_metrics_every_n_steps"
 _CHECKPOINT_EVERY = "_checkpoint_every_n_steps"
 
@@ -96,19 +98,28 @@ class Steering:
 
 @contextmanager
 def signals_noted(journal: Journal) -> Iterator[None]:
-    """Note SIGINT and SIGTERM in the journal; a second one acts at once, as if nobody had listened."""
+    """Note SIGINT and SIGTERM in the journal; a second one, later, acts at once, as if nobody had listened."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python delivers signals to the main thread only.
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    # Whoever ignores a signal leaves it to the process that started it: Ctrl-C reaches both.
+    before = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
+
+    noted_at: float | None = None
 
     def note(number: int, _: FrameType | None) -> None:
-        journal.signal_number = number
-        for known, handler in before.items():
-            signal.signal(known, handler)
-        print("stopping after this step, with a checkpoint; once more stops at once", file=sys.stderr, flush=True)
+        nonlocal noted_at
+        if noted_at is None:
+            noted_at = time.monotonic()
+            journal.signal_number = number
+            print("stopping after this step, with a checkpoint; once more stops at once", file=sys.stderr, flush=True)
+        elif time.monotonic() - noted_at > _ECHO_S:
+            for known, handler in before.items():
+                signal.signal(known, handler)
+            signal.raise_signal(number)
 
-    for number in _SIGNALS:
+    for number in before:
         signal.signal(number, note)
     try:
         yield

@@ -44,12 +44,12 @@ class TrainingTask:
     seed: int
     label: str
     speed: tuple[float, ...]
-    checkpoints: bool
+    lasting: bool
     views: ViewsConfig | None = None
     altered: float = 0.0
     patience: int = 0
     origin: str | None = None
-    """Hash of the encoder that the learner's weights came from; None where they were drawn."""
+    """Hash of what the learner was made from, where its export does not say it; None where weights were drawn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ def train(
     seed: int,
     label: str = "pretrain",
     speed: tuple[float, ...] = (1.0,),
-    checkpoints: bool = True,
+    lasting: bool = True,
     views: ViewsConfig | None = None,
     altered: float = 0.0,
     patience: int = 0,
@@ -101,11 +101,13 @@ def train(
 ) -> TrainingResult:
     """Train ``learner`` in place, resuming from ``folder`` where it holds checkpoints of the same training.
 
-    Leaves ``metrics.jsonl``, ``encoder.safetensors`` and ``checkpoints/`` in ``folder`` (without ``checkpoints`` only
-    the first). ``views`` makes every batch two views of its audio; with ``altered``, it is that share of the
-    training rows, altered in place, and frames keep their units. With ``patience``, training ends after so many
-    held-out evaluations without a lower ``cer``, and the weights of the best stay (only without ``checkpoints``).
-    A folder that began with another ``origin`` (hash of the encoder begun with) is not resumed.
+    Leaves ``metrics.jsonl``, ``encoder.safetensors`` and ``checkpoints/`` in ``folder``. A training that is not
+    ``lasting`` has checkpoints for the case of an interruption only: who has kept the weights that are in memory at its
+    end calls :func:`speechunits.engine.seal.forget_checkpoints`.
+
+    ``views`` makes every batch two views of its audio; with ``altered``, it is that share of the training rows, altered
+    in place, and frames keep their units. With ``patience``, training ends after so many held-out evaluations without a
+    lower ``cer``, and the weights of the best stay. A folder that began with another ``origin`` is not resumed.
     Torch's threads, random state and signal handlers are as before when it returns. All ranks call it alike.
 
     Raises
@@ -119,19 +121,10 @@ def train(
     """
     task = TrainingTask(
         folder=folder, train=train, held_out=held_out, labels=labels, batch=batch, optimizer=optimizer, budget=budget,
-        engine=engine, seed=seed, label=label, speed=speed, checkpoints=checkpoints, views=views,
+        engine=engine, seed=seed, label=label, speed=speed, lasting=lasting, views=views,
         altered=altered, patience=patience, origin=origin,
     )  # fmt: skip
-    known: Mapping[str, object] | None = None if labels is None else labels.units or labels.tokens or {}
-    missing = [] if known is None else [item.id for item in (*train, *held_out) if item.id not in known]
-    if missing:
-        raise UsageError(
-            f"{label}: {len(missing)} recordings have no label, the first is {missing[0]!r}; leave them out"
-        )
-    if speed != (1.0,) and (labels is None or labels.tokens is None):
-        raise UsageError(f"{label}: speed must be (1.0,) without token labels, but is {speed}; units belong to frames")
-    if patience and (checkpoints or not held_out):
-        raise UsageError(f"{label}: patience must be 0 with checkpoints or nothing held out, but is {patience} instead")
+    _check(task)
     # fairseq2 costs seconds to import and wants stand-ins first: only who trains pays for it.
     from speechunits.engine.native import prepare_fairseq2  # noqa: PLC0415
 
@@ -139,3 +132,24 @@ def train(
     from speechunits.engine.session import run_training  # noqa: PLC0415
 
     return run_training(learner, task)
+
+
+def _check(task: TrainingTask) -> None:
+    """Raise UsageError where parts of a task contradict each other."""
+    label, labels = task.label, task.labels
+    known: Mapping[str, object] | None = None if labels is None else labels.units or labels.tokens or {}
+    missing = [] if known is None else [item.id for item in (*task.train, *task.held_out) if item.id not in known]
+    if missing:
+        raise UsageError(
+            f"{label}: {len(missing)} recordings have no label, the first is {missing[0]!r}; leave them out"
+        )
+    if task.speed != (1.0,) and (labels is None or labels.tokens is None):
+        raise UsageError(
+            f"{label}: speed must be (1.0,) without token labels, but is {task.speed}; units belong to frames"
+        )
+    if task.patience and not task.held_out:
+        raise UsageError(f"{label}: patience must be 0 with nothing held out, but is {task.patience} instead")
+    if task.patience and task.lasting:
+        raise UsageError(
+            f"{label}: patience must be 0 where the last checkpoint is what lasts, but is {task.patience} instead"
+        )

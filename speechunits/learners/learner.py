@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,16 @@ from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.flops import BACKWARD, transformer_flops
 from speechunits.frames import frame_counts
 from speechunits.objectives.loss import Loss
+
+
+class Memory(Protocol):
+    """Something that remembers a training, and travels in its checkpoints."""
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint keeps: tensors and plain types."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from :meth:`state`, unless it is older than what is remembered."""
 
 
 class Learner(nn.Module, ABC):
@@ -41,6 +52,11 @@ class Learner(nn.Module, ABC):
 
     def set_progress(self, step: int, total_steps: int) -> None:
         """Tell the learner how far training is, for schedules of temperature or freezing. ``step`` counts from 0."""
+
+    @property
+    def memory(self) -> Memory | None:
+        """What it remembers of a training besides its weights; None where that is nothing."""
+        return None
 
     def parameter_groups(self, lr: float) -> list[dict[str, object]]:
         """Return optimiser groups; a group's ``lr`` is scaled by the schedule."""

@@ -41,3 +41,18 @@ def test_a_second_training_starts_afresh():
     nn.init.constant_(module.weight, 3.0)
     average.apply()
     assert torch.equal(module.weight, torch.full((1, 1), 3.0))
+
+
+@pytest.mark.parametrize("interrupted", range(11))
+def test_an_interrupted_average_goes_on(interrupted):
+    module, later = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    average = WeightAverage(module, 0.5)
+    for step in range(10):
+        if step == interrupted:
+            later.load_state_dict(module.state_dict())
+            kept, module, average = average.state(), later, WeightAverage(later, 0.5)
+            average.restore(kept)
+        average.step(step, 10)
+        nn.init.constant_(module.weight, step)
+    average.apply()
+    assert module.weight.item() == trained(0.5, 10, range(10))

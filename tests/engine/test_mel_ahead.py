@@ -25,7 +25,7 @@ def trained(folder, learner, corpus, held_out, *, ahead, batch=None, **changes):
         lambda module, args: brought.append((args[0].mel is not None, args[0].second_mel is not None))
     )
     settings = {"features_ahead": ahead, **(batch or {})}
-    result = run(learner, folder, corpus, held_out, batch=settings, checkpoints=False, **changes)
+    result = run(learner, folder, corpus, held_out, batch=settings, lasting=False, **changes)
     return weights(learner), result.held_out, brought
 
 

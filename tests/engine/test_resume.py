@@ -115,6 +115,27 @@ def test_checkpoints_by_the_clock(tmp_path, corpus):
     assert steps == ["step_4", "step_5"]
 
 
+def test_what_does_not_last_resumes_and_leaves_nothing_of_its_end(tmp_path, corpus, uninterrupted):
+    with pytest.raises(Killed):
+        run(killed_after(14), tmp_path, corpus, steps=30, lasting=False)
+    assert not list(tmp_path.rglob("encoder.safetensors"))
+    learner = TinyLearner(seed=9)
+    assert run(learner, tmp_path, corpus, steps=30, lasting=False).resumed_from == 12
+    assert same(weights(learner), uninterrupted)
+    assert seal.newest(tmp_path) == 28, "the checkpoint of the last step is not needed"
+    # Killed before its weights were put where they belong: the end is trained again.
+    again = TinyLearner(seed=8)
+    assert run(again, tmp_path, corpus, steps=30, lasting=False).resumed_from == 28
+    assert same(weights(again), uninterrupted)
+    seal.forget_checkpoints(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_short_training_that_does_not_last_writes_no_checkpoint(tmp_path, corpus):
+    run(TinyLearner(), tmp_path, corpus, engine={"checkpoint_steps": None}, lasting=False)
+    assert seal.newest(tmp_path) is None
+
+
 def test_left_over_halves_of_a_checkpoint_are_removed(tmp_path, corpus):
     half = tmp_path / "checkpoints" / "step_4.tmp"
     half.mkdir(parents=True)

@@ -32,6 +32,15 @@ def at_batch(number, action):
     return fault
 
 
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C: a shell starts background jobs with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_same_command_resumes(tmp_path, corpus, held_out, uninterrupted, number):
     before = signal.getsignal(number)
@@ -51,22 +60,37 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, corpus, held_out,
     assert steps == sorted(steps)
 
 
-@pytest.fixture
-def interruptible():
-    """Python's own handler of Ctrl-C: a shell starts background jobs with the signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
-def test_a_second_signal_acts_at_once(tmp_path, corpus):
+def test_a_second_signal_acts_at_once(tmp_path, corpus, monkeypatch):
+    prepare_fairseq2()
+    monkeypatch.setattr("speechunits.engine.steering._ECHO_S", 0.0)
     learner = TinyLearner()
     # Raised, not sent: two signals of one kind that wait for delivery would be merged into one.
     kill = lambda: signal.raise_signal(signal.SIGINT)  # noqa: E731
     learner.fault = at_batch(3, lambda: kill() or kill() or 1.0)
     with pytest.raises(KeyboardInterrupt):
         run(learner, tmp_path, corpus)
+
+
+def test_the_echo_of_a_signal_does_not(tmp_path, corpus):
+    learner = TinyLearner()
+    end = lambda: signal.raise_signal(signal.SIGTERM)  # noqa: E731
+    learner.fault = at_batch(3, lambda: end() or end() or 1.0)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after step"):
+        run(learner, tmp_path, corpus)
+    assert seal.newest(tmp_path) == len(learner.batches)
+
+
+def test_a_signal_that_is_ignored_stays_so(tmp_path, corpus, uninterrupted):
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        learner = TinyLearner()
+        learner.fault = at_batch(5, lambda: signal.raise_signal(signal.SIGINT) or 1.0)
+        run(learner, tmp_path, corpus)
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert same(weights(learner), uninterrupted)
 
 
 def test_a_loss_that_is_not_finite_is_skipped_named_and_counted(tmp_path, corpus, capfd):

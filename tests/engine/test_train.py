@@ -82,12 +82,12 @@ def test_ten_trainings_in_a_row_leave_nothing_behind(tmp_path, corpus, held_out)
     def once(number):
         learner = TinyLearner()
         folder = tmp_path / str(number)
-        run(learner, folder, corpus, held_out, checkpoints=False, steps=6)
+        run(learner, folder, corpus, held_out, lasting=False, steps=6)
         assert copy.deepcopy(learner).state_dict().keys() == learner.state_dict().keys()
         return weights(learner), folder
 
     first, folder = once(0)
-    assert [path.name for path in folder.iterdir()] == ["metrics.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == ["checkpoints", "metrics.jsonl", "training.json"]
     handlers = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     once(1)
     threads, torch_threads = threading.active_count(), torch.get_num_threads()
@@ -163,7 +163,7 @@ def test_what_is_done_is_not_done_again(tmp_path, corpus, held_out):
 def test_crops_take_their_slice_of_the_units(tmp_path, corpus):
     units = {item.id: np.arange(1000) % 500 for item in corpus}
     learner = TinyLearner()
-    run(learner, tmp_path, corpus, labels=Labels(units=units), batch={"crop_s": 1.0}, checkpoints=False)
+    run(learner, tmp_path, corpus, labels=Labels(units=units), batch={"crop_s": 1.0}, lasting=False)
     starts = set()
     for batch in learner.batches:
         counts = ((batch.lengths - 400) // 320 + 1).tolist()
@@ -179,7 +179,7 @@ def test_tokens_keep_recordings_whole_and_speeds_change_them(tmp_path, corpus):
     learner = TinyLearner()
     run(
         learner, tmp_path, corpus, labels=Labels(tokens=tokens), batch={"crop_s": 0.5}, speed=(0.9, 1.0, 1.1),
-        checkpoints=False,
+        lasting=False,
     )  # fmt: skip
     real = {item.id: item.duration_s * 16_000 for item in corpus}
     factors = set()
@@ -250,7 +250,7 @@ def test_bf16_trains(tmp_path, corpus):
     learner = TinyLearner()
     dtypes = set()
     learner.head.register_forward_hook(lambda module, args, output: dtypes.add(output.dtype))
-    run(learner, tmp_path, corpus, engine={"precision": "bf16"}, checkpoints=False)
+    run(learner, tmp_path, corpus, engine={"precision": "bf16"}, lasting=False)
     assert dtypes == {torch.bfloat16}
     assert {parameter.dtype for parameter in learner.parameters()} == {torch.float32}
 

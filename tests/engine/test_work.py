@@ -65,7 +65,7 @@ def test_a_training_writes_and_shows_them(tmp_path, corpus, learner, capfd):
     labels = Labels(units={item.id: np.arange(500) % 3 for item in corpus})
     batches = []
     learner.register_forward_pre_hook(lambda module, args: batches.append(args[0]))
-    result = run(learner, tmp_path, corpus, labels=labels, checkpoints=False, engine={"accumulate": 2})
+    result = run(learner, tmp_path, corpus, labels=labels, lasting=False, engine={"accumulate": 2})
     rows = [json.loads(line) for line in result.history.read_text().splitlines()]
     first = rows[0]
     steps = batches[: 2 * first["step"]]
@@ -85,7 +85,7 @@ def test_a_training_writes_and_shows_them(tmp_path, corpus, learner, capfd):
 
 
 def test_a_learner_without_an_encoder_has_padding_but_no_flops(tmp_path, corpus):
-    result = run(TinyLearner(), tmp_path, corpus, checkpoints=False)
+    result = run(TinyLearner(), tmp_path, corpus, lasting=False)
     row = json.loads(result.history.read_text().splitlines()[-1])
     assert "padding_share" in row
     assert not {"flops", "mfu", "flops_per_s"} & row.keys()
