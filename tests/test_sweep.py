@@ -451,7 +451,7 @@ def test_settings_that_came_later_change_the_key_only_where_they_are_used(settin
     base = setting.config.logmel
     assert finetuning.deciding(base).keys().isdisjoint({"average", "patience", "unit_input"})
     elsewhere = replace(
-        base, batch=replace(base.batch, cache_dir=setting.folder, cache_disk_mb=1, features_ahead="none")
+        base, batch=replace(base.batch, cache_dir=setting.folder, cache_disk_mb=1, features_ahead="none", cache_mb=1)
     )
     assert finetuning.deciding(elsewhere) == finetuning.deciding(base)
     averaged = replace(setting, config=replace(setting.config, logmel=replace(base, average=0.2)))

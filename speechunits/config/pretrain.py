@@ -51,10 +51,10 @@ class BatchConfig:
 def deciding_batch(config: BatchConfig) -> dict[str, Any]:
     """Return the settings that decide which weights come out: where audio and features are kept does not.
 
-    ``cache_mb`` stays, since the keys of what older versions trained hold it.
+    ``cache_mb`` stays, at what was once its default, since the keys of what older versions trained hold it.
     """
     idle = ("cache_dir", "cache_disk_mb", "features_ahead")
-    return {name: value for name, value in to_tree(config).items() if name not in idle}
+    return {name: value for name, value in to_tree(config).items() if name not in idle} | {"cache_mb": 2000}
 
 
 @dataclass(frozen=True, kw_only=True)
