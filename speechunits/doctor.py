@@ -45,7 +45,7 @@ def examine() -> Iterator[Finding]:
     versions = {name.lower(): version for name, version in installed()}
     yield from packages(versions)
     yield faiss(versions)
-    for look in (sound_files, threads, bf16, gpu, espeak, self_test):
+    for look in (sound_files, threads, bf16, allocator, gpu, espeak, self_test):
         yield guarded(look)
 
 
@@ -127,6 +127,22 @@ def bf16() -> Finding:
     if cpu_computes_bf16():
         return Finding(state="good", name="bf16", found="computed by the processor")
     return Finding(state="absent", name="bf16", found="only emulated by the processor", remedy="train with fp32 on it")
+
+
+def allocator() -> Finding:
+    """Tell which allocator this process has: glibc's, with blocks of many sizes, costs training on CPUs a sixth."""
+    try:
+        mapped = Path("/proc/self/maps").read_text(encoding="utf-8")
+    except OSError:
+        return Finding(state="good", name="allocator", found="the system's")
+    for name in ("tcmalloc", "jemalloc", "mimalloc"):
+        if f"/lib{name}" in mapped:
+            return Finding(state="good", name="allocator", found=name)
+    remedy = (
+        "with tcmalloc training on CPUs is faster, to the same weights: `apt install libtcmalloc-minimal4`, "
+        "`export LD_PRELOAD=libtcmalloc_minimal.so.4`"
+    )
+    return Finding(state="absent", name="allocator", found="none but the system's", remedy=remedy)
 
 
 def gpu() -> Finding:

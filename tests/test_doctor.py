@@ -1,6 +1,7 @@
 """The doctor names what is wrong and what to do about it."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,17 @@ def test_too_many_threads_are_named(monkeypatch):
     found = doctor.threads()
     assert found.state == "bad"
     assert "OMP_NUM_THREADS" in found.remedy
+
+
+def test_the_allocator_is_named(monkeypatch):
+    maps = {"tcmalloc": "7f00-7f01 r-xp 0 fe:00 1 /usr/lib/x86_64-linux-gnu/libtcmalloc_minimal.so.4.5.10", "": "7f00"}
+    found = {}
+    for name, text in maps.items():
+        monkeypatch.setattr(Path, "read_text", lambda *_, text=text, **__: text)
+        found[name] = doctor.allocator()
+    assert (found["tcmalloc"].state, found["tcmalloc"].found) == ("good", "tcmalloc")
+    assert found[""].state == "absent"
+    assert "LD_PRELOAD=" in found[""].remedy
 
 
 def test_the_self_test_sees_a_format_that_does_not_come_back(monkeypatch):
