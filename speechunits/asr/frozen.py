@@ -48,10 +48,7 @@ class FrozenLayers:
         self.kept_bytes = 0
 
     def _remembered(self, encoder: Encoder, waveforms: Tensor, lengths: Tensor, mel: Tensor | None) -> Tensor:
-        keys = [
-            hashlib.blake2b(row[:length].contiguous().numpy().data, digest_size=16).digest()
-            for row, length in zip(waveforms, lengths.tolist(), strict=True)
-        ]
+        keys = [row_key(row[:length]) for row, length in zip(waveforms, lengths.tolist(), strict=True)]
         rows = {key: self._kept[key] for key in keys if key in self._kept}
         new = [place for place, key in enumerate(keys) if key not in rows]
         if new:
@@ -70,6 +67,11 @@ class FrozenLayers:
             self._kept[key] = row.clone()  # a slice would keep its batch
             self.kept_bytes += row.nbytes
         return row
+
+
+def row_key(samples: Tensor) -> bytes:
+    """Return what ``(T,)`` samples on the CPU are known by."""
+    return hashlib.blake2b(samples.contiguous().numpy().data, digest_size=16).digest()
 
 
 def _encoded(encoder: Encoder, waveforms: Tensor, lengths: Tensor, mel: Tensor | None) -> Tensor:

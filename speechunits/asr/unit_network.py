@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from speechunits.asr.baseline import ConvolutionBlock
+from speechunits.asr.frozen import row_key
 from speechunits.asr.masks import augment_masks
 from speechunits.config import AugmentConfig
 from speechunits.errors import UsageError
@@ -22,12 +23,15 @@ UnitInput = Literal["units", "pieces"]
 PREFIX = "inventory."
 """Marks the inventory's tensors in a recogniser's bundle."""
 _MOST_SYMBOLS = 65_536
+_KEPT_FRAMES = 20_000_000
+"""Frames whose symbols are remembered: a hundred hours, 160 MB."""
 
 
 class UnitNetwork(nn.Module):
     """Unit of each frame (or the pseudo-text piece it lies in) → embedding → convolution blocks at 50 Hz.
 
     The inventory is frozen and no part of the parameters: nothing of the sound but its units reaches the recogniser.
+    Rows that come again, as in a training they do, are known by their samples; their symbols are not found again.
     """
 
     def __init__(
@@ -44,6 +48,8 @@ class UnitNetwork(nn.Module):
             raise UsageError(
                 f"a recogniser reads at most {_MOST_SYMBOLS} symbols, but the inventory has {symbols}; fit fewer units"
             )
+        self._known: dict[bytes, Tensor] = {}
+        self._kept_frames = 0
         self.embedding = nn.Embedding(symbols, dim)
         self.mask_embedding = nn.Parameter(torch.zeros(dim))
         self.blocks = nn.ModuleList(ConvolutionBlock(dim, kernel, dropout) for _ in range(blocks))
@@ -73,9 +79,20 @@ class UnitNetwork(nn.Module):
         """
         found = torch.zeros(len(waveforms), frame_count(waveforms.shape[1]), dtype=torch.long)
         for row, length in enumerate(lengths.tolist()):
-            units = self.inventory.units(waveforms[row, :length].float().cpu().numpy())
-            found[row, : len(units)] = torch.from_numpy(units if self._pieces is None else self._piece_frames(units))
+            symbols = self._symbols_of(waveforms[row, :length].float().cpu())
+            found[row, : len(symbols)] = symbols
         return found.to(waveforms.device)
+
+    def _symbols_of(self, samples: Tensor) -> Tensor:
+        key = row_key(samples)
+        if (known := self._known.get(key)) is not None:
+            return known
+        units = self.inventory.units(samples.numpy())
+        symbols = torch.from_numpy(units if self._pieces is None else self._piece_frames(units))
+        if self._kept_frames + len(symbols) <= _KEPT_FRAMES:
+            self._known[key] = symbols
+            self._kept_frames += len(symbols)
+        return symbols
 
     def _piece_frames(self, units: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the piece in which each frame's run of units lies."""

@@ -46,6 +46,23 @@ def test_with_pieces_each_frame_has_the_piece_its_run_lies_in(inventory):
     assert made.network.symbols(data.waveforms, data.lengths)[0, : len(units)].tolist() == expected
 
 
+def test_rows_that_come_again_are_remembered_whatever_stands_beside_them(inventory, monkeypatch):
+    made, fresh = recognizer(inventory), recognizer(inventory)
+    data = batch(["abc", "cb"], made.tokenizer)
+    made.network.symbols(data.waveforms, data.lengths)
+    waveforms, lengths = data.waveforms.flip(0) * torch.tensor([[1.0], [0.5]]), data.lengths.flip(0)
+    expected = fresh.network.symbols(waveforms, lengths)
+    found, units = [], inventory.units
+    monkeypatch.setattr(inventory, "units", lambda samples: found.append(len(samples)) or units(samples))
+    assert torch.equal(made.network.symbols(waveforms, lengths), expected)
+    assert found == [lengths[1]], "the row that was heard before is known; the other is only half as loud"
+    monkeypatch.setattr("speechunits.asr.unit_network._KEPT_FRAMES", 0)
+    fresh = recognizer(inventory)
+    for _ in range(2):
+        assert torch.equal(fresh.network.symbols(waveforms, lengths), expected)
+    assert len(found) == 5, "nothing is kept beyond the limit"
+
+
 def test_recordings_of_equal_units_are_equal_to_it(inventory, monkeypatch):
     made = recognizer(inventory).eval()
     data = batch(["ab", "cc"], made.tokenizer)
