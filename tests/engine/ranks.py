@@ -6,8 +6,13 @@ import signal
 import sys
 from pathlib import Path
 
+from speechunits.asr.average import WeightAverage
+from speechunits.engine.native import prepare_fairseq2
 from speechunits.errors import Interrupted
 from tests.engine.tiny import TinyLearner, make_corpus, run
+
+prepare_fairseq2()
+from speechunits.engine.machine import whole  # noqa: E402 - wants fairseq2
 
 folder, mode, parallel = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 corpus = make_corpus(folder / "corpus")
@@ -19,6 +24,25 @@ def report(**values):
     os.write(sys.stdout.fileno(), (json.dumps(values) + "\n").encode())
 
 
+class Remembering(TinyLearner):
+    """Remembers the mean of its last weights, as a recogniser does: it must come through a checkpoint on every rank."""
+
+    def __init__(self, **changes):
+        super().__init__(**changes)
+        self.memory_ = WeightAverage(self, 0.8)
+
+    @property
+    def memory(self):
+        return self.memory_
+
+    def set_progress(self, step, total_steps):
+        self.memory_.step(step, total_steps)
+
+    def averaged(self):
+        self.memory_.apply()
+        return sum(float(whole(value).double().sum()) for value in self.parameters())
+
+
 def once(name, learner, **changes):
     # One utterance to evaluate on: the second rank has none of its own.
     held = held_out[:1] if mode == "uneven" else held_out
@@ -28,7 +52,7 @@ def once(name, learner, **changes):
 if mode in ("interrupted", "late"):
     # Late: in step 6, after which an evaluation is due, and the other rank does not know of the signal yet.
     step = 6 if mode == "late" else 5
-    learner = TinyLearner()
+    learner = Remembering()
 
     # Only one rank notices the signal; all of them must stop at the same step.
     def fault(_):
@@ -41,9 +65,12 @@ if mode in ("interrupted", "late"):
         once("run", learner)
     except Interrupted as error:
         report(interrupted=str(error))
-    result = once("run", TinyLearner(seed=5))
+    learner = Remembering(seed=5)
+    result = once("run", learner)
 else:
-    result = once("run", TinyLearner())
+    learner = Remembering()
+    result = once("run", learner)
     again = once("second", TinyLearner())
     assert again.held_out == result.held_out, "two trainings in a row differ"
+report(averaged=learner.averaged())
 report(steps=result.steps, resumed_from=result.resumed_from, held_out=result.held_out)
