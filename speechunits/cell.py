@@ -65,7 +65,7 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
 
 def trials(config: ReductionConfig) -> list[Cell]:
     """Return the cells in which every side tries the values of ``config.tuning`` at each budget; none without any."""
-    if not (config.tuning.dropout or config.tuning.lr):
+    if not (config.tuning.dropout or config.tuning.lr or config.tuning.masks):
         return []
     return [
         Cell(side=side, minutes=minutes, seed=0, trial=trial)

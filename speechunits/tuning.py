@@ -14,8 +14,8 @@ from speechunits.setting import FIELDS, Setting
 from speechunits.sweep import cell_key, kept_scores, run_cells
 
 Tried = dict[Side, list[dict[str, Any]]]
-"""A side's trials: ``minutes``, ``dropout``, ``lr``, ``audio_hours``, ``tune_cer``, ``key``, and whether it was
-``chosen``, the first of the best at its budget."""
+"""A side's trials: ``minutes``, ``dropout``, ``lr``, ``masks`` (of time, of channels), ``audio_hours``, ``tune_cer``,
+``key``, and whether it was ``chosen``, the first of the best at its budget."""
 
 
 def tune(setting: Setting, only: Cell | None = None) -> Iterator[tuple[Setting, Tried]]:
@@ -60,6 +60,7 @@ def _chosen(
         configs = [setting.config.tuning.trial(number, own) for number in range(len(group))]
         tried.setdefault(side, []).extend(
             {"minutes": minutes, "dropout": config.dropout, "lr": config.optimizer.lr,
+             "masks": [config.augment.time_masks, config.augment.channel_masks],
              "audio_hours": config.budget.hours, "tune_cer": rates[keys[cell]], "key": keys[cell],
              "chosen": cell is best}
             for cell, config in zip(group, configs, strict=True)

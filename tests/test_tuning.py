@@ -81,6 +81,29 @@ def test_every_combination_is_tried_on_every_side():
     # What is not tried is the side's own.
     assert [made.optimizer.lr for made in TUNING.candidates(own)] == [5.0] * 3
     assert TuningConfig().candidates(own) == [own]
+    masks = TuningConfig(masks=(0.0, 1.0, 2.0)).candidates(own)
+    assert [(made.augment.time_masks, made.augment.channel_masks) for made in masks] == [(0, 0), (2, 2), (4, 4)]
+    assert masks[1] == own
+    assert len(trials(ReductionConfig(tuning=TuningConfig(masks=(0.0, 1.0))))) == 2 * (3 + 4 + 4)
+
+
+def test_the_table_of_trials_names_what_differs(setting):
+    for values, names in (
+        ({"dropout": (0.1, 0.3), "masks": (0.0, 1.0)},
+         ["dropout 0.1, no masks", "dropout 0.1, 2 + 2 masks", "dropout 0.3, no masks", "dropout 0.3, 2 + 2 masks"]),
+        ({"masks": (0.0, 0.5)}, ["dropout 0.1, no masks", "dropout 0.1, 1 + 1 masks"]),
+        ({"dropout": (0.1,), "lr": (0.1, 0.2)}, ["dropout 0.1, rate 0.1", "dropout 0.1, rate 0.2"]),
+    ):  # fmt: skip
+        config = replace(setting.config, tuning=TuningConfig(**values))
+        found = [(config.tuning.trial(number, config.logmel), number) for number in range(len(names))]
+        tried = {
+            "logmel": [
+                {"minutes": 4, "dropout": made.dropout, "lr": made.optimizer.lr, "tune_cer": 0.5, "chosen": number == 0,
+                 "masks": [made.augment.time_masks, made.augment.channel_masks]}
+                for made, number in found
+            ]
+        }  # fmt: skip
+        assert [row[0] for row in tuning_rows(tried)[1]] == [f"4 min, {name}" for name in names]
 
 
 def test_each_side_takes_what_is_best_on_tune_at_each_budget(setting, ran):
@@ -247,6 +270,8 @@ def test_a_sweep_with_trials(tiny_corpus, tiny_runs, tmp_path):
         ({"dropout": (0.1, 0.1)}, "dropout must name each value"),
         ({"dropout": (1.0,)}, "within"),
         ({"lr": (0.0,)}, "above 0"),
+        ({"masks": (-1.0,)}, "at least 0"),
+        ({"masks": (1.0, 1.0)}, "masks must name each value"),
     ],
 )
 def test_values_that_cannot_be_tried_are_named(values, named):

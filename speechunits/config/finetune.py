@@ -23,6 +23,10 @@ class AugmentConfig:
     speed: tuple[float, ...] = (0.9, 1.0, 1.1)
     """Factors of speed perturbation, drawn per utterance."""
 
+    def masked(self, share: float) -> AugmentConfig:
+        """Return the same with a share of its masks; more than all of them where it is above 1."""
+        return replace(self, time_masks=round(share * self.time_masks), channel_masks=round(share * self.channel_masks))
+
 
 @dataclass(frozen=True, kw_only=True)
 class SelfTrainingConfig:
@@ -45,26 +49,32 @@ class TuningConfig:
     dropout: tuple[float, ...] = ()
     lr: tuple[float, ...] = ()
     """Peak rates of the optimiser."""
+    masks: tuple[float, ...] = field(default=(), metadata=LATER)
+    """Shares of a side's own masks (0: none): what is heard often needs them, what is heard ten times is learnt more
+    slowly with them (LOG, 2026-11-30)."""
     hours: float | None = field(default=None, metadata=LATER)
     """Audio-hours of a trial; null: the side's own budget, and the chosen trial is a training of the sweep as well."""
 
     def __post_init__(self) -> None:
-        for name, values in (("dropout", self.dropout), ("lr", self.lr)):
+        for name, values in (("dropout", self.dropout), ("lr", self.lr), ("masks", self.masks)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} must name each value to try once, but is {list(values)}")
         if any(not 0 <= share < 1 for share in self.dropout) or any(rate <= 0 for rate in self.lr):
             raise ValueError(
                 f"dropout must be within [0, 1) and lr above 0, but are {list(self.dropout)}, {list(self.lr)}"
             )
+        if any(share < 0 for share in self.masks):
+            raise ValueError(f"masks must be shares of at least 0, but are {list(self.masks)}")
         if self.hours is not None and self.hours <= 0:
             raise ValueError(f"hours must be above 0, but is {self.hours:g} instead")
 
     def candidates(self, own: FinetuneConfig) -> list[FinetuneConfig]:
         """Return a side's settings with each combination of the values in place of its own, for a whole training."""
         return [
-            replace(own, dropout=dropout, optimizer=replace(own.optimizer, lr=lr))
+            replace(own, dropout=dropout, optimizer=replace(own.optimizer, lr=lr), augment=own.augment.masked(masks))
             for dropout in self.dropout or (own.dropout,)
             for lr in self.lr or (own.optimizer.lr,)
+            for masks in self.masks or (1.0,)
         ]
 
     def trial(self, number: int, own: FinetuneConfig) -> FinetuneConfig:

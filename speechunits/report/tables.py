@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from speechunits.evaluation.curves import PointSummary
@@ -127,22 +127,33 @@ def headline_rows(tables: Mapping[Condition, ReductionTable]) -> tuple[Row, list
 
 def tuning_rows(tuning: Mapping[Side, Sequence[Mapping[str, Any]]]) -> tuple[Row, list[Row]]:
     """Return header and rows of the tuning trials: a row for each budget and values, a column for each side."""
-    rates = {side: {trial["lr"] for trial in trials} for side, trials in tuning.items()}
-    # Where rates are not tried every side keeps its own.
-    tried_rates = any(len(of_side) > 1 for of_side in rates.values())
+    # Where a value is not tried every side keeps its own. Earlier versions tried no masks, and wrote none down.
+    tried = [
+        name for name in ("dropout", "lr", "masks")
+        if name == "dropout" or any(len({str(t.get(name)) for t in trials}) > 1 for trials in tuning.values())
+    ]  # fmt: skip
     columns = {
-        side: {(trial["minutes"], trial["dropout"], trial["lr"] if tried_rates else None): trial for trial in trials}
+        side: {", ".join([_budget(trial), *(_TRIED[name](trial[name]) for name in tried)]): trial for trial in trials}
         for side, trials in tuning.items()
     }
     rows: list[Row] = []
-    for minutes, dropout, rate in dict.fromkeys(key for column in columns.values() for key in column):
-        name = f"{'all labels' if minutes is None else f'{minutes:g} min'}, dropout {dropout:g}"
-        row = [name if rate is None else f"{name}, rate {rate:g}"]
+    for name in dict.fromkeys(key for column in columns.values() for key in column):
+        row = [name]
         for column in columns.values():
-            trial = column.get((minutes, dropout, rate))
+            trial = column.get(name)
             row.append("–" if trial is None else f"{100 * trial['tune_cer']:.1f}{' *' if trial['chosen'] else ''}")
         rows.append(row)
     return ("tried", *(SIDES[side] for side in tuning)), rows
+
+
+_TRIED: Mapping[str, Callable[[Any], str]] = {
+    "dropout": "dropout {:g}".format, "lr": "rate {:g}".format,
+    "masks": lambda masks: "no masks" if not any(masks) else f"{masks[0]} + {masks[1]} masks",
+}  # fmt: skip
+
+
+def _budget(trial: Mapping[str, Any]) -> str:
+    return "all labels" if trial["minutes"] is None else f"{trial['minutes']:g} min"
 
 
 def tuning_legend(tuning: Mapping[Side, Sequence[Mapping[str, Any]]], audio_hours: float | None) -> str:
