@@ -58,10 +58,9 @@ def _results(work: Work[Item, Result], items: Sequence[Item], jobs: int, name: s
 @contextmanager
 def _sigterm_raises(name: str) -> Iterator[None]:
     """Turn SIGTERM into an error, so that the processes are ended and waited for; it would end this one alone."""
-    alone = (
-        threading.current_thread() is not threading.main_thread()
-    )  # Python delivers signals to the main thread only.
-    if alone or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+    # Python delivers signals to the main thread only, and who has a handler already knows what to do.
+    main = threading.current_thread() is threading.main_thread()
+    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
 
