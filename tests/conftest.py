@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 
 import pytest
 from hypothesis import settings
@@ -34,3 +35,11 @@ def tiny_runs(tiny_corpus, tmp_path_factory):
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         pipeline.run(make_recipe(tiny_corpus, runs), ("data", "pretrain", "units", "pseudotext"))
     return runs
+
+
+@pytest.fixture
+def interruptible():
+    """Python's own handler of Ctrl-C: a shell starts background jobs with the signal ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

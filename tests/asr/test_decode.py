@@ -82,6 +82,7 @@ def test_frames_come_from_the_windows_that_own_them(chatty, waveforms):
         assert (owned == labels[window.first : window.first + window.count]).mean() > 0.99
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_does_not_wait_for_the_end_of_a_long_recording(chatty, monkeypatch):
     heard, real = [], hypothesis._heard
 

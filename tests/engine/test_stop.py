@@ -32,14 +32,6 @@ def at_batch(number, action):
     return fault
 
 
-@pytest.fixture
-def interruptible():
-    """Python's own handler of Ctrl-C: a shell starts background jobs with the signal ignored."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_saves_and_the_same_command_resumes(tmp_path, corpus, held_out, uninterrupted, number):

@@ -122,6 +122,7 @@ class Slow(Features):
         return torch.zeros(1, frame_count(int(lengths)), 1)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_does_not_wait_for_the_end_of_a_long_recording():
     slow = Slow()
     extractor = FeatureExtractor(slow)
