@@ -88,6 +88,8 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     key = cell_key(cell, setting)
     kept = kept_scores(cell, setting, key)
     if kept is not None and (keep is None or _is_of(keep, key)):
+        # A process that was killed between its scores and its end left them.
+        forget_checkpoints(setting.kept_at(cell, key))
         return kept
     recognizer, outcome = _train(cell, config, labelled, setting, setting.kept_at(cell, key))
     scores = [_score(cell, recognizer, split, held, labelled, setting, key) for split, held in held_out.items()]

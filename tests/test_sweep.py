@@ -403,6 +403,15 @@ def test_an_interrupted_training_goes_on_where_it_was(setting, tmp_path, monkeyp
     assert not list(elsewhere.folder.rglob("checkpoints")), "what a training could be resumed from goes with its end"
 
 
+def test_what_a_killed_process_left_to_resume_from_goes_once_there_are_scores(setting, trained):
+    scores = run_cell(cell("logmel"), setting)
+    left = setting.kept_at(cell("logmel"), cell_key(cell("logmel"), setting)) / "checkpoints" / "step_1"
+    left.mkdir(parents=True)
+    assert run_cell(cell("logmel"), setting) == scores
+    assert len(trained) == 1
+    assert not left.parent.exists()
+
+
 def test_phones_are_recognised_in_place_of_characters(setting, trained):
     phones = replace(setting.config, **{
         side: replace(getattr(setting.config, side), tokens="phones") for side in ("finetune", "untrained", "logmel")

@@ -76,15 +76,6 @@ def make_hypothesis(
     )
 
 
-def frame_labels(
-    recognizer: Recognizer, waveforms: Sequence[Samples], *, batch_s: float = 160.0, precision: Precision = "fp32"
-) -> list[Labels]:
-    """Return the best symbol of each frame, ``(S,)`` for every ``(T,)`` waveform at 16 kHz."""
-    return [
-        best_labels(found) for found in frame_posteriors(recognizer, waveforms, batch_s=batch_s, precision=precision)
-    ]
-
-
 def best_labels(log_posteriors: Posteriors) -> Labels:
     """Return the ``(S,)`` path of the best symbol of each frame."""
     labels: Labels = log_posteriors.argmax(axis=-1)

@@ -15,7 +15,7 @@ from speechunits.asr import hypothesis
 from speechunits.asr.arpa import write_arpa
 from speechunits.asr.beam import Search
 from speechunits.asr.decode import SpeechRecognizer, recognize, transcribe_recordings
-from speechunits.asr.hypothesis import frame_labels, frame_posteriors, make_hypothesis
+from speechunits.asr.hypothesis import best_labels, frame_posteriors, make_hypothesis
 from speechunits.audio.manifest import Recording, write_manifest
 from speechunits.errors import InputRefused, UsageError
 from speechunits.evaluation.language import estimate_ngrams
@@ -65,15 +65,16 @@ def test_alone_is_batched_and_chunked(chatty, waveforms):
     long = np.concatenate([waveforms[0]] * 6)
     assert len(canonical_windows(len(long))) > 1
     everything = [long, *waveforms]
-    batched = frame_labels(chatty, everything, batch_s=1000.0)
-    for waveform, labels in zip(everything, batched, strict=True):
-        assert len(labels) == frame_count(len(waveform))
-        np.testing.assert_array_equal(frame_labels(chatty, [waveform], batch_s=1.0)[0], labels)
+    batched = frame_posteriors(chatty, everything, batch_s=1000.0)
+    for waveform, heard in zip(everything, batched, strict=True):
+        assert len(heard) == frame_count(len(waveform))
+        (alone,) = frame_posteriors(chatty, [waveform], batch_s=1.0)
+        np.testing.assert_array_equal(best_labels(alone), best_labels(heard))
 
 
 def test_frames_come_from_the_windows_that_own_them(chatty, waveforms):
     long = np.concatenate([waveforms[0]] * 6)
-    labels = frame_labels(chatty, [long])[0]
+    labels = best_labels(frame_posteriors(chatty, [long])[0])
     for window in canonical_windows(len(long)):
         piece = torch.from_numpy(long[window.start : window.stop])[None]
         with torch.no_grad():
@@ -103,7 +104,7 @@ def test_an_interruption_does_not_wait_for_the_end_of_a_long_recording(chatty, m
 
 def test_mode_is_left_as_it_was(chatty, waveforms):
     chatty.train()
-    frame_labels(chatty, waveforms[1:2])
+    frame_posteriors(chatty, waveforms[1:2])
     assert chatty.training
     chatty.eval()
 
