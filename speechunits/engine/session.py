@@ -28,6 +28,9 @@ from speechunits.errors import Collapsed, Interrupted
 from speechunits.learners.learner import Learner
 from speechunits.run import write_json
 
+_FEW_STEPS = 270
+"""Every learner has been seen to leave chance within 270 (LOG, 2026-11-23)."""
+
 
 def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
     """See :func:`speechunits.engine.train.train`."""
@@ -112,10 +115,10 @@ def _conclude(
     where = "nothing was kept" if kept is None else f"the checkpoint of step {kept} is kept in {task.folder}"
     reached = f"step {journal.steps} of {parts.total_steps}"
     if journal.collapse is not None:
-        raise Collapsed(
-            f"{task.label}: {journal.collapse}, by {reached}; "
-            f"{where}. Lower optimizer.lr, warm up longer, or change the learner's settings, under another name"
-        )
+        remedy = "Lower optimizer.lr, warm up longer, or change the learner's settings, under another name"
+        if parts.total_steps < _FEW_STEPS:
+            remedy = f"{parts.total_steps} steps may be too few to leave chance: raise budget.hours first. {remedy}"
+        raise Collapsed(f"{task.label}: {journal.collapse}, by {reached}; {where}. {remedy}")
     if journal.signal_number is not None and journal.steps < parts.total_steps:
         name = signal.Signals(journal.signal_number).name
         message = f"{task.label}: stopped by {name} after {reached}; {where}; the same command resumes"

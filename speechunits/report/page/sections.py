@@ -90,7 +90,9 @@ def unit_parts(run: RunFiles, study: Study) -> dict[str, Any]:
     """Return the heat map, durations, the units, the most confused ones with examples, and the commonest errors."""
     rows = study.rows() if study.phones and study.units else []
     confused = sorted(rows, key=lambda row: (-row.confusion_bits, row.unit))[:CONFUSED_UNITS]
-    clips = run.attempt("examples of units", "check the recordings", lambda: unit_clips(confused, study))
+    clips = None
+    if rows:
+        clips = run.attempt("examples of units", "check the recordings", lambda: unit_clips(confused, study))
     if study.units and not rows:
         run.absent.append(Absent(what="units against phones", why="no phone alignment; give --phones PHONES.tsv"))
     return {

@@ -197,6 +197,7 @@ def test_a_sweep_under_way_and_recordings_that_cannot_be_read(tmp_path):
         save(run / "cells" / beside, {"key": "of a language model"})
     for broken in (run / "corpus" / "audio").glob("*11.wav"):
         broken.write_bytes(b"RIFF")
+    phones = (run / "corpus" / "phones.tsv").read_bytes()
     write_rows(run / "corpus" / "phones.tsv", ("id", "start", "end", "phone"), [])
     page = write_page(run, tmp_path / "r.html", rows=100)
     absent = {part.what: part.why for part in page.absent}
@@ -206,6 +207,12 @@ def test_a_sweep_under_way_and_recordings_that_cannot_be_read(tmp_path):
     read = Reader(page.path.read_text(encoding="utf-8"))
     assert "saves a factor of" in read.inside["p"]
     assert not {"phones", "confused"} & {attributes["id"] for attributes in read.all("section")}
+    # Phones without units.
+    (run / "corpus" / "phones.tsv").write_bytes(phones)
+    (run / "units.safetensors").unlink()
+    absent = {part.what: part.why for part in write_page(run, tmp_path / "r.html", rows=100).absent}
+    assert "--only units" in absent["units"]
+    assert not {"examples of units", "units against phones"} & absent.keys()
 
 
 def test_a_page_that_would_be_too_large_has_fewer_rows(tmp_path, monkeypatch):
