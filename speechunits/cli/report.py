@@ -19,6 +19,7 @@ def add(commands: Commands) -> None:
     report.add_argument("--rows", type=int, default=24, help="recordings to listen to (default %(default)s)")
     report.add_argument("--manifest", type=Path, help="where the recordings are, if not where the recipe says")
     report.add_argument("--phones", type=Path, help="phone alignment: id, start, end, phone")
+    report.add_argument("--units", type=Path, metavar="UNITS.safetensors", help="units, if not those in the run folder")
     report.add_argument("--also", type=Path, action="append", default=[], metavar="MEASURES.json",
                         help="further measurements to show, as `evaluate` writes them; may be given again")  # fmt: skip
     report.set_defaults(run=run_report)
@@ -29,7 +30,7 @@ def run_report(options: argparse.Namespace) -> int:
     from speechunits.report.page.write import write_page
 
     page = write_page(options.folder, options.out, manifest=options.manifest, phones=options.phones,
-                      also=options.also, rows=options.rows)  # fmt: skip
+                      units=options.units, also=options.also, rows=options.rows)  # fmt: skip
     for part in page.absent:
         print(f"not on the page: {part.what}: {part.why}", file=sys.stderr)
     print(f"{page.path}: {page.bytes / 1e6:.1f} MB, {page.recordings} recordings to hear")

@@ -85,9 +85,14 @@ class RunFiles:
 
 
 def read_run(
-    path: Path, *, manifest: Path | None = None, phones: Path | None = None, also: Sequence[Path] = ()
+    path: Path,
+    *,
+    manifest: Path | None = None,
+    phones: Path | None = None,
+    units: Path | None = None,
+    also: Sequence[Path] = (),
 ) -> RunFiles:
-    """Read a run folder. ``manifest`` and ``phones`` replace the recipe's, ``also`` are more measurements.
+    """Read a run folder. ``manifest``, ``phones`` and ``units`` replace its own, ``also`` are more measurements.
 
     Raises
     ------
@@ -111,7 +116,7 @@ def read_run(
     if not run.evaluations:
         run.absent.append(Absent(what="ABX and probes", why=f"no {' or '.join(EVALUATIONS)} here: not measured"))
     run.hypotheses = run.attempt("hypotheses", _again("reduction"), lambda: _hypotheses(run)) or []
-    run.units = run.attempt("units", _again("units"), lambda: _existing(path / "units.safetensors"))
+    run.units = run.attempt("units", _again("units"), lambda: _existing(units or path / "units.safetensors"))
     run.corpus = run.attempt("recordings", "give --manifest", lambda: _corpus(run, manifest, phones))
     return run
 
@@ -184,15 +189,18 @@ def _lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _hypotheses(run: RunFiles) -> list[tuple[str, dict[str, str]]]:
-    """Return the first seed's hypotheses at the headline budget: the pretrained side, then the baselines."""
-    budget = f"{run.reduction.headline_minutes:g}"
+    """Return hypotheses of the first seed at the headline budget, or of a side's single training; pretrained first."""
     keys = (run.results or {}).get("keys", {})
     found = []
     for side, title in SIDES.items():
-        name = f"{side}-{budget}-0"
+        trained = [name for name in keys if name.startswith(f"{side}-")]
+        headline = f"{side}-{run.reduction.headline_minutes:g}-0"
+        name = headline if headline in trained or not trained else trained[-1]
         file = run.path / "cells" / f"{name}-{keys.get(name, '')[:8]}" / f"{run.split}.json"
         if file.exists():
-            found.append((f"{title}, {budget} min of labels", {key: str(text) for key, text in _mapping(file).items()}))
+            budget = name.split("-")[1]
+            labels = "all labels" if budget == "all" else f"{budget} min of labels"
+            found.append((f"{title}, {labels}", {key: str(text) for key, text in _mapping(file).items()}))
     if not found:
         raise FileNotFoundError
     return found

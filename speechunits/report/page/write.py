@@ -41,6 +41,7 @@ def write_page(
     *,
     manifest: Path | None = None,
     phones: Path | None = None,
+    units: Path | None = None,
     also: Sequence[Path] = (),
     rows: int = 24,
     minutes: float = STUDY_MINUTES,
@@ -49,8 +50,8 @@ def write_page(
 
     Parameters
     ----------
-    manifest, phones
-        In place of the recipe's.
+    manifest, phones, units
+        In place of the recipe's, and of the run's units.
     also
         JSON files of further measurements.
     rows
@@ -66,7 +67,7 @@ def write_page(
     if rows < 0 or minutes <= 0:
         raise UsageError(f"rows must be at least 0 and minutes above 0, but are {rows} and {minutes:g}")
     _need_extras()
-    found = read_run(run, manifest=manifest, phones=phones, also=also)
+    found = read_run(run, manifest=manifest, phones=phones, units=units, also=also)
     study = _study(found, minutes)
     context = {"run": found, "facts": facts(found, study), **factor_parts(found), **learning_parts(found),
                **measurement_parts(found), **unit_parts(found, study)}  # fmt: skip

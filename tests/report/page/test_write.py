@@ -180,6 +180,20 @@ def test_an_early_look_is_what_the_sweep_wrote_so_far(tmp_path):
     assert "saves a factor of" in Reader(page.path.read_text(encoding="utf-8")).inside["p"]
 
 
+def test_a_single_training_of_another_budget_and_units_that_lie_elsewhere(tmp_path):
+    run = make_run(tmp_path)
+    scores = json.loads((run / "results.json").read_text())["scores"]
+    (run / "results.json").unlink()
+    (run / "cells" / "pretrained-1-0-01234567").rename(run / "cells" / "pretrained-30-0-01234567")
+    save(run / "cells" / "pretrained-30-0-01234567.json", {"key": "01234567" * 8, "scores": scores[::2]})
+    elsewhere = (run / "units.safetensors").rename(tmp_path / "my_units.safetensors")
+    page = write_page(run, tmp_path / "r.html", units=elsewhere)
+    assert {part.what for part in page.absent} == {"the whole sweep"}
+    text = page.path.read_text(encoding="utf-8")
+    assert "pretrained, 30 min of labels" in text
+    assert {"phones", "confused", "letters"} <= {attributes["id"] for attributes in Reader(text).all("section")}
+
+
 def test_a_sweep_under_way_and_recordings_that_cannot_be_read(tmp_path):
     run = make_run(tmp_path)
     scores = json.loads((run / "results.json").read_text())["scores"]
