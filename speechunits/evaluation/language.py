@@ -57,7 +57,7 @@ def read_texts(path: Path, split: str = "train") -> list[str]:
         rows = read_manifest(path)
         return [row.text for row in rows if row.text and (row.split or split) == split]
     try:
-        return path.read_text(encoding="utf-8").split("\n")
+        return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the text {printable(path)}: it must be UTF-8 ({error})") from error
 

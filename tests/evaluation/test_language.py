@@ -59,4 +59,4 @@ def test_no_text_is_refused(tmp_path):
     with pytest.raises(UsageError, match="cannot read the text"):
         read_texts(tmp_path / "missing.txt")
     (tmp_path / "t.txt").write_text("one\ntwo\n")
-    assert [line for line in read_texts(tmp_path / "t.txt") if line] == ["one", "two"]
+    assert read_texts(tmp_path / "t.txt") == ["one", "two"]
