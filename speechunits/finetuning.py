@@ -119,7 +119,9 @@ def _once(
     held_out, _ = usable(tune, tokenizer, longest_s=config.batch.crop_s)
     tokens = {item.id: np.array(tokenizer.encode(item.text or "", unseen)) for item in [*kept, *held_out]}
     pretrained = encoder_from_export(*read_bundle(encoder, kind="encoder")) if encoder is not None else None
-    recognizer = build_recognizer(config, tokenizer, pretrained, inventory)
+    times = 3600 * config.budget.hours / sum(recording.duration_s for recording in kept)
+    masked = replace(config, augment=config.augment.heard(times))
+    recognizer = build_recognizer(masked, tokenizer, pretrained, inventory)
     origin = content_key(deciding(config), None if encoder is None else file_hash(encoder), inventory and inventory.key)
     result = train(
         recognizer, folder=folder, train=kept, held_out=held_out, labels=Labels(tokens=tokens), batch=config.batch,

@@ -16,6 +16,7 @@ from speechunits import finetuning, pipeline, sweep
 from speechunits.asr.posteriors import read_posteriors
 from speechunits.asr.recognizer import Recognizer
 from speechunits.audio.corpus import load_corpus
+from speechunits.audio.split import label_list
 from speechunits.cell import Cell, cells, summarised
 from speechunits.config import FinetuneConfig, LanguageConfig, ReductionConfig, SelfTrainingConfig
 from speechunits.engine.train import TrainingResult
@@ -410,6 +411,17 @@ def test_what_a_killed_process_left_to_resume_from_goes_once_there_are_scores(se
     assert run_cell(cell("logmel"), setting) == scores
     assert len(trained) == 1
     assert not left.parent.exists()
+
+
+def test_what_is_heard_seldom_is_not_masked(setting, trained):
+    labelled_s = sum(row.duration_s for row in label_list(setting.corpus.recordings, cell().minutes, 0))
+    times = 3600 * setting.config.logmel.budget.hours / labelled_s
+    for masks_from in (0.0, 0.99 * times, 1.01 * times):
+        augment = replace(setting.config.logmel.augment, masks_from=masks_from)
+        logmel = replace(setting.config.logmel, augment=augment)
+        run_cell(cell(), replace(setting, config=replace(setting.config, logmel=logmel)))
+    masks = [call["recognizer"].config.augment for call in trained]
+    assert [(augment.time_masks, augment.channel_masks) for augment in masks] == [(2, 2), (2, 2), (0, 0)]
 
 
 def test_phones_are_recognised_in_place_of_characters(setting, trained):

@@ -8,7 +8,14 @@ import pytest
 from speechunits import pipeline, sweep, tuning
 from speechunits.audio.corpus import load_corpus
 from speechunits.cell import Cell, cells, trials
-from speechunits.config import BudgetConfig, FinetuneConfig, OptimizerConfig, ReductionConfig, TuningConfig
+from speechunits.config import (
+    AugmentConfig,
+    BudgetConfig,
+    FinetuneConfig,
+    OptimizerConfig,
+    ReductionConfig,
+    TuningConfig,
+)
 from speechunits.evaluation.score import Score, scores_to_json
 from speechunits.report.tables import tuning_legend, tuning_rows
 from speechunits.results import SweepResults
@@ -84,6 +91,10 @@ def test_every_combination_is_tried_on_every_side():
     masks = TuningConfig(masks=(0.0, 1.0, 2.0)).candidates(own)
     assert [(made.augment.time_masks, made.augment.channel_masks) for made in masks] == [(0, 0), (2, 2), (4, 4)]
     assert masks[1] == own
+    # Masks that are tried are there however often a recording is heard; the side's own are left as they are.
+    seldom = replace(own, augment=AugmentConfig(masks_from=30.0))
+    assert [made.augment for made in TuningConfig(masks=(1.0,)).candidates(seldom)] == [AugmentConfig()]
+    assert TuningConfig().candidates(seldom) == [seldom]
     assert len(trials(ReductionConfig(tuning=TuningConfig(masks=(0.0, 1.0))))) == 2 * (3 + 4 + 4)
 
 

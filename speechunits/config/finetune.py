@@ -22,10 +22,20 @@ class AugmentConfig:
     """Widest channel mask as a share of the channels."""
     speed: tuple[float, ...] = (0.9, 1.0, 1.1)
     """Factors of speed perturbation, drawn per utterance."""
+    masks_from: float = field(default=0.0, metadata=LATER)
+    """How many times the budget must hear each recording for there to be masks: with fewer than some thirty a network
+    learns more slowly for them, and that is all (LOG, 2026-11-30)."""
 
     def masked(self, share: float) -> AugmentConfig:
-        """Return the same with a share of its masks; more than all of them where it is above 1."""
-        return replace(self, time_masks=round(share * self.time_masks), channel_masks=round(share * self.channel_masks))
+        """Return the same with a share of its masks, however often it is heard; more than all where it is above 1."""
+        return replace(
+            self, time_masks=round(share * self.time_masks), channel_masks=round(share * self.channel_masks),
+            masks_from=0.0,
+        )  # fmt: skip
+
+    def heard(self, times: float) -> AugmentConfig:
+        """Return the same for recordings that are heard so many times."""
+        return self if times >= self.masks_from else self.masked(0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +81,10 @@ class TuningConfig:
     def candidates(self, own: FinetuneConfig) -> list[FinetuneConfig]:
         """Return a side's settings with each combination of the values in place of its own, for a whole training."""
         return [
-            replace(own, dropout=dropout, optimizer=replace(own.optimizer, lr=lr), augment=own.augment.masked(masks))
+            replace(own, dropout=dropout, optimizer=replace(own.optimizer, lr=lr), augment=augment)
             for dropout in self.dropout or (own.dropout,)
             for lr in self.lr or (own.optimizer.lr,)
-            for masks in self.masks or (1.0,)
+            for augment in [own.augment.masked(share) for share in self.masks] or [own.augment]
         ]
 
     def trial(self, number: int, own: FinetuneConfig) -> FinetuneConfig:
