@@ -21,7 +21,7 @@ from speechunits.audio.corpus import Corpus
 from speechunits.config import UnitsConfig
 from speechunits.evaluation.abx.items import items_from_phones
 from speechunits.evaluation.abx.measure import QUICK, measure_abx
-from speechunits.evaluation.layers import Choice, measure_layers, part
+from speechunits.evaluation.layers import Choice, measure_layers
 from speechunits.evaluation.select import select_layer
 from speechunits.evaluation.survey import JUDGED_FRAMES
 from speechunits.pipeline import corpus_of
@@ -29,6 +29,7 @@ from speechunits.report.tables import markdown
 from speechunits.run import read_json, write_json
 from speechunits.units.bundle import encoder_path
 from speechunits.units.fit import fit_units
+from speechunits.units.sample import part
 
 CRITERIA = ("predictability", "run_predictability", "view_information", "stability")
 _FRAMES = 50_000

@@ -94,8 +94,15 @@ def test_the_record_holds_both_passes(two_passes, recipe):
     assert record["provenance"]["manifest_sha256"] == file_hash(recipe.corpus.manifest)
 
 
-def test_calling_again_changes_nothing(two_passes, recipe, corpus):
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_calling_again_changes_nothing(two_passes, recipe, corpus, monkeypatch, elsewhere):
     folder, _ = two_passes
+    here = pretraining.cpu_computes_bf16()
+    precisions = [Units.load(place / "targets.safetensors").header["units"]["precision"]
+                  for place in (folder / "pass1", folder)]  # fmt: skip
+    assert precisions == ["fp32", "bf16" if here else "fp32"]
+    # Targets that a machine of the other kind has made are kept.
+    monkeypatch.setattr(pretraining, "cpu_computes_bf16", lambda: here != elsewhere)
     kept = [
         path for place in (folder, folder / "pass1")
         for path in (place / "metrics.jsonl", place / "encoder.safetensors", place / "targets.safetensors")

@@ -20,7 +20,7 @@ class UnitsConfig:
     """-1 is the front end's own output, after its layer norm; 0 the projection of that into the context; k the output
     after k blocks; ``auto`` the best by ``criterion``."""
     sample_frames: int = 200_000
-    """Frames k-means is fitted on: a seeded uniform sample."""
+    """Frames k-means is fitted on: a seeded uniform sample of recordings that have four times as many, or of all."""
     iterations: int = 25
     restarts: int = 1
     seed: int = 0

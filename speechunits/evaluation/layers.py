@@ -24,6 +24,7 @@ from speechunits.frames import FRAME_RATE_HZ
 from speechunits.units.extract import FeatureExtractor, FloatArray, OnFault, map_recordings
 from speechunits.units.features import LayerFeatures, smoothed
 from speechunits.units.fit import fit_points, read_source, sample_recordings
+from speechunits.units.sample import part
 from speechunits.units.units import assign_points
 
 IntArray = NDArray[np.int64]
@@ -239,15 +240,3 @@ def _judge(
         for place, choice in enumerate(finder.choices)
     ]
     return [(quality.pnmi, quality.pnmi_corrected) for quality in qualities]
-
-
-def part(recordings: Sequence[Recording], size: int, seed: int) -> list[Recording]:
-    """Return recordings in a seeded order, up to ``size`` frames."""
-    ordered = sorted(recordings, key=lambda recording: recording.id)
-    chosen, frames = [], 0.0
-    for place in np.random.default_rng(seed).permutation(len(ordered)):
-        if frames >= size:
-            break
-        chosen.append(ordered[place])
-        frames += ordered[place].duration_s * FRAME_RATE_HZ
-    return chosen

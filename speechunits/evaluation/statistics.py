@@ -14,8 +14,8 @@ from speechunits.audio.corpus import Corpus
 from speechunits.audio.phones import Phone
 from speechunits.evaluation.information import held_out_predictability
 from speechunits.evaluation.language_model import bits_a_unit, fit_language_model
-from speechunits.evaluation.layers import part
 from speechunits.evaluation.text import candidates, piece_counts, piece_segmentation, read_pieces, zipf_slope
+from speechunits.units.sample import part
 from speechunits.units.sequence import merged
 from speechunits.units.transcript import UnitTranscript
 from speechunits.units.units import Units

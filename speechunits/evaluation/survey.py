@@ -12,10 +12,11 @@ from speechunits.audio.phones import Phone
 from speechunits.config import UnitsConfig
 from speechunits.evaluation.abx.measure import quick_abx
 from speechunits.evaluation.criteria import MEASURED
-from speechunits.evaluation.layers import LayerScores, measure_layers, part
+from speechunits.evaluation.layers import LayerScores, measure_layers
 from speechunits.evaluation.select import Judge, Regret, regrets
 from speechunits.evaluation.sources import open_sources
 from speechunits.run import content_key, file_hash, read_json, write_json
+from speechunits.units.sample import part
 
 JUDGED_FRAMES = 40_000
 """Of the split that judges: a quarter of an hour."""

@@ -15,11 +15,12 @@ from speechunits.audio.manifest import Recording
 from speechunits.config import UnitsConfig, to_tree
 from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import SAMPLE_RATE_HZ
+from speechunits.progress import progress
 from speechunits.units.bundle import read_bundle, tensors_hash
 from speechunits.units.extract import FeatureExtractor, OnFault, load_recordings, map_recordings
 from speechunits.units.kmeans import KMeans, fit_kmeans
 from speechunits.units.nearest import nearest
-from speechunits.units.sample import FrameSample
+from speechunits.units.sample import FrameSample, part
 from speechunits.units.streaming import refine_kmeans
 from speechunits.units.units import CENTROIDS, MEAN, RESIDUAL, SCALE, Units, build_features
 
@@ -33,6 +34,9 @@ _KEPT = ("encoder", "origin", "quantizer", "quantizer_dim")
 _LATER = ("seeding", "stream_passes", "residual_clusters")
 """Settings that a header names only where they are not at their defaults."""
 _BATCH_FRAMES = 16_384
+_READ = 4
+"""How many times the frames of the sample are read: recordings differ by voices and rooms, so there should be many, but
+all of a large corpus would be read for the hundredth part of it."""
 
 
 def fit_units(
@@ -60,7 +64,7 @@ def fit_units(
     InputRefused
         If the encoder bundle cannot be used, or a recording and there is no ``on_fault``, or none of them.
     """
-    refuse = _Refusals(on_fault)
+    refuse, heard = _Refusals(on_fault), recordings
     tensors, header = read_source(encoder, config)
     settings = _settings(config)
     header = {**header, "kind": "units", "units": settings, "provenance": dict(provenance or {}), "quality": {}}
@@ -71,12 +75,13 @@ def fit_units(
     else:
         # The placeholder tells build_features that codes are wanted embedded.
         extractor = FeatureExtractor(build_features({**tensors, CENTROIDS: torch.empty(0)}, header))
-        points = sample_recordings(extractor, recordings, config, config.sample_frames, refuse)
+        heard = part(recordings, _READ * config.sample_frames, config.seed)
+        points = sample_recordings(extractor, heard, config, config.sample_frames, refuse)
         fitted, kmeans = fit_points(points, config, lambda: _batches(_frames(extractor, recordings, config, refuse)))
         units = Units({**tensors, **fitted}, header)
         units.header["quality"] = _kmeans_card(kmeans)
     # What cannot be read was found out in the sampling pass, where there was one.
-    spread = _spread([recording for recording in recordings if recording.id not in refuse.names], _CARD_FILES)
+    spread = _spread([recording for recording in heard if recording.id not in refuse.names], _CARD_FILES)
     units.header["quality"] |= compare(units, spread, refuse)
     units.save(path)
     return units
@@ -134,7 +139,7 @@ def read_source(encoder: Path | None, config: UnitsConfig) -> tuple[dict[str, Te
 
 def sample_recordings(
     extractor: FeatureExtractor,
-    recordings: Iterable[Recording],
+    recordings: Sequence[Recording],
     config: UnitsConfig,
     size: int,
     on_fault: OnFault | None = None,
@@ -147,12 +152,15 @@ def sample_recordings(
 
 
 def _frames(
-    extractor: FeatureExtractor, recordings: Iterable[Recording], config: UnitsConfig, on_fault: OnFault | None
+    extractor: FeatureExtractor, recordings: Sequence[Recording], config: UnitsConfig, on_fault: OnFault | None
 ) -> Iterator[tuple[str, int, FloatArray]]:
     """Yield recording, first frame and the ``(S, D)`` features that units are fitted on, window by window."""
-    for recording, pieces in map_recordings(lambda waveform: list(extractor.pieces(waveform)), recordings, on_fault):
-        for piece in pieces:
-            yield recording.id, piece.first, piece.features[piece.speech] if config.speech_only else piece.features
+    found = map_recordings(lambda waveform: list(extractor.pieces(waveform)), recordings, on_fault)
+    with progress("frames to fit units on", sum(recording.duration_s for recording in recordings)) as advance:
+        for recording, pieces in found:
+            for piece in pieces:
+                yield recording.id, piece.first, piece.features[piece.speech] if config.speech_only else piece.features
+            advance(recording.duration_s, "")
 
 
 def _batches(frames: Iterable[tuple[str, int, FloatArray]]) -> Iterator[FloatArray]:

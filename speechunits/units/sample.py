@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from speechunits.audio.manifest import Recording
+from speechunits.frames import FRAME_RATE_HZ
 
 FloatArray = NDArray[np.float32]
 
@@ -61,3 +64,15 @@ def sample_frames(frames: Iterable[tuple[str, int, FloatArray]], size: int, seed
     for recording, first, features in frames:
         sample.add(recording, first, features)
     return sample.frames()
+
+
+def part(recordings: Sequence[Recording], size: int, seed: int) -> list[Recording]:
+    """Return recordings in a seeded order, the same in whatever order they come, until they have ``size`` frames."""
+    ordered = sorted(recordings, key=lambda recording: recording.id)
+    chosen, frames = [], 0.0
+    for place in np.random.default_rng(seed).permutation(len(ordered)):
+        if frames >= size:
+            break
+        chosen.append(ordered[place])
+        frames += ordered[place].duration_s * FRAME_RATE_HZ
+    return chosen

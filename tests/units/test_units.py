@@ -14,6 +14,7 @@ from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import InputRefused, UsageError
 from speechunits.features.mfcc import mfcc
 from speechunits.frames import canonical_windows, frame_count
+from speechunits.units import fit
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.extract import FeatureExtractor, load_recordings
 from speechunits.units.features import LayerFeatures, MfccFeatures, smoothed
@@ -155,6 +156,26 @@ def test_equal_seeds_give_equal_bundles_in_any_order(encoder_bundle, corpus, tmp
     assert first.key != other.key
 
 
+def test_a_large_corpus_is_not_read_to_its_end(encoder_bundle, corpus, tmp_path, monkeypatch):
+    heard, real = [], fit.map_recordings
+
+    def counted(function, recordings, on_fault):
+        heard.append(list(recordings))
+        return real(function, heard[-1], on_fault)
+
+    monkeypatch.setattr(fit, "map_recordings", counted)
+    config = UnitsConfig(clusters=4, layer=0, sample_frames=50, iterations=2)
+    units = fit_units(encoder_bundle, corpus, config, path=tmp_path / "a.safetensors")
+    (drawn,) = heard
+    frames = [50 * recording.duration_s for recording in drawn]
+    assert sum(frames[:-1]) < 4 * 50 <= sum(frames)
+    assert units.header["quality"]["points"] == 50
+    # All of it where passes over every frame are asked for.
+    fit_units(encoder_bundle, corpus, replace(config, stream_passes=1), path=tmp_path / "b.safetensors")
+    assert heard[1] == drawn
+    assert heard[2] == corpus
+
+
 def test_normalised_units_do_not_depend_on_the_scale_of_a_feature(units):
     features = np.random.default_rng(0).standard_normal((50, 32)).astype(np.float32)
     mean, scale = torch.full((32,), 3.0), torch.linspace(1, 100, 32)
@@ -221,7 +242,7 @@ def test_an_encoder_without_a_codebook_is_named(encoder_bundle, corpus, tmp_path
 def test_a_bad_recording_is_left_out_or_refused(encoder_bundle, corpus, tmp_path):
     bad = replace(corpus[0], id="bad", audio=tmp_path / "bad.wav")
     bad.audio.write_text("no audio")
-    config = UnitsConfig(layer=0, clusters=4, sample_frames=500, iterations=2)
+    config = UnitsConfig(layer=0, clusters=4, sample_frames=1000, iterations=2)
     faults = []
     fit_units(
         encoder_bundle, [bad, *corpus], config, path=tmp_path / "u.safetensors", on_fault=lambda *f: faults.append(f)
