@@ -56,7 +56,8 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
         place = folder if last else folder / f"pass{number}"
         labels = None
         if config.needs_units:
-            units = _targets(config, corpus, encoder, place / "targets.safetensors")
+            source = None if number == 1 and config.masked_prediction.first_targets == "mfcc" else encoder
+            units = _targets(config, corpus, source, place / "targets.safetensors")
             known = _units(units, [*train_rows, *held_out], corpus.refuse)
             labels = Labels(units=known)
             train_rows, held_out = ([row for row in rows if row.id in known] for rows in (train_rows, held_out))

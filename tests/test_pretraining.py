@@ -173,8 +173,9 @@ def test_the_weights_come_from_the_seed_and_leave_torchs_generator_alone(recipe)
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_pretraining_may_begin_with_another_encoder(two_passes, recipe, corpus, tmp_path, monkeypatch):
-    """Its weights and its units: what the second pass of the same recipe begins with."""
+@pytest.mark.parametrize("targets", ["encoder", "mfcc"])
+def test_a_pretraining_may_begin_with_another_encoder(two_passes, recipe, corpus, tmp_path, monkeypatch, targets):
+    """Its weights, and its units or those of MFCC: what a pass of the same recipe begins with."""
     first, calls = two_passes[0] / "pass1", []
 
     def train(learner, *, labels, **_):
@@ -182,14 +183,14 @@ def test_a_pretraining_may_begin_with_another_encoder(two_passes, recipe, corpus
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pretraining, "train", train)
-    settings = replace(recipe.pretrain.masked_prediction, passes=1)
+    settings = replace(recipe.pretrain.masked_prediction, passes=1, first_targets=targets)
     config = replace(recipe.pretrain, start=first, masked_prediction=settings)
     with pytest.raises(KeyboardInterrupt):
         pretrain_passes(config, corpus, tmp_path / "pretrain")
     ((held, labels),) = calls
     assert all(same(held, first / "encoder.safetensors"))
-    second = two_passes[1][1]["labels"].units
-    assert all(np.array_equal(units, second[name]) for name, units in labels.units.items())
+    expected = two_passes[1][targets == "encoder"]["labels"].units
+    assert all(np.array_equal(units, expected[name]) for name, units in labels.units.items())
 
 
 def test_an_encoder_of_another_shape_is_named(two_passes, recipe):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from speechunits.config.encoder import QuantizerConfig
+from speechunits.config.loader import LATER
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,9 @@ class MaskedPredictionConfig:
     """Passes; each gets an equal part of the budget, its targets from the pass before, its encoder a warm start."""
     target_layer: int | str = "auto"
     """Layer that gives a later pass its targets."""
+    first_targets: Literal["encoder", "mfcc"] = field(default="encoder", metadata=LATER)
+    """Where ``pretrain.start`` names an encoder: whether the first pass predicts its units, or those of MFCC, which may
+    say more of speech that it has not heard."""
     final_dim: int = 128
     """``final_dim`` of the cosine head."""
     temperature: float = 0.1

@@ -130,7 +130,8 @@ class PretrainConfig:
     moment of noise from another would be half of what is learned."""
     start: Path | None = field(default=None, metadata=LATER)
     """Encoder to begin with, of the same shape: a run folder or a bundle, of other speech say. Where units are
-    predicted, it gives the first targets too, as the pass before would (``target_layer``)."""
+    predicted, it gives the first targets too, as the pass before would (``target_layer``), unless ``first_targets`` are
+    others."""
     batch: BatchConfig = field(default_factory=BatchConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
