@@ -50,7 +50,7 @@ class Contender:
     @property
     def measured(self) -> str:
         """Key of how its encoder is measured: figures of another one are measured again, the training is kept."""
-        return _measured(self.recipe.units)
+        return _measured(self.recipe)
 
     @property
     def folder(self) -> RunFolder:
@@ -154,8 +154,12 @@ def run_contenders(todo: Sequence[Contender]) -> Iterator[str]:
         yield contender.key
 
 
-def _measured(units: UnitsConfig) -> str:
-    return content_key(to_tree(units), FITTED_HOURS, HEARD_HOURS, asdict(QUICK), asdict(PROBES))
+def _measured(recipe: RecipeConfig) -> str:
+    corpus = recipe.corpus
+    phones = file_hash(corpus.phones) if corpus.phones is not None else None
+    return content_key(
+        to_tree(recipe.units), FITTED_HOURS, HEARD_HOURS, asdict(QUICK), asdict(PROBES), corpus.dev, phones
+    )
 
 
 def _is_current(saved: Mapping[str, Any], key: str, measured: str) -> bool:
@@ -226,7 +230,7 @@ def _shortened(corpus: Corpus) -> Corpus:
 def _baseline(recipe: RecipeConfig, known: Mapping[tuple[str, str], Row]) -> Row:
     """Return the row of k-means on MFCC, with as many clusters."""
     units: UnitsConfig = recipe.units
-    key, measured = content_key(to_tree(units), FITTED_HOURS, file_hash(recipe.corpus.manifest)), _measured(units)
+    key, measured = content_key(to_tree(units), FITTED_HOURS, file_hash(recipe.corpus.manifest)), _measured(recipe)
     if (key, measured) in known:
         return known[key, measured]
     folder = RunFolder(recipe.runs / "comparison" / f"mfcc-{key[:8]}")

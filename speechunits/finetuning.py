@@ -26,6 +26,7 @@ from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.run import content_key, file_hash
 from speechunits.units.bundle import read_bundle
+from speechunits.units.extract import OnFault
 from speechunits.units.units import Units
 
 
@@ -39,13 +40,14 @@ def finetune(
     encoder: Path | None = None,
     inventory: Units | None = None,
     unlabelled: Sequence[Recording] = (),
+    on_fault: OnFault | None = None,
 ) -> tuple[Recognizer, dict[str, Any]]:
     """Train a recogniser; return it in evaluation mode, and what its training was like.
 
     With ``config.self_training.rounds``, the recogniser labels ``unlabelled``, those it is surest of are added to the
     labelled ones, and the next recogniser is trained from the start on both (Kahn et al. 2020; their texts never count
-    as labels). The tokens are those of ``labelled`` throughout. An interrupted training resumes from ``folder``, where
-    :func:`forget_checkpoints` removes what it would resume from.
+    as labels); one that cannot be read is handed to ``on_fault``. The tokens are those of ``labelled`` throughout. An
+    interrupted training resumes from ``folder``, where :func:`forget_checkpoints` removes what it would resume from.
 
     Raises
     ------
@@ -55,7 +57,7 @@ def finetune(
     tokenizer = build_tokenizer((recording.text or "" for recording in labelled), config.tokens, config.pieces)
     recognizer, outcome = _once(config, labelled, tune, tokenizer, folder, name, encoder, inventory)
     for number in range(1, config.self_training.rounds + 1):
-        own = self_labelled(recognizer, unlabelled, config.self_training.share)
+        own = self_labelled(recognizer, unlabelled, config.self_training.share, on_fault)
         print(f"{name}: round {number} adds the {len(own)} of {len(unlabelled)} unlabelled recordings it is surest of",
               file=sys.stderr)  # fmt: skip
         recognizer, latest = _once(
@@ -81,15 +83,17 @@ def forget_checkpoints(folder: Path) -> None:
         seal.forget_checkpoints(place)
 
 
-def self_labelled(recognizer: Recognizer, recordings: Sequence[Recording], share: float) -> list[Recording]:
+def self_labelled(
+    recognizer: Recognizer, recordings: Sequence[Recording], share: float, on_fault: OnFault | None = None
+) -> list[Recording]:
     """Return the ``share`` of the recordings that the recogniser is surest of, with its greedy texts as theirs.
 
-    Sure is the mean over tokens of their mean posterior; what it hears nothing in is left out first.
+    Sure is the mean over tokens of their mean posterior; what it hears nothing in is left out first. A recording that
+    cannot be read is handed to ``on_fault``; without it InputRefused is raised.
     """
     precision: Precision = "bf16" if cpu_computes_bf16() else "fp32"
-    heard = recording_posteriors(recognizer, recordings, precision=precision)
     found = []
-    for recording, posteriors in zip(recordings, heard, strict=True):
+    for recording, posteriors in recording_posteriors(recognizer, recordings, precision=precision, on_fault=on_fault):
         samples = round(recording.duration_s * SAMPLE_RATE_HZ)
         labels = best_labels(posteriors)
         hypothesis = make_hypothesis(recognizer, recording.id, samples, labels, posteriors)

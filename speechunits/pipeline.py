@@ -135,9 +135,10 @@ def units(experiment: Experiment) -> None:
     baseline = replace(recipe.units, source="mfcc", clusters=recipe.units.clusters or 100)
     fit_units(experiment.need(experiment.encoder, "pretrain"), corpus, recipe.units, experiment.units)
     fit_units(None, corpus, baseline, experiment.mfcc_units)
-    if corpus.phones:
+    if recipe.corpus.phones is not None and corpus.phones:
         bundles = {"units": experiment.units, "MFCC k-means": experiment.mfcc_units}
-        key = content_key([Units.load(path).key for path in bundles.values()], file_hash(corpus.manifest))
+        heard = file_hash(corpus.manifest), file_hash(recipe.corpus.phones), recipe.corpus.dev
+        key = content_key([Units.load(path).key for path in bundles.values()], *heard)
         saved = read_json(experiment.quality) if experiment.quality.exists() else {}
         if saved.get("key") != key:
             saved = {"key": key, "measures": measure_units(bundles, corpus, recipe.corpus.dev)}
@@ -242,9 +243,9 @@ def summary(experiment: Experiment) -> None:
     Console().print(screen)
 
 
-def corpus_of(manifest: Path, phones: Path | None = None) -> Corpus:
+def corpus_of(manifest: Path, phones: Path | None = None, *, strip_marks: bool = False) -> Corpus:
     """Return the corpus of a manifest given on the command line."""
-    return load_corpus(CorpusConfig(manifest=manifest, phones=phones))
+    return load_corpus(CorpusConfig(manifest=manifest, phones=phones, strip_marks=strip_marks))
 
 
 STAGES = {

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from speechunits.asr.decode import greedy_texts, recording_posteriors
+from speechunits.asr.decode import greedy_text, recording_posteriors
 from speechunits.asr.hypothesis import Precision
 from speechunits.asr.posteriors import SavedPosteriors, save_posteriors
 from speechunits.asr.recognizer import Recognizer
@@ -119,13 +119,33 @@ def kept_scores(cell: Cell, setting: Setting, key: str) -> list[Score] | None:
 
 
 def cell_key(cell: Cell, setting: Setting) -> str:
-    """Return the key of all that decides a cell's scores: settings, labels, what is scored, what it starts from."""
-    labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
+    """Return the key of all that decides a cell's scores: settings, labels, what is scored, what it starts from.
+
+    What the files of recordings hold is not looked at, only which parts of them are heard.
+    """
+    config, labelled = _config(cell, setting), label_list(setting.corpus.recordings, cell.minutes, cell.seed)
+    held_out = _held_out(setting)
+    # Where there are no parts, and no rounds of self-training, keys are those of results that are published.
+    heard = [row for rows in (labelled, *held_out.values()) for row in rows]
+    rest = _unlabelled(labelled, setting) if config.self_training.rounds else []
+    more = {
+        "parts": [_part(row) for row in heard if (row.start_s, row.end_s) != (None, None)],
+        "unlabelled": [_part(row) for row in rest],
+    }
     return content_key(
-        deciding(_config(cell, setting)), cell.minutes, [(recording.id, recording.text) for recording in labelled],
-        {split: [(recording.id, recording.text) for recording in held] for split, held in _held_out(setting).items()},
-        _source_hash(cell, setting),
+        deciding(config), cell.minutes, [(recording.id, recording.text) for recording in labelled],
+        {split: [(recording.id, recording.text) for recording in held] for split, held in held_out.items()},
+        _source_hash(cell, setting), *([more] if any(more.values()) else []),
     )  # fmt: skip
+
+
+def _part(row: Recording) -> tuple[str, float | None, float | None]:
+    return row.id, row.start_s, row.end_s
+
+
+def _unlabelled(labelled: Sequence[Recording], setting: Setting) -> list[Recording]:
+    chosen = {recording.id for recording in labelled}
+    return [recording for recording in setting.corpus.split("train") if recording.id not in chosen]
 
 
 def _held_out(setting: Setting) -> dict[str, list[Recording]]:
@@ -182,12 +202,12 @@ def _architecture(setting: Setting) -> EncoderConfig:
 def _train(
     cell: Cell, config: FinetuneConfig, labelled: list[Recording], setting: Setting, folder: Path
 ) -> tuple[Recognizer, dict[str, Any]]:
-    chosen = {recording.id for recording in labelled}
     return finetune(
         config, labelled, setting.corpus.split("tune"), folder=folder, name=cell.name,
         encoder=_encoder(setting) if cell.side == "pretrained" else None,
         inventory=_inventory(setting) if cell.side == "units" else None,
-        unlabelled=[recording for recording in setting.corpus.split("train") if recording.id not in chosen],
+        unlabelled=_unlabelled(labelled, setting),
+        on_fault=setting.corpus.refuse,
     )  # fmt: skip
 
 
@@ -196,16 +216,15 @@ def _score(
     setting: Setting, key: str,
 ) -> Score:  # fmt: skip
     precision: Precision = "bf16" if cpu_computes_bf16() else "fp32"
-    posteriors = recording_posteriors(recognizer, recordings, precision=precision)
-    hypotheses = greedy_texts(recognizer, posteriors)
-    ids = [recording.id for recording in recordings]
-    write_json(setting.kept_at(cell, key) / f"{split}.json", dict(zip(ids, hypotheses, strict=True)))
-    heard = dict(zip(ids, posteriors, strict=True))
+    found = {row.id: heard for row, heard in recording_posteriors(recognizer, recordings, precision=precision)}
+    heard = {recording.id: found[recording.id] for recording in recordings}
+    hypotheses = {name: greedy_text(recognizer, posteriors) for name, posteriors in heard.items()}
+    write_json(setting.kept_at(cell, key) / f"{split}.json", hypotheses)
     save_posteriors(
         setting.posteriors_of(cell, key)[split],
         SavedPosteriors(key=key, tokenizer=recognizer.tokenizer, heard=heard),
     )  # fmt: skip
-    return score_of(cell, split, recordings, hypotheses, labelled, spaced=recognizer.tokenizer.spaced)
+    return score_of(cell, split, recordings, list(hypotheses.values()), labelled, spaced=recognizer.tokenizer.spaced)
 
 
 def score_of(

@@ -146,6 +146,12 @@ def test_other_settings_are_another_folder_and_threads_are_not(tiny_corpus, tmp_
     )
     assert one.key == other.key
     assert one.measured != other.measured
+    # And so does another split, or a corrected alignment.
+    elsewhere = replace(one.recipe, corpus=replace(one.recipe.corpus, dev="test"))
+    assert replace(one, recipe=elsewhere).measured != one.measured
+    (tmp_path / "phones.tsv").write_bytes((tiny_corpus / "phones.tsv").read_bytes() + b"\n")
+    corrected = replace(one.recipe, corpus=replace(one.recipe.corpus, phones=tmp_path / "phones.tsv"))
+    assert replace(one, recipe=corrected).measured != one.measured
 
 
 def test_recipes_of_other_units_are_refused(tiny_corpus, tmp_path):

@@ -439,7 +439,11 @@ def test_quality_is_measured_where_phones_are_known(recipe, capsys):
     quality = json.loads((recipe.runs / "tiny" / "units.json").read_text())["measures"]
     assert sorted(quality) == ["MFCC k-means", "units"]
     assert all(0 <= row["without_silence"]["pnmi"] <= 1 and row["clusters"] == 12 for row in quality.values())
+    elsewhere = replace(recipe, corpus=replace(recipe.corpus, dev="test"))
+    pipeline.run(elsewhere, ("units",))
+    other = json.loads((recipe.runs / "tiny" / "units.json").read_text())["measures"]
+    assert other["units"]["without_silence"] != quality["units"]["without_silence"]
     (recipe.runs / "tiny" / "units.json").unlink()
     pipeline.run(make_recipe(recipe.corpus.manifest.parent, recipe.runs, corpus={"phones": None}), ("units",))
     assert not (recipe.runs / "tiny" / "units.json").exists()
-    assert "PNMI" not in capsys.readouterr().out
+    assert capsys.readouterr().out.count("PNMI") == 1

@@ -113,6 +113,9 @@ def test_a_result_is_made_anew_when_what_made_it_changes(setting, trained, tmp_p
         changed(setting, {labelled: {"text": "otra cosa"}}),
         changed(setting, {first_id(setting, "dev"): {"text": "otra cosa"}}),
         changed(setting, {first_id(setting, "tune"): {"text": "otra cosa"}}),
+        changed(setting, {labelled: {"start_s": 0.0, "end_s": 0.9}}),
+        changed(setting, {labelled: {"start_s": 0.1, "end_s": 0.9}}),
+        changed(setting, {first_id(setting, "dev"): {"start_s": 0.1, "end_s": 0.9}}),
         replace(setting, config=replace(setting.config, finetune=finetune)),
         replace(setting, encoder=other),
     ]
@@ -121,6 +124,13 @@ def test_a_result_is_made_anew_when_what_made_it_changes(setting, trained, tmp_p
         assert len(trained) == count
         run_cell(cell("pretrained"), variant)
         assert len(trained) == count
+    # With self-training, what is labelled by the recogniser itself decides, too.
+    rounds = replace(setting, config=replace(setting.config, finetune=replace(
+        setting.config.finetune, self_training=SelfTrainingConfig(rounds=1))))  # fmt: skip
+    more = replace(setting.corpus.split("train")[0], id="more", text=None)
+    wider = replace(rounds, corpus=replace(rounds.corpus, recordings=(*rounds.corpus.recordings, more)))
+    assert cell_key(cell("pretrained"), wider) != cell_key(cell("pretrained"), rounds)
+    assert cell_key(cell(), wider) == cell_key(cell(), setting)
     # What does not take part in a cell does not make it anew.
     run_cell(cell(), setting)
     run_cell(cell(), replace(setting, encoder=other))
@@ -182,7 +192,7 @@ def test_the_untrained_side_differs_in_its_weights_only(setting, trained):
 
 
 def test_what_recognises_nothing_is_named(setting, trained, monkeypatch):
-    monkeypatch.setattr(sweep, "greedy_texts", lambda model, heard: [""] * len(heard))
+    monkeypatch.setattr(sweep, "greedy_text", lambda model, heard: "")
     scores = run_cell(cell(), setting)
     assert all(score.all_blank and score.errors == score.lengths and score.cer == 1.0 for score in scores)
     said = "logmel-0.5-0: CER 100.0 % on dev, 100.0 % on tune (all blank: it recognised nothing)"
@@ -507,7 +517,9 @@ def test_the_surest_share_comes_first(setting, monkeypatch):
     rows = setting.corpus.split("dev")[:4]
     sure = dict(zip([row.id for row in rows], [0.3, 0.9, 0.6, 0.9], strict=True))
     texts = dict(zip(sure, ["a", "b", "c", " "], strict=True))
-    monkeypatch.setattr(finetuning, "recording_posteriors", lambda *_, **__: [np.zeros((3, 2), np.float32)] * 4)
+    monkeypatch.setattr(
+        finetuning, "recording_posteriors", lambda *_, **__: [(row, np.zeros((3, 2), np.float32)) for row in rows]
+    )
     monkeypatch.setattr(
         finetuning, "make_hypothesis",
         lambda _, name, *__: SimpleNamespace(confidence=sure[name], text=texts[name]),

@@ -24,7 +24,7 @@ from speechunits.asr.hypothesis import (
 from speechunits.asr.recognizer import Recognizer, recognizer_from_bundle
 from speechunits.audio.load import Samples, load_waveform, resample
 from speechunits.audio.manifest import Recording
-from speechunits.errors import UsageError
+from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.run import content_key, file_hash
 from speechunits.units.bundle import read_bundle, refused_header
@@ -80,40 +80,32 @@ class SpeechRecognizer:
         return make_hypothesis(self.recognizer, name, len(samples), self.decoder.labels(heard), heard)
 
 
-def transcribe_recordings(
-    recognizer: Recognizer, recordings: Sequence[Recording], *, batch_s: float = 160.0, precision: Precision = "fp32"
-) -> list[str]:
-    """Recognise whole recordings greedily in batches of at most ``batch_s`` padded seconds; texts in their order.
-
-    Raises
-    ------
-    InputRefused
-        If a recording cannot be read.
-    """
-    heard = recording_posteriors(recognizer, recordings, batch_s=batch_s, precision=precision)
-    return greedy_texts(recognizer, heard)
-
-
-def greedy_texts(recognizer: Recognizer, posteriors: Sequence[Posteriors]) -> list[str]:
-    """Return the greedy text of each of ``(S, V)`` ln posteriors."""
-    return [recognizer.tokenizer.decode(collapse(best_labels(heard).tolist())) for heard in posteriors]
+def greedy_text(recognizer: Recognizer, posteriors: Posteriors) -> str:
+    """Return the greedy text of ``(S, V)`` ln posteriors."""
+    return recognizer.tokenizer.decode(collapse(best_labels(posteriors).tolist()))
 
 
 def recording_posteriors(
-    recognizer: Recognizer, recordings: Sequence[Recording], *, batch_s: float = 160.0, precision: Precision = "fp32"
-) -> list[Posteriors]:
-    """Return the ``(S, V)`` ln posteriors of whole recordings, in their order. Raises InputRefused like above."""
-    found: dict[int, Posteriors] = {}
+    recognizer: Recognizer, recordings: Sequence[Recording], *, batch_s: float = 160.0, precision: Precision = "fp32",
+    on_fault: OnFault | None = None,
+) -> Iterator[tuple[Recording, Posteriors]]:  # fmt: skip
+    """Yield whole recordings with their ``(S, V)`` ln posteriors, the shortest first, ten minutes of audio at a time.
+
+    A batch holds at most ``batch_s`` padded seconds. A recording that cannot be read is handed to ``on_fault`` with the
+    reason, and left out; without it InputRefused is raised.
+    """
     # Neighbours in length share a padded length, so that batches are full.
-    order = sorted(range(len(recordings)), key=lambda index: recordings[index].duration_s)
-    for group in _groups(order, recordings):
-        waveforms = [
-            load_waveform(recordings[index].audio, start_s=recordings[index].start_s, end_s=recordings[index].end_s)
-            for index in group
-        ]
-        heard = frame_posteriors(recognizer, waveforms, batch_s=batch_s, precision=precision)
-        found.update(zip(group, heard, strict=True))
-    return [found[index] for index in range(len(recordings))]
+    for group in _groups(sorted(recordings, key=lambda row: row.duration_s)):
+        loaded = []
+        for row in group:
+            try:
+                loaded.append((row, load_waveform(row.audio, start_s=row.start_s, end_s=row.end_s)))
+            except InputRefused as error:
+                if on_fault is None:
+                    raise
+                on_fault(row.id, str(error))
+        heard = frame_posteriors(recognizer, [waveform for _, waveform in loaded], batch_s=batch_s, precision=precision)
+        yield from zip((row for row, _ in loaded), heard, strict=True)
 
 
 def recognize(
@@ -172,15 +164,15 @@ def recognize(
     )  # fmt: skip
 
 
-def _groups(order: Sequence[int], recordings: Sequence[Recording]) -> Iterator[list[int]]:
+def _groups(recordings: Sequence[Recording]) -> Iterator[list[Recording]]:
     """Part recordings into groups that are in memory together."""
-    group: list[int] = []
+    group: list[Recording] = []
     held_s = 0.0
-    for index in order:
-        if group and held_s + recordings[index].duration_s > _LOADED_S:
+    for row in recordings:
+        if group and held_s + row.duration_s > _LOADED_S:
             yield group
             group, held_s = [], 0.0
-        group.append(index)
-        held_s += recordings[index].duration_s
+        group.append(row)
+        held_s += row.duration_s
     if group:
         yield group

@@ -17,6 +17,8 @@ _LONGEST_LINE = 84
 _LONGEST_CUE_S = 7.0
 _PAUSE_S = 1.0
 """A longer pause between words ends a subtitle."""
+_TOUCHING_S = 1e-6
+"""Frames meet where neither of two sums of seconds is exact: no interval lies between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,11 +91,11 @@ def _covering(spans: Sequence[Span], duration_s: float) -> Iterator[Span]:
     """Yield spans with empty ones between them: intervals of a tier must meet and cover the recording."""
     reached = 0.0
     for span in spans:
-        if span.start_s > reached:
+        if span.start_s - reached > _TOUCHING_S:
             yield Span(reached, span.start_s, "", None)
         yield span
         reached = span.end_s
-    if reached < duration_s:
+    if duration_s - reached > _TOUCHING_S:
         yield Span(reached, duration_s, "", None)
 
 

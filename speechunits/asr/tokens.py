@@ -62,11 +62,11 @@ class Tokenizer:
         return normalize(text).split() if self.spaced else normalize(text)
 
     def decode(self, tokens: Sequence[int]) -> str:
-        """Return the text of tokens; blanks are skipped."""
+        """Return the text of tokens, spelt as :func:`normalize` spells transcripts; blanks are skipped."""
         kept = [token for token in tokens if token]
         if self._pieces is None:
-            return (" " if self.spaced else "").join(self.symbols[token] for token in kept)
-        return str(self._pieces.decode(kept))
+            return normalize((" " if self.spaced else "").join(self.symbols[token] for token in kept))
+        return normalize(str(self._pieces.decode(kept)))
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return the tensors and the header from which :meth:`restore` makes this tokenizer again."""

@@ -129,7 +129,9 @@ def with_phones_as_text(corpus: Corpus) -> Corpus:
         If no phones are known.
     """
     if not corpus.phones:
-        raise UsageError(f"{corpus.manifest} must have phones to recognise, but none are known; name corpus.phones")
+        raise UsageError(
+            f"{corpus.manifest} must have phones to recognise, but none are known; name corpus.phones (or --phones)"
+        )
     silent = {SILENCE, UNKNOWN}
     return replace(corpus, recordings=tuple(
         replace(row, text=" ".join(phone.label for phone in corpus.phones.get(row.id, ()) if phone.label not in silent))

@@ -52,6 +52,8 @@ def _add_asr(kinds: Commands) -> None:
     asr = kinds.add_parser("asr", help="character and word error rate of a recogniser")
     asr.add_argument("model", type=Path, metavar="ASR.safetensors")
     asr.add_argument("--manifest", type=Path, required=True)
+    asr.add_argument("--phones", type=Path, help="for a recogniser of phones: id, start, end, phone")
+    asr.add_argument("--strip-marks", action="store_true", help="from references, like corpus.strip_marks of a recipe")
     asr.add_argument("--split", default="dev")
     asr.set_defaults(run=run_asr)
 
@@ -91,9 +93,16 @@ def run_asr(options: argparse.Namespace) -> int:
     from speechunits.evaluation.recognition import evaluate_recognizer
     from speechunits.pipeline import corpus_of
 
-    corpus = corpus_of(options.manifest)
-    rates = evaluate_recognizer(options.model, corpus.split(options.split))
-    print(f"{options.split}, {rates.recordings} recordings: CER {100 * rates.cer:.2f} %, WER {100 * rates.wer:.2f} %")
+    corpus = corpus_of(options.manifest, options.phones, strip_marks=options.strip_marks)
+    rates = evaluate_recognizer(options.model, corpus, options.split)
+    words = f"WER {100 * rates.wer:.2f} %"
+    shown = f"PER {100 * rates.wer:.2f} %" if rates.cer is None else f"CER {100 * rates.cer:.2f} %, {words}"
+    print(f"{options.split}, {rates.recordings} recordings: {shown}")
+    if rates.unknown:
+        named = ", ".join(f"{part!r} (U+{ord(part):04X})" if len(part) == 1 else repr(part)
+                          for part, _ in rates.unknown.most_common(10))  # fmt: skip
+        print(f"{rates.unknown.total()} times the references hold what this recogniser cannot write: {named}; if it "
+              "was trained without marks, give --strip-marks", file=sys.stderr)  # fmt: skip
     if rates.all_blank:
         print("all-blank: nothing at all was recognised; fine-tune longer, or on more labels", file=sys.stderr)
     return 1 if corpus.refused else 0

@@ -122,6 +122,7 @@ def run_compare(options: argparse.Namespace) -> int:
     """Compare recipes, and write what came out."""
     from speechunits.comparison import compare
     from speechunits.config import RecipeConfig, load_config
+    from speechunits.errors import UsageError
     from speechunits.report.comparison import comparison_markdown, plot_comparison
     from speechunits.run import read_json, write_json, write_text
 
@@ -129,9 +130,12 @@ def run_compare(options: argparse.Namespace) -> int:
     paths = [Path(word) for word in options.recipes if "=" not in word]
     recipes = [load_config(RecipeConfig, path, overrides) for path in paths]
     saved = options.out / "results.json"
+    published = read_json(saved) if saved.exists() else {"rows": ()}
+    if "rows" not in published:
+        raise UsageError(f"{saved} must hold a comparison, but holds other results; name another folder with -o")
     results = compare(
         recipes, seeds=options.seeds, minutes=options.minutes, minutes_seeds=options.minutes_seeds,
-        published=read_json(saved)["rows"] if saved.exists() else (),
+        published=published["rows"],
         on_row=lambda so_far: write_json(saved, so_far),
     )  # fmt: skip
     text = comparison_markdown(results)

@@ -10,8 +10,11 @@ from numpy.typing import NDArray
 
 from speechunits.asr.arpa import END, SPACES, START, UNKNOWN, Ngram, NgramModel
 from speechunits.asr.tokens import normalize
+from speechunits.audio.corpus import SPLIT_SEED
 from speechunits.audio.load import printable
 from speechunits.audio.manifest import read_manifest
+from speechunits.audio.split import cut_tune
+from speechunits.audio.split import split as divided
 from speechunits.errors import UsageError
 from speechunits.evaluation.information import KneserNey, matching
 
@@ -46,16 +49,19 @@ def estimate_ngrams(texts: Iterable[str], *, order: int = 6, words: bool = False
 
 
 def read_texts(path: Path, split: str = "train") -> list[str]:
-    """Return the texts of a file, a line each; of a manifest (``.tsv``) those of ``split``, or all where none is told.
+    """Return the texts of a file, a line each; of a manifest (``.tsv``) those of ``split``, as training divides it.
 
     Raises
     ------
     UsageError
-        If the file cannot be read, or a manifest has faults.
+        If the file cannot be read, or a manifest has faults, or no such split.
     """
     if path.suffix == ".tsv":
-        rows = read_manifest(path)
-        return [row.text for row in rows if row.text and (row.split or split) == split]
+        rows, _ = divided(read_manifest(path), SPLIT_SEED)
+        rows = cut_tune(rows, SPLIT_SEED)
+        if split not in (present := sorted({row.split or "none" for row in rows})):
+            raise UsageError(f"{printable(path)} has no split {split!r}; its splits are: {', '.join(present)}")
+        return [row.text for row in rows if row.text and row.split == split]
     try:
         return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     except (OSError, UnicodeDecodeError) as error:

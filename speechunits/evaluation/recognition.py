@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from speechunits.asr.decode import SpeechRecognizer, transcribe_recordings
+from speechunits.asr.decode import SpeechRecognizer, greedy_text, recording_posteriors
 from speechunits.asr.hypothesis import Precision
 from speechunits.asr.tokens import transcript
-from speechunits.audio.manifest import Recording
-from speechunits.errors import UsageError
+from speechunits.audio.corpus import Corpus, with_phones_as_text
+from speechunits.errors import InputRefused, UsageError
 from speechunits.evaluation.edit import character_edits, error_rate, word_edits
 
 
@@ -18,32 +18,46 @@ from speechunits.evaluation.edit import character_edits, error_rate, word_edits
 class ErrorRates:
     """Σ edits / Σ reference units over a set of recordings."""
 
-    cer: float
+    cer: float | None
+    """Over code points; None of a recogniser of phones."""
     wer: float
+    """Over what white space parts: words, or phones."""
     recordings: int
     all_blank: bool
     """Nothing at all was recognised."""
+    unknown: Counter[str] = field(default_factory=Counter)
+    """What the references hold and the recogniser cannot write, characters or phones, with its count."""
 
 
-def evaluate_recognizer(model: Path, recordings: Sequence[Recording], *, precision: Precision = "fp32") -> ErrorRates:
-    """Recognise the recordings that have a text and compare.
+def evaluate_recognizer(model: Path, corpus: Corpus, split: str, *, precision: Precision = "fp32") -> ErrorRates:
+    """Recognise the recordings of a split that have a text and compare, over phones where the recogniser writes them.
+
+    A recording that cannot be read is named and left out (``corpus.refused``).
 
     Raises
     ------
     UsageError
-        If none has a text.
+        If none has a text, or phones are recognised and none are known.
     InputRefused
-        If the bundle or a recording cannot be read.
+        If the bundle cannot be read, or no recording.
     """
-    labelled = [recording for recording in recordings if transcript(recording)]
-    if not labelled:
-        raise UsageError(f"error rates need texts, but none of the {len(recordings)} recordings has one")
     recognizer = SpeechRecognizer.load(model).recognizer
-    hypotheses = transcribe_recordings(recognizer, labelled, precision=precision)
-    pairs = [(transcript(recording), heard) for recording, heard in zip(labelled, hypotheses, strict=True)]
+    tokenizer = recognizer.tokenizer
+    held = (with_phones_as_text(corpus) if tokenizer.spaced else corpus).split(split)
+    labelled = [recording for recording in held if transcript(recording)]
+    if not labelled:
+        raise UsageError(f"error rates need texts, but none of the {len(held)} recordings of {split} has one")
+    heard = recording_posteriors(recognizer, labelled, precision=precision, on_fault=corpus.refuse)
+    pairs = [(transcript(recording), greedy_text(recognizer, posteriors)) for recording, posteriors in heard]
+    if not pairs:
+        raise InputRefused(f"no recording of split {split!r} can be read; each is named above")
+    unknown: Counter[str] = Counter()
+    for reference, _ in pairs:
+        tokenizer.encode(reference, unknown)
     return ErrorRates(
-        cer=error_rate(character_edits(*pair) for pair in pairs),
+        cer=None if tokenizer.spaced else error_rate(character_edits(*pair) for pair in pairs),
         wer=error_rate(word_edits(*pair) for pair in pairs),
         recordings=len(pairs),
-        all_blank=not any(hypotheses),
+        all_blank=not any(hypothesis for _, hypothesis in pairs),
+        unknown=unknown,
     )

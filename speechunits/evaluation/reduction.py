@@ -113,7 +113,8 @@ def reduction(
     cells = tuple(
         _cell(label, budget, reported, baseline, resamples) for label, budget in reported.budgets("pretrained")
     )
-    headline = next((cell for cell in cells if cell.minutes == config.headline_minutes and cell.label != "all"), None)
+    # The mean over seeds of a budget need not be it to the last bit; its name is.
+    headline = next((cell for cell in cells if cell.label == f"{config.headline_minutes:g}"), None)
     return ReductionTable(
         points=summarize(reported, tune),
         baseline=baseline,

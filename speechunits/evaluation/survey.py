@@ -50,21 +50,25 @@ def survey(
         judged: list[tuple[Any, Sequence[Phone]]] = [
             (row, corpus.phones[row.id]) for row in part(held, JUDGED_FRAMES, 0)
         ]
-        manifest = file_hash(corpus.manifest)
+        heard = file_hash(corpus.manifest), split, content_key([(row.id, phones) for row, phones in judged])
         for encoder, source in encoders.items():
             for clusters in sizes:
-                key = content_key(manifest, file_hash(source), clusters, split, sample_frames)
+                key = content_key(*heard, file_hash(source), clusters, sample_frames)
                 row = next((row for row in rows if row["key"] == key), None)
                 if row is not None and "abx" in row:
                     continue
                 if row is None:
+                    names = {"encoder": encoder, "corpus": name, "clusters": clusters}
+                    # Of another encoder of this name, or other phones: one row is enough.
+                    rows = [other for other in rows if {key: other[key] for key in names} != names]
                     found = measure_layers(
                         source, corpus.split("train"), corpus.split("tune"), UnitsConfig(clusters=clusters), MEASURED,
                         sample_frames=sample_frames, train_frames=sample_frames, judged=judged,
+                        on_fault=corpus.refuse,
                     )  # fmt: skip
-                    row = {"encoder": encoder, "corpus": name, "clusters": clusters, "key": key, **found.to_tree()}
+                    row = {**names, "key": key, **found.to_tree()}
                     rows.append(row)
-                row["abx"] = layer_abx(source, judged)
+                row["abx"] = layer_abx(source, [pair for pair in judged if pair[0].id not in corpus.refused])
                 write_json(path, rows)
     return rows
 

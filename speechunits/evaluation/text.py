@@ -73,8 +73,8 @@ def candidates(recordings: Sequence[Pieces], *, count: int = 50, places: int = 2
 
 
 def _candidate(label: str, heard: Sequence[tuple[str, Span]], places: int) -> dict[str, Any]:
-    stride = max(1, len(heard) // places)
-    shown = [(name, span) for name, span in heard[::stride]][:places]
+    count = min(places, len(heard))
+    shown = [heard[number * len(heard) // count] for number in range(count)]
     return {
         "piece": label,
         "count": len(heard),

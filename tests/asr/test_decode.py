@@ -14,9 +14,11 @@ import torch
 from speechunits.asr import hypothesis
 from speechunits.asr.arpa import write_arpa
 from speechunits.asr.beam import Search
-from speechunits.asr.decode import SpeechRecognizer, recognize, transcribe_recordings
+from speechunits.asr.decode import SpeechRecognizer, greedy_text, recognize, recording_posteriors
 from speechunits.asr.hypothesis import best_labels, frame_posteriors, make_hypothesis
+from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording, write_manifest
+from speechunits.audio.phones import Phone
 from speechunits.errors import InputRefused, UsageError
 from speechunits.evaluation.language import estimate_ngrams
 from speechunits.evaluation.recognition import evaluate_recognizer
@@ -50,8 +52,8 @@ def silent_bundle(tmp_path):
     return path
 
 
-def write(path, samples, rate=16000):
-    soundfile.write(path, samples, rate)
+def write(path, samples, kind=None, rate=16000):
+    soundfile.write(path, samples, rate, kind)
     return path
 
 
@@ -121,16 +123,23 @@ def test_hypothesis_has_times(chatty):
     assert make_hypothesis(chatty, "x", 400, np.array([0])).all_blank
 
 
-def test_recordings_come_back_in_order(chatty, waveforms, tmp_path):
+def test_recordings_come_with_their_posteriors_and_without_those_that_cannot_be_read(chatty, waveforms, tmp_path):
     rows = [
         Recording(id=str(i), audio=write(tmp_path / f"{i}.wav", waveform), duration_s=len(waveform) / 16000)
         for i, waveform in enumerate(waveforms)
     ]
     rows.append(replace(rows[0], id="part", start_s=0.5, end_s=2.0, duration_s=1.5))
-    texts = transcribe_recordings(chatty, rows)
+    texts = {row.id: greedy_text(chatty, heard) for row, heard in recording_posteriors(chatty, rows)}
     speech = SpeechRecognizer(chatty)
-    assert texts == [speech.recognize(row.audio, start_s=row.start_s, end_s=row.end_s).text for row in rows]
-    assert any(texts)
+    assert texts == {row.id: speech.recognize(row.audio, start_s=row.start_s, end_s=row.end_s).text for row in rows}
+    assert any(texts.values())
+    broken = Recording(id="broken", audio=write(tmp_path / "n.wav", np.full(16000, np.nan), "FLOAT"), duration_s=1.0)
+    faults = []
+    found = list(recording_posteriors(chatty, [*rows, broken], on_fault=lambda *fault: faults.append(fault)))
+    assert {row.id for row, _ in found} == texts.keys()
+    assert [name for name, _ in faults] == ["broken"]
+    with pytest.raises(InputRefused):
+        list(recording_posteriors(chatty, [*rows, broken]))
 
 
 def test_bad_files_are_named_and_never_stop_the_rest(bundle, waveforms, tmp_path, capsys):
@@ -140,7 +149,7 @@ def test_bad_files_are_named_and_never_stop_the_rest(bundle, waveforms, tmp_path
     (folder / "text.wav").write_text("not audio")
     (folder / "empty.wav").touch()
     write(folder / "short.wav", np.zeros(399, np.float32))
-    write(folder / "z rate.flac", waveforms[2], 8000)
+    write(folder / "z rate.flac", waveforms[2], rate=8000)
     report = recognize([folder, tmp_path / "missing.wav"], bundle)
     shown = capsys.readouterr()
     assert {name for name, _ in report.refused} == {"text", "empty", "missing"}
@@ -251,16 +260,47 @@ def test_manifest_segments(bundle, chatty, waveforms, tmp_path, capsys):
     assert capsys.readouterr().out == f"segment\t{text}\n"
 
 
-def test_error_rates_of_a_bundle(bundle, silent_bundle, waveforms, tmp_path):
+def corpus_of(rows, phones=()):
+    return Corpus(manifest="m.tsv", recordings=tuple(replace(row, split="dev") for row in rows), phones=dict(phones))
+
+
+def test_error_rates_of_a_bundle(bundle, silent_bundle, waveforms, tmp_path, capsys):
     rows = [
         Recording(id=text, audio=write(tmp_path / f"{text}.wav", waveforms[1]), duration_s=1.0, text=text)
         for text in ("abc a", "b")
     ]
-    rates = evaluate_recognizer(silent_bundle, [*rows, replace(rows[0], id="untold", text=None)])
+    untold = replace(rows[0], id="untold", text=None)
+    rates = evaluate_recognizer(silent_bundle, corpus_of([*rows, untold]), "dev")
     assert (rates.cer, rates.wer, rates.recordings, rates.all_blank) == (1.0, 1.0, 2, True)
-    assert math.isfinite(evaluate_recognizer(bundle, rows).cer)
-    with pytest.raises(UsageError, match="none of the 1 recordings"):
-        evaluate_recognizer(bundle, [replace(rows[0], text=None)])
+    assert rates.unknown == {" ": 1}
+    # One that is damaged inside is named, and the rest is measured.
+    write(tmp_path / "n.wav", np.full(16000, np.nan), "FLOAT")
+    corpus = corpus_of([*rows, replace(rows[0], id="broken", audio=tmp_path / "n.wav")])
+    found = evaluate_recognizer(bundle, corpus, "dev")
+    assert math.isfinite(found.cer)
+    assert (found.recordings, corpus.refused) == (2, ["broken"])
+    assert "refused: broken" in capsys.readouterr().err
+    # What it cannot write would only look like errors.
+    accented = corpus_of([replace(rows[0], text="a\u0301ba\u0301")])
+    assert evaluate_recognizer(bundle, accented, "dev").unknown == {"\u00e1": 2}
+    with pytest.raises(UsageError, match="none of the 1 recordings of dev"):
+        evaluate_recognizer(bundle, corpus_of([untold]), "dev")
+    with pytest.raises(InputRefused, match="no recording of split 'dev' can be read"):
+        evaluate_recognizer(bundle, corpus_of([replace(rows[0], audio=tmp_path / "n.wav")]), "dev")
+
+
+def test_error_rates_over_phones(chatty, waveforms, tmp_path):
+    tensors, header = chatty.export()
+    header = {**header, "tokenizer": {**header["tokenizer"], "spaced": True}}
+    write_bundle(tmp_path / "phones.safetensors", tensors, header)
+    row = Recording(id="x", audio=write(tmp_path / "x.wav", waveforms[2]), duration_s=2.0, text="an orthography")
+    said = SpeechRecognizer.load(tmp_path / "phones.safetensors").recognize(row.audio).text.split()
+    assert len(said) > 1
+    spoken = [Phone(0.1 * number, 0.1 * number + 0.1, label) for number, label in enumerate(said)]
+    rates = evaluate_recognizer(tmp_path / "phones.safetensors", corpus_of([row], {"x": spoken}), "dev")
+    assert (rates.cer, rates.wer) == (None, 0.0)
+    with pytest.raises(UsageError, match="--phones"):
+        evaluate_recognizer(tmp_path / "phones.safetensors", corpus_of([row]), "dev")
 
 
 def test_damaged_bundle_is_refused(bundle, tmp_path):

@@ -9,6 +9,7 @@ from speechunits.asr.hypothesis import Hypothesis
 from speechunits.asr.words import TimedToken, TimedWord, timed_words
 from speechunits.audio.textgrid import read_textgrid
 from speechunits.errors import InputRefused, UsageError
+from speechunits.frames import frame_edges_s
 
 
 def tokens(text, *, step_s=0.1, confidence=0.5):
@@ -54,6 +55,21 @@ def test_pieces_begin_words_with_a_mark():
         ("d", 3, 4),
     ]
     assert [word.word for word in timed_words(pieces)] == ["▁abc▁d"]
+
+
+def test_intervals_last_and_meet_where_frames_do():
+    # The end of a frame and the start of the next are the same time, but not the same sum.
+    edges = [frame_edges_s(frame, frame, total=5000, duration_s=100.0) for frame in range(5000)]
+    touching = [at for at in range(1, 4999) if edges[at - 1][1] < edges[at][0]]
+    spelled = [TimedToken(token="a", start_s=edges[at][0], end_s=edges[at][1])
+               for first in touching[:40:2] for at in (first - 1, first)]  # fmt: skip
+    found = Hypothesis(id="x", duration_s=100.0, text="a" * len(spelled), tokens=tuple(spelled),
+                       words=tuple(timed_words(spelled)), confidence=None, all_blank=False)  # fmt: skip
+    grid = format_named("textgrid").write(found)
+    lines = re.findall(r"xmin = (\S+)\s+xmax = (\S+)\s+text", grid)
+    assert len(spelled) == 40
+    assert len(lines) > 40
+    assert all(float(start) < float(end) for start, end in lines)
 
 
 def test_ctm_has_a_line_a_word():

@@ -23,6 +23,9 @@ def test_round_trip_and_restore(kind):
             assert max(tokens) < len(made)
             assert made.decode(tokens) == text
             assert made.decode([0, *tokens, 0]) == text
+            # As references are spelt: no white space at the ends, one space between words.
+            space = made.symbols.index(" " if made.model is None else "\u2581")
+            assert made.decode([space, space, *tokens, space]) == text
 
 
 def test_characters_are_in_nfc_and_sorted():

@@ -201,3 +201,10 @@ def test_an_interruption_is_said_and_has_its_code(monkeypatch, tmp_path, capsys)
         said = capsys.readouterr().err
         assert said.startswith("speechunits: ")
         assert "None" not in said
+
+
+def test_a_comparison_is_not_written_over_a_sweep(tmp_path, capsys):
+    (tmp_path / "results.json").write_text('{"scores": []}')
+    recipe = "recipes/objectives/cpc.yaml"
+    assert main(["compare", recipe, "-o", str(tmp_path)]) == 2
+    assert "must hold a comparison, but holds other results; name another folder" in capsys.readouterr().err

@@ -1,10 +1,12 @@
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from speechunits.asr.arpa import read_arpa, write_arpa
+from speechunits.audio.manifest import Recording, write_manifest
 from speechunits.errors import UsageError
 from speechunits.evaluation.information import KneserNey
 from speechunits.evaluation.language import estimate_ngrams, read_texts
@@ -60,3 +62,17 @@ def test_no_text_is_refused(tmp_path):
         read_texts(tmp_path / "missing.txt")
     (tmp_path / "t.txt").write_text("one\ntwo\n")
     assert read_texts(tmp_path / "t.txt") == ["one", "two"]
+
+
+def test_texts_of_a_manifest_are_those_that_training_hears(tmp_path):
+    rows = [Recording(id=f"r{at}", audio=tmp_path / f"{at}.wav", duration_s=2.0, text=f"text {at}") for at in range(40)]
+    write_manifest(tmp_path / "m.tsv", rows)
+    found = {split: set(read_texts(tmp_path / "m.tsv", split)) for split in ("train", "tune", "dev", "test")}
+    assert sum(map(len, found.values())) == 40
+    assert set().union(*found.values()) == {row.text for row in rows}
+    assert all(found.values())
+    # Only tune is cut from train where the others are named.
+    write_manifest(tmp_path / "m.tsv", [replace(row, split="train") for row in rows])
+    assert len(read_texts(tmp_path / "m.tsv")) == 38
+    with pytest.raises(UsageError, match="no split 'trian'; its splits are: train, tune"):
+        read_texts(tmp_path / "m.tsv", "trian")

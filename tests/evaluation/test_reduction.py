@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -208,6 +209,15 @@ def simulated(generator, *, utterances=80, seed_spread=0.06):
                           lengths=tuple(map(int, lengths)))
                 )  # fmt: skip
     return scores
+
+
+def test_a_headline_of_a_fraction_of_a_minute_is_found():
+    # The mean of three times .7 is not .7.
+    rows = [replace(score, minutes=0.7) if score.minutes == 3 and score.side == "pretrained" else score
+            for score in simulated(np.random.default_rng(0))]  # fmt: skip
+    table = reduction(rows, ReductionConfig(bootstrap=10, minutes=(0.7,), headline_minutes=0.7))
+    assert table.headline is not None
+    assert table.headline.label == "0.7"
 
 
 def test_interval_covers_the_true_factor():

@@ -44,6 +44,9 @@ def test_candidates_are_frequent_and_say_where():
     assert found[1]["places"] == [
         {"id": "a", "start_s": 0.0, "end_s": 0.2}, {"id": "a", "start_s": 0.3, "end_s": 0.5},
     ]  # fmt: skip
+    # Spread over all of them, also where there are fewer than two for each place.
+    many = candidates([pieces(f"r{at}", ["1-2"]) for at in range(39)], count=1, places=20)
+    assert [place["id"] for place in many[0]["places"]] == [f"r{at * 39 // 20}" for at in range(20)]
 
 
 def test_pieces_that_are_words_are_found_to_be():

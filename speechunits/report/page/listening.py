@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from speechunits.audio.load import Samples, load_waveform
 from speechunits.audio.manifest import Recording
 from speechunits.errors import InputRefused
-from speechunits.evaluation.edit import character_edits
-from speechunits.report.page.marking import Span, marked
+from speechunits.report.page.marking import Span, error_rate, marked
 from speechunits.report.page.media import flac_address, spectrogram_address
 from speechunits.report.page.study import Occurrence, Study, UnitRow
 from speechunits.units.sequence import intervals
@@ -84,15 +83,18 @@ def unit_hue(unit: int) -> int:
     return round(unit * 137.508) % 360
 
 
-def choose(recordings: Sequence[Recording], hypotheses: Mapping[str, str], count: int) -> list[Recording]:
+def choose(
+    recordings: Sequence[Recording], hypotheses: Mapping[str, str], count: int, *, spaced: bool = False
+) -> list[Recording]:
     """Return recordings from the best recognised to the worst in even steps: no picking; by the manifest without any.
 
-    Short ones are preferred to those of more than ``LONGEST_S``.
+    Short ones are preferred to those of more than ``LONGEST_S``; ``spaced`` texts are phones.
     """
     short = [recording for recording in recordings if recording.duration_s <= LONGEST_S] or list(recordings)
     read = [recording for recording in short if recording.id in hypotheses and recording.text]
     if read:
-        short = sorted(read, key=lambda item: (_cer(item.text or "", hypotheses[item.id]) or 0.0, item.id))
+        rates = {item.id: error_rate(item.text or "", hypotheses[item.id], spaced=spaced) or 0.0 for item in read}
+        short = sorted(read, key=lambda item: (rates[item.id], item.id))
     count = min(count, len(short))
     if count < 2:
         return short[:count]
@@ -100,8 +102,9 @@ def choose(recordings: Sequence[Recording], hypotheses: Mapping[str, str], count
 
 
 def listening_rows(
-    recordings: Iterable[Recording], study: Study, hypotheses: Sequence[tuple[str, Mapping[str, str]]]
-) -> list[Row]:
+    recordings: Iterable[Recording], study: Study, hypotheses: Sequence[tuple[str, Mapping[str, str]]], *,
+    spaced: bool = False,
+) -> list[Row]:  # fmt: skip
     """Return a row a recording until the size budget is spent; what cannot be read goes to ``study.refused``."""
     rows: list[Row] = []
     spent = 0
@@ -111,7 +114,7 @@ def listening_rows(
         except InputRefused as error:
             study.refused.append((recording.id, str(error)))
             continue
-        row = _row(recording, samples, study, hypotheses)
+        row = _row(recording, samples, study, hypotheses, spaced=spaced)
         spent += row.bytes
         if spent > LANE_BYTES:
             break
@@ -120,8 +123,9 @@ def listening_rows(
 
 
 def _row(
-    recording: Recording, samples: Samples, study: Study, hypotheses: Sequence[tuple[str, Mapping[str, str]]]
-) -> Row:
+    recording: Recording, samples: Samples, study: Study, hypotheses: Sequence[tuple[str, Mapping[str, str]]], *,
+    spaced: bool,
+) -> Row:  # fmt: skip
     duration_s = min(recording.duration_s, LONGEST_S)
     found = study.units.get(recording.id)
     spans = intervals(found, recording.duration_s) if found is not None else []
@@ -132,8 +136,9 @@ def _row(
         phones=_segments(((phone.start_s, phone.end_s, phone.label, 0)
                           for phone in study.phones.get(recording.id, ())), duration_s),
         units=_segments(((start_s, end_s, str(unit), unit_hue(unit)) for unit, start_s, end_s in spans), duration_s),
-        readings=[Reading(title=title, hypothesis=texts[recording.id], spans=marked(reference, texts[recording.id]),
-                          cer=_cer(reference, texts[recording.id]))
+        readings=[Reading(title=title, hypothesis=texts[recording.id],
+                          spans=marked(reference, texts[recording.id], spaced=spaced),
+                          cer=error_rate(reference, texts[recording.id], spaced=spaced))
                   for title, texts in hypotheses if recording.id in texts],
     )  # fmt: skip
 
@@ -173,8 +178,3 @@ def _samples(recording: Recording, start_s: float, end_s: float) -> Samples:
     if recording.start_s is None and recording.end_s is None and start_s <= 0 and end_s >= recording.duration_s:
         return load_waveform(recording.audio)
     return load_waveform(recording.audio, start_s=first + start_s, end_s=first + end_s)
-
-
-def _cer(reference: str, hypothesis: str) -> float | None:
-    errors, length = character_edits(reference, hypothesis)
-    return errors / length if length else None

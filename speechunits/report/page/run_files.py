@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from speechunits.audio.corpus import Corpus, load_corpus
+from speechunits.audio.corpus import Corpus, load_corpus, with_phones_as_text
 from speechunits.config import CorpusConfig, ReductionConfig, build_config
 from speechunits.errors import SpeechUnitsError, UsageError
 from speechunits.report.tables import SIDES
@@ -63,6 +63,11 @@ class RunFiles:
     def split(self) -> str:
         """The split that is reported."""
         return str(self.config.get("corpus", {}).get("dev", "dev"))
+
+    @property
+    def spaced(self) -> bool:
+        """Phones are recognised, not characters: texts are theirs, parted by spaces."""
+        return bool(self.config.get("reduction", {}).get("finetune", {}).get("tokens") == "phones")
 
     @property
     def reduction(self) -> ReductionConfig:
@@ -214,9 +219,10 @@ def _corpus(run: RunFiles, manifest: Path | None, phones: Path | None) -> Corpus
         raise UsageError(
             f"the manifest ({tree.get('manifest', 'not named')}) is not there; give --manifest MANIFEST.tsv"
         )
-    return load_corpus(
+    corpus = load_corpus(
         CorpusConfig(manifest=place, phones=spoken, dev=run.split, strip_marks=bool(tree.get("strip_marks", False)))
     )
+    return with_phones_as_text(corpus) if run.spaced else corpus
 
 
 def _first(places: Iterable[str | Path | None]) -> Path | None:

@@ -116,5 +116,6 @@ def _letters(run: RunFiles) -> list[tuple[str, str, int]]:
     if not run.hypotheses or run.corpus is None:
         return []
     texts = {row.id: row.text for row in run.corpus.recordings if row.text}
-    counts = letter_errors((texts[name], text) for name, text in run.hypotheses[0][1].items() if name in texts)
+    pairs = ((texts[name], text) for name, text in run.hypotheses[0][1].items() if name in texts)
+    counts = letter_errors(pairs, spaced=run.spaced)
     return [(said, written, count) for (said, written), count in counts.most_common(LETTER_ERRORS)]

@@ -122,7 +122,8 @@ def _study(run: RunFiles, minutes: float) -> Study:
 
 def _listened(run: RunFiles, study: Study, count: int) -> list[Row]:
     first = run.hypotheses[0][1] if run.hypotheses else {}
-    rows = listening_rows(choose(study.recordings, first, count), study, run.hypotheses)
+    chosen = choose(study.recordings, first, count, spaced=run.spaced)
+    rows = listening_rows(chosen, study, run.hypotheses, spaced=run.spaced)
     if study.refused:
         reasons = "; ".join(f"{name}: {why}" for name, why in study.refused[:5])
         run.absent.append(Absent(what=f"{len(study.refused)} recordings", why=f"they cannot be read ({reasons})"))

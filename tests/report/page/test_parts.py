@@ -9,10 +9,11 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from speechunits.asr.tokens import normalize
 from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import Phone
 from speechunits.report.page.listening import choose
-from speechunits.report.page.marking import letter_errors, marked
+from speechunits.report.page.marking import error_rate, letter_errors, marked
 from speechunits.report.page.measures import measure_table
 from speechunits.report.page.media import flac_address, spectrogram_address
 from speechunits.report.page.study import Occurrence, Study, spread
@@ -24,9 +25,10 @@ def recording(name, seconds=2.0, text="abcd"):
 
 @given(st.text("abc ", max_size=12), st.text("abc ", max_size=12))
 def test_spans_make_up_both_texts(reference, hypothesis):
-    spans = marked(reference, hypothesis)
-    assert "".join(span.text for span in spans if span.kind != "wrong") == reference
-    assert "".join(span.text for span in spans if span.kind != "missing") == hypothesis
+    for spaced in (False, True):
+        spans = marked(reference, hypothesis, spaced=spaced)
+        assert normalize("".join(span.text for span in spans if span.kind != "wrong")) == normalize(reference)
+        assert normalize("".join(span.text for span in spans if span.kind != "missing")) == normalize(hypothesis)
 
 
 def test_marks_and_counts_of_errors():
@@ -36,6 +38,15 @@ def test_marks_and_counts_of_errors():
     assert [span.kind for span in marked("e\u0301", "é")] == ["same"]
     counts = letter_errors([("kasa", "kaza"), ("sa", "za"), ("a", "ab"), ("ab", "a")])
     assert counts == {("s", "z"): 2, ("", "b"): 1, ("b", ""): 1}
+    assert error_rate("ab  c", "ab d") == 1 / 4
+    assert error_rate("", "a") is None
+
+
+def test_phones_are_marked_and_counted_whole():
+    assert [(span.kind, span.text) for span in marked("tʃ a b", "t a", spaced=True)] == [
+        ("missing", "tʃ "), ("wrong", "t "), ("same", "a "), ("missing", "b ")]  # fmt: skip
+    assert letter_errors([("tʃ a b", "t a")], spaced=True) == {("tʃ", "t"): 1, ("b", ""): 1}
+    assert error_rate("tʃ a b", "t a", spaced=True) == pytest.approx(2 / 3)
 
 
 def made_study():
