@@ -60,8 +60,9 @@ class Setting:
         # Found out now, not after the training.
         if not transcribed:
             raise UsageError(
-                f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; fill "
-                "the column text of the manifest, or have it split anew without the column split"
+                f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; "
+                "transcribe at least three recordings (or annotated parts), and have the manifest split anew: make it "
+                "again, or remove its column split"
             )
         return transcribed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,16 +16,21 @@ HELD_OUT_SHARE = 0.1
 """Share of duration in dev, and in test."""
 FEWEST_SPEAKERS = 6
 """With fewer speakers, a split by speaker would leave too few in each part."""
+FEWEST_GROUPS = 3
+"""Train, dev and test need one each."""
 TUNE_SHARE = 0.05
 TUNE_MAX_S = 300.0
 LONGEST_TUNE_SHARE = 0.2
 """Share of train that a whole recording may take to ``tune``; where all are longer, parts of them are held out."""
+Group = Callable[[Recording], str]
+"""What a recording stays together with."""
 
 
 def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], list[str]]:
     """Divide recordings into train, dev and test (.8, .1, .1 of duration), by speaker where there are at least six.
 
-    Recordings that all have a split keep it; fewer than three recordings are all train. Returns the recordings in
+    Recordings that all have a split keep it; fewer than three recordings are all train. Where some have a transcript
+    and others none, those that have are divided, and only whole speakers or files with them. Returns the recordings in
     their order, and warnings.
 
     Raises
@@ -40,27 +45,36 @@ def split(recordings: Sequence[Recording], seed: int) -> tuple[list[Recording], 
         raise UsageError(
             f"split must be given for all recordings or for none, but {without} of {len(recordings)} lack it"
         )
-    originals = _originals(recordings)
-    if len(set(originals.values())) < 3:
-        warning = f"train, dev and test need at least 3 recordings, but there are {len(set(originals.values()))}: "
-        warning += "all are train"
-        return [replace(recording, split="train") for recording in recordings], [warning]
-    speakers = {recording.speaker for recording in recordings}
-    by_speaker = len(speakers) >= FEWEST_SPEAKERS
-    warnings = []
-    if not by_speaker:
-        warnings.append(
-            f"split by recording, since there are fewer than {FEWEST_SPEAKERS} speakers ({len(speakers)} named): "
-            "dev and test hold speakers of train"
-        )
+    labelled = [recording for recording in recordings if recording.text]
+    divided = labelled if len(labelled) >= FEWEST_GROUPS else recordings
+    group, warnings = _grouping(divided, parts=divided is labelled)
+    if group is None:
+        return [replace(recording, split="train") for recording in recordings], warnings
     durations: dict[str, float] = defaultdict(float)
-    for recording in sorted(recordings, key=lambda recording: recording.id):
-        durations[recording.speaker or "" if by_speaker else originals[recording.id]] += recording.duration_s
+    for recording in sorted(divided, key=lambda recording: recording.id):
+        durations[group(recording)] += recording.duration_s
     names = _assign(durations, np.random.default_rng([seed, 1]))
-    return [
-        replace(recording, split=names.get(recording.speaker or "" if by_speaker else originals[recording.id], "train"))
-        for recording in recordings
-    ], warnings
+    return [replace(recording, split=names.get(group(recording), "train")) for recording in recordings], warnings
+
+
+def _grouping(divided: Sequence[Recording], *, parts: bool) -> tuple[Group | None, list[str]]:
+    """Return what stays together when recordings are divided (None: all of it), and warnings.
+
+    Speakers where there are enough, else files, else (with ``parts``) single recordings; named by their first id.
+    """
+    if len({recording.speaker for recording in divided}) >= FEWEST_SPEAKERS:
+        return lambda recording: recording.speaker or "", []
+    first = _firsts(divided)
+    if len(first) >= FEWEST_GROUPS:
+        named = len({recording.speaker for recording in divided if recording.speaker})
+        warning = f"split by recording, since there are fewer than {FEWEST_SPEAKERS} speakers ({named} named): "
+        return lambda recording: first.get(recording.audio, ""), [warning + "dev and test hold speakers of train"]
+    if parts and len(divided) >= FEWEST_GROUPS:
+        warning = f"split by parts of recordings, since fewer than {FEWEST_GROUPS} files have transcripts "
+        warning += f"({len(first)}): dev and test hold parts of recordings of train"
+        return lambda recording: recording.id, [warning]
+    warning = f"train, dev and test need at least {FEWEST_GROUPS} recordings, but there are {len(first)}: all are train"
+    return None, [warning]
 
 
 def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
@@ -68,7 +82,8 @@ def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
 
     Recordings without text count as texts of their own, and so do the parts of one together, unless each recording of
     train is more than a fifth of it: then their parts count. A manifest that has a tune split is returned as it is, and
-    so is one whose train is a single text. The shortest text is cut where 5 % are less than any.
+    so is one whose train is a single text. The shortest text is cut where 5 % are less than any. Where train has both
+    recordings with a transcript and without, 5 % of either are cut: what is recognised and what only is heard.
     """
     if any(recording.split == "tune" for recording in recordings):
         return list(recordings)
@@ -79,29 +94,48 @@ def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
     for recording in train:
         groups[text_group[recording.id]].append(recording)
     elsewhere = {text_group[recording.id] for recording in recordings if recording.split != "train"}
-    target_s = min(TUNE_SHARE * sum(recording.duration_s for recording in train), TUNE_MAX_S)
     # One recording stands for its group, with the group's duration, so that repeated texts move together.
-    heads = {
-        members[0].id: replace(members[0], duration_s=sum(member.duration_s for member in members))
+    heads = [
+        replace(members[0], duration_s=sum(member.duration_s for member in members))
         for key, members in groups.items()
         if key not in elsewhere
+    ]
+    target_s = min(TUNE_SHARE * sum(recording.duration_s for recording in train), TUNE_MAX_S)
+    labelled = [head for head in heads if head.text]
+    labelled_s = min(TUNE_SHARE * sum(recording.duration_s for recording in train if recording.text), TUNE_MAX_S)
+    kinds = [(heads, target_s, len(groups) > 1)]
+    if 1 < len(labelled) < len(heads):
+        rest = [head for head in heads if not head.text]
+        kinds = [(labelled, labelled_s, True), (rest, target_s - labelled_s, False)]
+    chosen = {
+        text_group[head.id]
+        for part, part_s, spare in kinds
+        for head in _held_out(part, part_s, spare=spare, generator=np.random.default_rng([seed, 2]))
     }
-    chosen, total_s = set(), 0.0
-    for head in in_proportion(list(heads.values()), np.random.default_rng([seed, 2])):
-        if head.duration_s > target_s:
-            continue
-        if total_s + head.duration_s > target_s:
-            break
-        total_s += head.duration_s
-        chosen.add(text_group[head.id])
-    if not chosen and heads and len(groups) > 1:
-        chosen.add(text_group[min(heads.values(), key=lambda head: (head.duration_s, head.id)).id])
     return [
         replace(recording, split="tune")
         if recording.split == "train" and text_group[recording.id] in chosen
         else recording
         for recording in recordings
     ]
+
+
+def _held_out(
+    heads: list[Recording], target_s: float, *, spare: bool, generator: np.random.Generator
+) -> list[Recording]:
+    """Return recordings of at most ``target_s`` together, speakers in proportion; the shortest where all are longer."""
+    chosen: list[Recording] = []
+    total_s = 0.0
+    for head in in_proportion(heads, generator):
+        if head.duration_s > target_s:
+            continue
+        if total_s + head.duration_s > target_s:
+            break
+        total_s += head.duration_s
+        chosen.append(head)
+    if not chosen and heads and spare:
+        chosen.append(min(heads, key=lambda head: (head.duration_s, head.id)))
+    return chosen
 
 
 def label_list(recordings: Sequence[Recording], minutes: float | None, seed: int) -> list[Recording]:
@@ -147,17 +181,18 @@ def in_proportion(recordings: Sequence[Recording], generator: np.random.Generato
     return [recording for _, _, recording in sorted(placed, key=lambda item: item[:2])]
 
 
-def _originals(recordings: Sequence[Recording]) -> dict[str, str]:
-    """Return what stands for the file of each recording, the first id in it: parts of one file are split together."""
+def _firsts(recordings: Sequence[Recording]) -> dict[Path, str]:
+    """Return what stands for each file, the first id in it: parts of one file are split together."""
     first: dict[Path, str] = {}
     for recording in recordings:
         first[recording.audio] = min(first.get(recording.audio, recording.id), recording.id)
-    return {recording.id: first[recording.audio] for recording in recordings}
+    return first
 
 
 def _text_groups(recordings: Sequence[Recording], train: Sequence[Recording]) -> dict[str, str]:
     """Return what each recording shares a text with: by its text, and without one the file that it is a part of."""
-    originals = _originals(recordings)
+    first = _firsts(recordings)
+    originals = {recording.id: first[recording.audio] for recording in recordings}
     lengths_s: dict[str, float] = defaultdict(float)
     for recording in train:
         lengths_s[originals[recording.id]] += recording.duration_s

@@ -152,3 +152,46 @@ def test_label_lists_differ_by_seed_and_leave_tune_and_untranscribed_out():
     assert label_list(recordings, 1, 0) != label_list(recordings, 1, 1)
     with pytest.raises(UsageError, match=r"there are 9\.93 min"):
         label_list(recordings, 10, 0)
+
+
+def unlabelled(count, length_s=60.0):
+    return [
+        Recording(id=f"u{i:03d}", audio=Path(f"/u{i}.wav"), duration_s=length_s, speaker=f"s{i % 8}")
+        for i in range(count)
+    ]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0.5, 15), min_size=40, max_size=120), st.integers(1, 9), st.integers(0, 60), st.integers(0, 3)
+)
+def test_few_labels_among_many_recordings_are_in_every_split(durations, speakers, count, seed):
+    labelled = corpus(durations, speakers)
+    done = cut_tune(split([*unlabelled(count), *labelled], seed)[0], seed)
+    held = {name: [r for r in done if r.split == name and r.text] for name in ("train", "tune", "dev", "test")}
+    assert all(held.values())
+    assert total_s(held["tune"]) <= max(0.05 * total_s([*held["train"], *held["tune"]]), min(durations)) + 1e-6
+    assert {r.split for r in split(labelled, seed)[0]} == {"train", "dev", "test"}
+    # Those with a transcript are divided as they would be alone.
+    alone = {r.id: r.split for r in split(labelled, seed)[0]}
+    assert all(r.split == alone[r.id] for r in split([*unlabelled(count), *labelled], seed)[0] if r.text)
+
+
+def test_annotated_parts_of_a_single_session_are_divided():
+    session = [Recording(id=f"r-{at:03d}", audio=Path("/r.wav"), duration_s=2.0, start_s=2.0 * at, end_s=2.0 * at + 2,
+                         text=f"text {at}") for at in range(30)]  # fmt: skip
+    done, warnings = split([*unlabelled(20), *session], 0)
+    assert Counter(r.split for r in done if r.text) == {"train": 24, "dev": 3, "test": 3}
+    assert {r.split for r in done if not r.text} == {"train"}
+    assert "fewer than 3 files have transcripts (1)" in warnings[0]
+    assert {r.split for r in split(session, 0)[0]} == {"train", "dev", "test"}
+    # Two transcripts are too few: what is heard is divided then.
+    assert {r.split for r in split([*unlabelled(20), *session[:2]], 0)[0]} == {"train", "dev", "test"}
+
+
+def test_speakers_without_transcripts_are_heard_in_train():
+    rows = [replace(r, text=None) if r.speaker in {"s0", "s1"} else r for r in corpus([5.0] * 90, 9)]
+    done, warnings = split(rows, 0)
+    assert not warnings
+    assert {r.split for r in done if r.speaker in {"s0", "s1"}} == {"train"}
+    assert all(len({r.split for r in done if r.speaker == name}) == 1 for name in {r.speaker for r in done})
