@@ -29,7 +29,7 @@ def test_a_manifest_gives_the_texts_of_a_split(tmp_path, capsys):
     assert main(["lm", str(tmp_path / "m.tsv"), "--split", "dev", "-o", str(tmp_path / "lm.arpa")]) == 0
     assert read_arpa(tmp_path / "lm.arpa").symbols == set("dos")
     assert main(["lm", str(tmp_path / "m.tsv"), "--split", "test", "-o", str(tmp_path / "lm.arpa")]) == 2
-    assert "needs text, but there is none" in capsys.readouterr().err
+    assert "has no split 'test'; its splits are: dev, train" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
