@@ -162,7 +162,11 @@ def exact_products(device: torch.device) -> Iterator[None]:
     if device.type != "cuda":
         yield
         return
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    cudnn = torch.backends.cudnn
+    # What is not given would be switched off.
+    with cudnn.flags(
+        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    ):
         yield
 
 
