@@ -41,6 +41,17 @@ def test_exact_products_switch_nothing_else_off():
 
 
 @pytest.mark.usefixtures("tuned")
+def test_products_stay_exact_while_any_thread_needs_them():
+    first, second = exact_products(CUDA), exact_products(CUDA)
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not torch.backends.cudnn.allow_tf32
+    second.__exit__(None, None, None)
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.usefixtures("tuned")
 @pytest.mark.parametrize(("precision", "rounds"), [("fp32", False), ("bf16", True)])
 def test_training_in_fp32_rounds_no_factors(precision, rounds, tmp_path, corpus, monkeypatch):
     # The CPU stands in for a GPU, which has the switch.
