@@ -77,9 +77,7 @@ def _state(audio: Path) -> tuple[int, int] | None:
     return found.st_size, found.st_mtime_ns
 
 
-def _make(
-    inventory: Path, recordings: Sequence[Recording], path: Path, key: str, on_fault: OnFault
-) -> UnitArrays:  # fmt: skip
+def _make(inventory: Path, recordings: Sequence[Recording], path: Path, key: str, on_fault: OnFault) -> UnitArrays:
     units: UnitArrays = {}
     faults: dict[str, str] = {}
 
