@@ -26,10 +26,10 @@ _LEAST_BLUR = 4
 Otherwise the same utterances would meet in every epoch. Places, not seconds: where there are thousands, neighbours are
 as good as equally long and hardly padded; where there are dozens, they still mix.
 """
-_COUNTED_PIECES = 2_000_000
+_COUNTED_PIECES = 1_000_000
 """Pieces after which the rest of a budget is no longer counted: they take some ten seconds to make.
 
-Of utterances of 3 s, 1,700 hours; an epoch that is begun is counted to its end.
+Of utterances of 3 s, 800 hours; an epoch that is begun is counted to its end.
 """
 
 
@@ -144,8 +144,8 @@ class Sampler:
     def steps_for(self, hours: float) -> int:
         """Return the number of steps after which the source audio seen first reaches ``hours``: at least one.
 
-        To count it exactly, epochs must be made. Where that would be millions of pieces, the steps of the rest are as
-        long as those counted, on average: each epoch reads the same recordings.
+        To count it exactly, epochs must be made. Where that would be more than a million pieces, the steps of the rest
+        are as long as those counted, on average: each epoch reads the same recordings.
 
         Raises
         ------
