@@ -34,7 +34,7 @@ from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown
 from speechunits.rescoring import add_language_rows
 from speechunits.results import SweepResults, show_reduction
-from speechunits.run import RunFolder, content_key, file_hash, read_json, write_json
+from speechunits.run import RunFolder, content_key, file_hash, is_first_rank, rank_and_size, read_json, write_json
 from speechunits.setting import Setting, check_equal_hours
 from speechunits.tuning import tune
 from speechunits.units.bundle import encoder_bundle
@@ -180,7 +180,8 @@ def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, see
 
 def _finetune(experiment: Experiment, cell: Cell, setting: Setting) -> None:
     scores = sweep.run_cell(cell, setting, keep=experiment.recognizer)
-    print(summarised(cell, scores), file=sys.stderr)
+    if is_first_rank():
+        print(summarised(cell, scores), file=sys.stderr)
 
 
 def reduction(experiment: Experiment) -> None:
@@ -255,7 +256,21 @@ STAGES = {
 
 
 def run(recipe: RecipeConfig, stages: Sequence[str] = tuple(STAGES)) -> list[str]:
-    """Run stages of a recipe in turn, holding its run folder; return the names of what had to be refused."""
+    """Run stages of a recipe in turn, holding its run folder; return the names of what had to be refused.
+
+    Several ranks pretrain together; the first of them has the run folder, and returns the names.
+
+    Raises
+    ------
+    UsageError
+        If other stages are asked of several ranks.
+    """
+    rank, size = rank_and_size()
+    if size > 1 and tuple(stages) != ("pretrain",):
+        raise UsageError(
+            f"{size} ranks can only pretrain or fine-tune together, but were asked for {', '.join(stages)}: start "
+            "`speechunits pretrain` or `speechunits finetune` on them, and the other stages in one process"
+        )
     experiment = Experiment(recipe)
     with experiment.folder.lock():
         experiment.record()
@@ -263,6 +278,8 @@ def run(recipe: RecipeConfig, stages: Sequence[str] = tuple(STAGES)) -> list[str
             print(f"about {estimated_minutes(recipe):.0f} min of training on this machine "
                   f"({'with' if cpu_computes_bf16() else 'without'} bf16 arithmetic)", file=sys.stderr)  # fmt: skip
         for stage in stages:
-            print(f"── {stage}", file=sys.stderr)
+            if rank == 0:
+                print(f"── {stage}", file=sys.stderr)
             STAGES[stage](experiment)
-    return experiment.refused
+    # A rank that ended with the exit code of a refusal would end the others, and the first may still have to write.
+    return experiment.refused if rank == 0 else []

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from speechunits.audio.corpus import Corpus
-from speechunits.audio.manifest import Recording
 from speechunits.audio.phones import UNKNOWN
 from speechunits.config import BudgetConfig, PretrainConfig, UnitsConfig, to_tree
 from speechunits.encoder.encoder import load_exported
@@ -24,14 +22,10 @@ from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.learners.build import build_learner
 from speechunits.learners.learner import Learner
-from speechunits.progress import progress
-from speechunits.run import content_key, file_hash, provenance, write_json
+from speechunits.run import content_key, file_hash, is_first_rank, provenance, write_json
 from speechunits.units.bundle import encoder_path, read_bundle
-from speechunits.units.extract import OnFault
 from speechunits.units.fit import fit_units
-from speechunits.units.units import Units
-
-UnitArrays = dict[str, NDArray[np.int64]]
+from speechunits.units.kept import awaited, kept_units
 
 
 def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> None:
@@ -58,7 +52,9 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
         if config.needs_units:
             source = None if number == 1 and config.masked_prediction.first_targets == "mfcc" else encoder
             units = _targets(config, corpus, source, place / "targets.safetensors")
-            known = _units(units, [*train_rows, *held_out], corpus.refuse)
+            known = kept_units(
+                units, [*train_rows, *held_out], place / "target_units.safetensors", on_fault=corpus.refuse
+            )
             labels = Labels(units=known)
             train_rows, held_out = ([row for row in rows if row.id in known] for rows in (train_rows, held_out))
         clusters = None
@@ -74,6 +70,11 @@ def pretrain_passes(config: PretrainConfig, corpus: Corpus, folder: Path) -> Non
         )  # fmt: skip
         results.append(result)
         encoder = place / "encoder.safetensors"
+    if is_first_rank():
+        _record(config, corpus, folder, results)
+
+
+def _record(config: PretrainConfig, corpus: Corpus, folder: Path, results: Sequence[TrainingResult]) -> None:
     write_json(folder / "pretrain.json", {
         "provenance": provenance(config, corpus.manifest),
         "passes": [{"steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s,
@@ -135,7 +136,10 @@ def phone_targets(corpus: Corpus) -> tuple[Labels, int]:
 
 
 def _targets(config: PretrainConfig, corpus: Corpus, encoder: Path | None, path: Path) -> Path:
-    """Fit the units that a pass predicts: on MFCC, or on a layer of the encoder of the pass before."""
+    """Fit the units that a pass predicts: on MFCC, or on a layer of the encoder of the pass before.
+
+    Of several ranks the first does; the others wait for the bundle.
+    """
     settings = config.masked_prediction
     # The criterion is named, not left to a default that may change: the key would not tell.
     units = UnitsConfig(
@@ -147,7 +151,13 @@ def _targets(config: PretrainConfig, corpus: Corpus, encoder: Path | None, path:
         file_hash(corpus.manifest),
         file_hash(encoder) if encoder else None,
     )
-    if path.exists() and read_bundle(path, "units")[1]["provenance"].get("key") == key:
+
+    def made() -> Path | None:
+        return path if path.exists() and read_bundle(path, "units")[1]["provenance"].get("key") == key else None
+
+    if not is_first_rank():
+        return awaited(made)
+    if made() is not None:
         return path
     train_recordings = corpus.split("train")
     # As training computes, 1.4 times as fast; not in the key, since what was made elsewhere stays as it is.
@@ -158,14 +168,3 @@ def _targets(config: PretrainConfig, corpus: Corpus, encoder: Path | None, path:
         units = replace(units, layer=choice.layer)
     fit_units(encoder, train_recordings, units, path=path, provenance={"key": key}, on_fault=corpus.refuse)
     return path
-
-
-def _units(bundle: Path, recordings: Sequence[Recording], on_fault: OnFault) -> UnitArrays:
-    """Return the units of every recording that can be read."""
-    inventory = Units.load(bundle)
-    found: UnitArrays = {}
-    with progress("targets", len(recordings)) as advance:
-        for recording, units in inventory.recordings(recordings, on_fault):
-            found[recording.id] = units
-            advance(1, "")
-    return found

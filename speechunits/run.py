@@ -170,6 +170,20 @@ def provenance(config: Any, manifest: Path | None = None) -> dict[str, Any]:
     }
 
 
+def rank_and_size() -> tuple[int, int]:
+    """Return which of how many processes that train together this one is, as torchrun or Slurm started them."""
+    for rank, size in (("RANK", "WORLD_SIZE"), ("SLURM_PROCID", "SLURM_NTASKS")):
+        if rank in os.environ:
+            count = int(os.environ.get(size, "1"))
+            return (int(os.environ[rank]), count) if count > 1 else (0, 1)
+    return 0, 1
+
+
+def is_first_rank() -> bool:
+    """Tell whether this process writes what a run folder holds; of several ranks, one does."""
+    return rank_and_size()[0] == 0
+
+
 class RunFolder:
     """A folder that holds one run: its outputs, and the configuration that made them."""
 
@@ -183,11 +197,16 @@ class RunFolder:
     def lock(self) -> Iterator[None]:
         """Hold the folder: a second process is refused instead of writing into the same files.
 
+        Of several ranks the first holds it for all of them.
+
         Raises
         ------
         UsageError
             If another process holds the folder.
         """
+        if not is_first_rank():
+            yield
+            return
         make_folder(self.path)
         with (self.path / ".lock").open("w") as file:
             try:
@@ -199,7 +218,9 @@ class RunFolder:
             yield
 
     def record(self, name: str, config: Any, manifest: Path | None = None) -> None:
-        """Write ``NAME.yaml``: the configuration and provenance of the output called ``name``."""
+        """Write ``NAME.yaml``: the configuration and provenance of the output called ``name``. The first rank does."""
+        if not is_first_rank():
+            return
         write_text(
             self.path / f"{name}.yaml",
             yaml.safe_dump(provenance(config, manifest), sort_keys=False, allow_unicode=True),

@@ -28,7 +28,7 @@ from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
 from speechunits.finetuning import deciding, finetune, forget_checkpoints
 from speechunits.hardware import cores, cpu_computes_bf16
 from speechunits.processes import in_processes
-from speechunits.run import content_key, file_hash, provenance, read_json, write_json
+from speechunits.run import content_key, file_hash, is_first_rank, provenance, read_json, write_json
 from speechunits.setting import FIELDS, Setting
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.units import Units
@@ -80,7 +80,8 @@ def _run_logged(cell: Cell, setting: Setting) -> list[Score]:
 def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[Score]:
     """Train one cell and score it on dev and ``tune``, or return the scores it already has.
 
-    ``keep`` is where to write the recogniser's bundle. Hypotheses stay beside the scores in the run folder.
+    ``keep`` is where to write the recogniser's bundle. Hypotheses stay beside the scores in the run folder. Of several
+    ranks that train it together, the first scores it and writes; the others return no scores.
     """
     config = _config(cell, setting)
     labelled = label_list(setting.corpus.recordings, cell.minutes, cell.seed)
@@ -89,9 +90,12 @@ def run_cell(cell: Cell, setting: Setting, *, keep: Path | None = None) -> list[
     kept = kept_scores(cell, setting, key)
     if kept is not None and (keep is None or _is_of(keep, key)):
         # A process that was killed between its scores and its end left them.
-        forget_checkpoints(setting.kept_at(cell, key))
+        if is_first_rank():
+            forget_checkpoints(setting.kept_at(cell, key))
         return kept
     recognizer, outcome = _train(cell, config, labelled, setting, setting.kept_at(cell, key))
+    if not is_first_rank():
+        return []
     scores = [_score(cell, recognizer, split, held, labelled, setting, key) for split, held in held_out.items()]
     if keep is not None:
         tensors, header = recognizer.export()

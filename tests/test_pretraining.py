@@ -109,6 +109,8 @@ def test_calling_again_changes_nothing(two_passes, recipe, corpus, monkeypatch, 
     ]  # fmt: skip
     before = [file_hash(path) for path in kept]
     passes = read_json(folder / "pretrain.json")["passes"]
+    # Nor are the units that were predicted found again.
+    monkeypatch.setattr(Units, "recordings", lambda *_: pytest.fail("units are found again"))
     pretrain_passes(recipe.pretrain, corpus, folder)
     assert [file_hash(path) for path in kept] == before
     again = read_json(folder / "pretrain.json")["passes"]

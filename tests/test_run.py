@@ -126,3 +126,41 @@ def test_record_holds_what_made_the_output(tmp_path):
 def test_content_key_depends_on_content_alone():
     assert content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
     assert content_key({"a": 1}) != content_key({"a": 2})
+
+
+@pytest.mark.parametrize(
+    ("names", "rank", "size"),
+    [
+        ({}, 0, 1),
+        ({"RANK": "3", "WORLD_SIZE": "8"}, 3, 8),
+        ({"RANK": "0", "WORLD_SIZE": "2", "SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, 0, 2),
+        ({"SLURM_PROCID": "1", "SLURM_NTASKS": "2"}, 1, 2),
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, 0, 1),
+        ({"SLURM_NTASKS": "4"}, 0, 1),
+        ({"RANK": "3"}, 0, 1),
+    ],
+)
+def test_who_is_of_how_many(names, rank, size, monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in names.items():
+        monkeypatch.setenv(name, value)
+    assert run.rank_and_size() == (rank, size)
+    assert run.is_first_rank() == (rank == 0)
+
+
+def test_only_the_first_rank_holds_the_folder_and_writes(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    folder = RunFolder(tmp_path / "run")
+    monkeypatch.setenv("RANK", "1")
+    with folder.lock():
+        folder.record("units", UnitsConfig())
+    assert not (tmp_path / "run").exists()
+    monkeypatch.setenv("RANK", "0")
+    with folder.lock():
+        with pytest.raises(UsageError, match="in use by another process"), folder.lock():
+            pass
+        monkeypatch.setenv("RANK", "1")
+        with folder.lock():
+            folder.record("units", UnitsConfig())
+    assert not (tmp_path / "run" / "units.yaml").exists()

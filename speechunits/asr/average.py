@@ -42,8 +42,10 @@ class WeightAverage:
         return {"sums": self._sums, "count": self._count}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Continue from :meth:`state`."""
-        self._sums, self._count = dict(state["sums"]), state["count"]
+        """Continue from :meth:`state`: checkpoints are read on the CPU, and each sum goes where its weights are."""
+        devices = {name: parameter.device for name, parameter in self._module.named_parameters()}
+        self._sums = {name: total.to(devices[name]) for name, total in state["sums"].items()}
+        self._count = state["count"]
 
     @torch.no_grad()
     def apply(self) -> None:

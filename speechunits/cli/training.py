@@ -97,13 +97,14 @@ def run_stages(options: argparse.Namespace) -> int:
 def run_finetune(options: argparse.Namespace) -> int:
     """Fine-tune one recogniser."""
     from speechunits import pipeline
+    from speechunits.run import is_first_rank
 
     experiment = pipeline.Experiment(_recipe(options))
     headline = (experiment.recipe.reduction.headline_minutes,)
     (minutes,) = options.minutes or headline
     with experiment.folder.lock():
         pipeline.finetune_cell(experiment, options.side, minutes, options.label_seed)
-    return 1 if experiment.refused else 0
+    return 1 if experiment.refused and is_first_rank() else 0
 
 
 def run_reduction(options: argparse.Namespace) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from fairseq2.early_stopper import EarlyStopper
@@ -86,25 +88,18 @@ class HeldOut(Validator):
         metrics: dict[str, tuple[Tensor, Tensor]] = {}
         histograms: dict[str, Tensor] = {}
         rank, size, device = self._gang.rank, self._gang.size, self._gang.device
-        # A rank without a batch of its own joins in with the first one, weighted zero: it must know all names.
-        turns = [(number, 1.0) for number in range(rank, len(self._batches), size)] or [(0, 0.0)]
-        for number, weight in turns:
+        for number in range(rank, len(self._batches), size):
             audio = self._loader.batch(self._batches[number], derived_seed(self._seed, _EVALUATION, number))
             if audio is None:
                 continue
             loss = self._learner(audio.to(device))
             for name, (total, count) in loss.metrics.items():
                 old = metrics.get(name)
-                new = (total.double() * weight, count.double() * weight)
+                new = (total.double(), count.double())
                 metrics[name] = new if old is None else (old[0] + new[0], old[1] + new[1])
             for name, counts in loss.histograms.items():
-                new_counts = counts.double() * weight
-                histograms[name] = histograms[name] + new_counts if name in histograms else new_counts
-        if not metrics:
-            raise TrainingStopped(
-                "none of the held-out recordings can be read (see the messages above); check the manifest with "
-                "`speechunits manifest`"
-            )
+                histograms[name] = histograms[name] + counts.double() if name in histograms else counts.double()
+        self._join_in(metrics, histograms)
         if size > 1:
             for name in sorted(metrics):
                 pair = torch.stack([part.to(device) for part in metrics[name]])
@@ -113,6 +108,34 @@ class HeldOut(Validator):
             for name in sorted(histograms):
                 self._gang.all_reduce(histograms[name], ReduceOperation.SUM)
         return metrics, {name: counts.cpu() for name, counts in histograms.items()}
+
+    def _join_in(self, metrics: dict[str, tuple[Tensor, Tensor]], histograms: dict[str, Tensor]) -> None:
+        """Let a rank that had no batch, or could read none of its own, add nothing to the sums of the others.
+
+        Raises
+        ------
+        TrainingStopped
+            On all ranks, if none of them could read any.
+        """
+        gang, first = self._gang, 0 if metrics else self._gang.size
+        if gang.size > 1:
+            readers = torch.tensor(gang.rank if metrics else gang.size, device=gang.device)
+            gang.all_reduce(readers, ReduceOperation.MIN)
+            first = int(readers)
+        if first == gang.size:
+            raise TrainingStopped(
+                "none of the held-out recordings can be read (see the messages above); check the manifest with "
+                "`speechunits manifest`"
+            )
+        if gang.size == 1:
+            return
+        # Sums are added name by name: all ranks must know all of them.
+        known: list[Any] = [sorted(metrics), {name: tuple(counts.shape) for name, counts in histograms.items()}]
+        gang.broadcast_objects(known, source_rank=first)
+        if not metrics:
+            zeros = partial(torch.zeros, dtype=torch.float64, device=gang.device)
+            metrics.update({name: (zeros(()), zeros(())) for name in known[0]})
+            histograms.update({name: zeros(shape) for name, shape in known[1].items()})
 
 
 class HeldOutStopper(EarlyStopper):

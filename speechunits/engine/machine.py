@@ -20,6 +20,7 @@ from torch.distributed.tensor import DTensor
 
 from speechunits.config import EngineConfig
 from speechunits.hardware import cpu_computes_bf16, keep_memory_and_kernels
+from speechunits.units.extract import exact_products
 
 _TIMEOUT = timedelta(minutes=30)
 """A rank may wait this long for another: longer than any held-out evaluation or checkpoint."""
@@ -35,10 +36,15 @@ class Precision:
         """Compute in this type within the context."""
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(device.type, dtype=self.dtype)
 
+    def products(self, device: torch.device) -> AbstractContextManager[object]:
+        """Compute fp32 as such within the context, as units are: a GPU would round factors of convolutions."""
+        return exact_products(device) if self.dtype == torch.float32 else nullcontext()
+
 
 def choose_precision(config: EngineConfig, device: torch.device) -> Precision:
     """Return bf16 where the processor computes it (or where it is asked for), else fp32."""
-    has_bf16 = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_computes_bf16()
+    cuda = device.type == "cuda"
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False) if cuda else cpu_computes_bf16()
     wanted = config.precision == "bf16" or (config.precision == "auto" and has_bf16)
     return Precision(torch.bfloat16 if wanted else torch.float32)
 

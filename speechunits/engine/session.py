@@ -19,7 +19,7 @@ from speechunits.engine.compilation import compiled
 from speechunits.engine.guard import FiniteGuard
 from speechunits.engine.history import HISTORY
 from speechunits.engine.journal import Journal
-from speechunits.engine.machine import machine_state, open_gangs, wrap
+from speechunits.engine.machine import choose_precision, machine_state, open_gangs, wrap
 from speechunits.engine.seal import TRAINING
 from speechunits.engine.settings import earlier_result, training_settings
 from speechunits.engine.steering import signals_noted
@@ -37,6 +37,7 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
     journal = Journal()
     with machine_state(task.engine.threads), signals_noted(journal), ExitStack() as stack:
         gangs = open_gangs(task.engine)
+        stack.enter_context(choose_precision(task.engine, gangs.device).products(gangs.device))
         sampler = make_sampler(task, gangs)
         resumed = _newest_checkpoint(task, gangs)
         settings = training_settings(learner, task, gangs)

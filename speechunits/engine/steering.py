@@ -15,19 +15,22 @@ from fairseq2.gang import Gang, ReduceOperation
 from fairseq2.trainer import Trainer
 
 from speechunits.engine.journal import Journal
+from speechunits.engine.watch import StepWatch
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ECHO_S = 1.0
 """Who ends a group of processes, as batch systems do, signals each of them, and then a parent signals its own."""
 _PUBLISH_EVERY = "_publish_metrics_every_n_steps"
 _CHECKPOINT_EVERY = "_checkpoint_every_n_steps"
+_WATCH = "_compute_watch"
 
 
 class Steering:
     """Decides at the beginning of each step what follows it; all ranks decide alike.
 
     A stop is asked of the Trainer by its public ``request_stop``. Publications and checkpoints by the clock set the
-    Trainer's interval to the very step at hand: it has no other way to be told.
+    Trainer's interval to the very step at hand: it has no other way to be told. Nor has it a way to be told not to wait
+    for the device at the end of every step: its watch is replaced by one that waits before a publication.
     """
 
     def __init__(
@@ -48,12 +51,14 @@ class Steering:
         self._checkpoint_s = checkpoint_s
         self._published = self._saved = time.monotonic()
         self._trainer: Trainer | None = None
+        self._watch = StepWatch(gang.device)
 
     def take(self, trainer: Trainer) -> None:
         """Steer this trainer."""
-        for name in (_PUBLISH_EVERY, _CHECKPOINT_EVERY):
+        for name in (_PUBLISH_EVERY, _CHECKPOINT_EVERY, _WATCH):
             if not hasattr(trainer, name):
                 raise RuntimeError(f"this fairseq2 has no Trainer.{name}; install the version of the [train] extra")
+        setattr(trainer, _WATCH, self._watch)
         self._trainer = trainer
 
     def release(self) -> None:
@@ -81,7 +86,10 @@ class Steering:
             self._journal.interrupted = step < self._total_steps
         elif out_of_time and step < self._total_steps:
             self._journal.stopped = "minutes budget"
-        if signal_number or out_of_time or step >= self._total_steps:
+        ends = bool(signal_number) or out_of_time or step >= self._total_steps
+        # The last step is published, too.
+        self._watch.waits = publish or ends
+        if ends:
             self._trainer.request_stop()
 
     def _agree(self, *, out_of_time: bool, publish: bool, save: bool) -> tuple[int, bool, bool, bool]:

@@ -62,9 +62,16 @@ def speech_frames(batch: AudioBatch) -> Tensor:
 
 
 def exported(**modules: nn.Module) -> dict[str, Tensor]:
-    """Return the tensors of modules as a bundle keeps them: on the CPU, copied, named ``MODULE.parameter``."""
+    """Return the tensors of modules as a bundle keeps them: on the CPU, copied, named ``MODULE.parameter``.
+
+    What is sharded stays on its device: ranks gather a shard where their network reaches it, often only on GPUs.
+    """
     return {
-        f"{name}.{key}": tensor.detach().cpu().clone().contiguous()
+        f"{name}.{key}": _apart(tensor.detach())
         for name, module in modules.items()
         for key, tensor in module.state_dict().items()
     }
+
+
+def _apart(tensor: Tensor) -> Tensor:
+    return tensor if hasattr(tensor, "full_tensor") else tensor.cpu().clone().contiguous()

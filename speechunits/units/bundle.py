@@ -22,7 +22,7 @@ from speechunits.run import atomic_path
 
 FORMAT = 2
 _READ = (1, 2)
-Kind = Literal["encoder", "units", "recognizer"]
+Kind = Literal["encoder", "units", "recognizer", "frame_units"]
 _KEY = "speechunits"
 _PREFIX_BYTES = 8
 """A safetensors file begins with the size of its header as a 64-bit little-endian number."""
@@ -149,6 +149,7 @@ _HINT: Mapping[str, str] = {
     "encoder": "give the encoder.safetensors of a pretraining run",
     "units": "`speechunits units fit` makes one from an encoder",
     "recognizer": "`speechunits finetune` makes one from an encoder",
+    "frame_units": "a pretraining keeps one beside its targets",
 }
 
 

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -156,14 +156,48 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _ExactProducts:
+    """cuDNN's switch, one for all threads: the first that needs exact products turns it off, the last on again."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._switched = ExitStack()
+
+    def enter(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                cudnn = torch.backends.cudnn
+                # What is not given would be switched off.
+                self._switched.enter_context(
+                    cudnn.flags(
+                        enabled=cudnn.enabled, benchmark=cudnn.benchmark, deterministic=cudnn.deterministic,
+                        allow_tf32=False,
+                    )
+                )  # fmt: skip
+            self._users += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._switched.close()
+
+
+_exact_products = _ExactProducts()
+
+
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
     """Keep a GPU from rounding the factors of fp32 convolutions to 10 bits, as it does unless told otherwise."""
     if device.type != "cuda":
         yield
         return
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    _exact_products.enter()
+    try:
         yield
+    finally:
+        _exact_products.leave()
 
 
 def map_recordings(

@@ -43,6 +43,17 @@ def test_a_second_training_starts_afresh():
     assert torch.equal(module.weight, torch.full((1, 1), 3.0))
 
 
+def test_what_the_cpu_has_read_goes_where_the_weights_are():
+    average = WeightAverage(nn.Linear(1, 1), 0.5)
+    average.add()
+    # As if on a GPU, which refuses sums with what is on the CPU, too.
+    later = WeightAverage(nn.Linear(1, 1, device="meta"), 0.5)
+    later.restore(average.state())
+    assert {total.device.type for total in later.state()["sums"].values()} == {"meta"}
+    later.add()
+    later.apply()
+
+
 @pytest.mark.parametrize("interrupted", range(11))
 def test_an_interrupted_average_goes_on(interrupted):
     module, later = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)

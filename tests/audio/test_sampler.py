@@ -85,6 +85,32 @@ def test_the_budget_is_reached_by_the_last_step_and_not_before(hours, per_step):
     assert before_s < hours * 3600 <= seen_s + 1e-5
 
 
+@pytest.mark.parametrize("per_step", [1, 3])
+def test_a_budget_of_many_epochs_is_not_counted_to_its_end(per_step, monkeypatch):
+    exact = Sampler(lengths(), CONFIG, seed=0, per_step=per_step).steps_for(30.0)
+    sampler = Sampler(lengths(), CONFIG, seed=0, per_step=per_step)
+    monkeypatch.setattr("speechunits.audio.sampler._COUNTED_PIECES", 10 * len(pieces_of(sampler.epoch(0))))
+    made, make = [], sampler._make_epoch
+    monkeypatch.setattr(sampler, "_make_epoch", lambda epoch: made.append(epoch) or make(epoch))
+    found = sampler.steps_for(30.0)
+    assert len(made) < 13
+    assert abs(found - exact) < 0.01 * exact
+    # Another rank, or the same training resumed, has made other epochs before.
+    other = Sampler(lengths(), CONFIG, seed=0, per_step=per_step)
+    other.epoch(7)
+    assert other.steps_for(30.0) == found
+
+
+def test_what_is_counted_is_exact_up_to_the_bound(monkeypatch):
+    sampler = Sampler(lengths(), CONFIG, seed=0)
+    monkeypatch.setattr("speechunits.audio.sampler._COUNTED_PIECES", 5 * len(pieces_of(sampler.epoch(0))))
+    epoch_h = sum(piece.source_s for piece in pieces_of(sampler.epoch(0))) / 3600
+    budgets = [0.5 * epoch_h, 3.3 * epoch_h]
+    found = [sampler.steps_for(hours) for hours in budgets]
+    monkeypatch.undo()
+    assert found == [Sampler(lengths(), CONFIG, seed=0).steps_for(hours) for hours in budgets]
+
+
 def test_a_few_utterances_still_fill_their_batches():
     batches = Sampler([40_000] * 3, CONFIG, seed=0).epoch(0)
     assert len(batches) >= 8

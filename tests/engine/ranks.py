@@ -4,11 +4,12 @@ import json
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from speechunits.asr.average import WeightAverage
 from speechunits.engine.native import prepare_fairseq2
-from speechunits.errors import Interrupted
+from speechunits.errors import Interrupted, TrainingStopped
 from tests.engine.tiny import TinyLearner, make_corpus, run
 
 prepare_fairseq2()
@@ -49,6 +50,23 @@ def once(name, learner, **changes):
     return run(learner, folder / name, corpus, held, per_step=2, engine={"parallel": parallel, "threads": 1}, **changes)
 
 
+def lost(unreadable):
+    """Train with two batches of held-out speech, one a rank, of which ``unreadable`` are of files that are gone."""
+    held = make_corpus(folder / "two", 2, seconds=(1.9, 2.0), prefix="t")
+    held.sort(key=lambda item: item.duration_s)  # as batches are made
+    held[2 - unreadable :] = [replace(item, audio=folder / "gone.wav") for item in held[2 - unreadable :]]
+    engine = {"parallel": parallel, "threads": 1, "checkpoint_steps": 6}
+    try:
+        result = run(TinyLearner(), folder / "lost", corpus, held, per_step=2, batch={"batch_s": 2.0}, engine=engine)
+    except TrainingStopped as error:
+        report(stopped=str(error))
+    else:
+        report(held_out=result.held_out)
+
+
+if mode in ("unreadable", "nothing"):
+    lost(1 if mode == "unreadable" else 2)
+    sys.exit()
 if mode in ("interrupted", "late"):
     # Late: in step 6, after which an evaluation is due, and the other rank does not know of the signal yet.
     step = 6 if mode == "late" else 5

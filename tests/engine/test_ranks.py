@@ -95,3 +95,20 @@ def test_a_rank_without_held_out_speech_joins_in(tmp_path):
     results = [report for report in reports if "steps" in report]
     assert len(results) == 2
     assert results[0]["held_out"] == results[1]["held_out"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_a_rank_that_cannot_read_its_held_out_speech_joins_in(tmp_path, parallel):
+    reports, stderr = launch(tmp_path, "unreadable", parallel)
+    assert len(reports) == 2
+    assert reports[0] == reports[1]
+    assert reports[0]["held_out"]["frames"] > 0
+    assert "gone.wav" in stderr
+
+
+@pytest.mark.slow
+def test_where_no_rank_can_read_held_out_speech_all_say_so(tmp_path):
+    reports, _ = launch(tmp_path, "nothing", "ddp")
+    assert len(reports) == 2
+    assert all(report["stopped"].startswith("none of the held-out recordings can be read") for report in reports)
