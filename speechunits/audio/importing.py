@@ -109,6 +109,8 @@ def _read(folder: Path, options: ImportOptions, faults: list[str], warnings: lis
     with progress("scanning", 1.0) as advance:
         found = scan(folder, labels=plain, on_progress=advance)
     _name(map(str, found.faults), faults)
+    if options.tier is None:
+        warnings += found.warnings
     if plain is not None:
         _check_matched(plain, found.recordings, folder)
     if options.labels is None or options.tier is None:

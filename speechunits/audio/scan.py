@@ -12,6 +12,7 @@ from pathlib import Path
 from speechunits.audio.beside import Beside
 from speechunits.audio.load import printable, verify
 from speechunits.audio.manifest import Recording
+from speechunits.audio.written import WrittenTexts
 from speechunits.errors import InputRefused, UsageError
 
 SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
@@ -38,6 +39,7 @@ class ScanResult:
 
     recordings: list[Recording]
     faults: list[Fault]
+    warnings: list[str]
 
 
 def scan(
@@ -46,7 +48,8 @@ def scan(
     """Verify every audio file below ``folder`` by decoding it, in the order of their paths, in bounded memory.
 
     The id is the file's name without suffix, or the whole relative path where names repeat. The transcript is read
-    from ``NAME.txt`` beside ``NAME.wav``, or at the same place below ``labels``. Where all files lie in several
+    from ``NAME.txt`` beside ``NAME.wav``, or at the same place below ``labels``; what ``recognize`` or ``transcribe``
+    wrote there is no transcript, and left out with a warning. Where all files lie in several
     sub-folders, the outermost one names the speaker (folders called train, dev, test name the split first).
     ``on_progress`` is called with the share of bytes done since the last call.
 
@@ -67,6 +70,7 @@ def scan(
     places = _places(list(ids))
     total = sum(map(_bytes, named)) or 1
     texts = Beside(folder if labels is None else labels, (".txt",))
+    written = WrittenTexts()
     recordings = []
     for relative, identifier in ids.items():
         path = folder / relative
@@ -77,10 +81,11 @@ def scan(
         else:
             split, speaker = places[relative]
             recording = Recording(id=identifier, audio=path, duration_s=info.duration_s, speaker=speaker, split=split)
-            recordings.append(replace(recording, text=_text(texts, relative, faults)))
+            recordings.append(replace(recording, text=_text(texts, written, relative, faults)))
         if on_progress is not None:
             on_progress(_bytes(path) / total, str(relative))
-    return ScanResult(recordings=recordings, faults=sorted(faults, key=lambda fault: fault.path))
+    faults.sort(key=lambda fault: fault.path)
+    return ScanResult(recordings=recordings, faults=faults, warnings=written.warnings())
 
 
 def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Path]:
@@ -153,9 +158,9 @@ def _places(paths: list[Path]) -> dict[Path, tuple[str | None, str | None]]:
     return {path: (splits[path], folders[path][0] if told_apart else None) for path in paths}
 
 
-def _text(texts: Beside, relative: Path, faults: list[Fault]) -> str | None:
+def _text(texts: Beside, written: WrittenTexts, relative: Path, faults: list[Fault]) -> str | None:
     path = texts.find(relative)
-    if path is None or not path.is_file():
+    if path is None or not path.is_file() or written.has(path):
         return None
     try:
         text = path.read_text(encoding="utf-8-sig")
