@@ -63,14 +63,33 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def _make_parent(path: Path) -> None:
-    shown = _shown(path)
+    _check_name(path)
+    make_folder(path.parent)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before the work that would be in vain; nothing is made.
+
+    Raises
+    ------
+    UsageError
+        If there can be no such file, as in :func:`atomic_path`, or its folder may not be written into.
+    """
+    _check_name(path)
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"{_shown(above)} must be a folder, but a file is in its place; name another")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {_shown(path)}: {_shown(above)} may not be written into; name another folder")
+
+
+def _check_name(path: Path) -> None:
     if not name_fits(path):
         raise UsageError(
-            f"{shown}: a name of it is longer than {_NAME_BYTES} bytes, which no file may have; shorten it"
+            f"{_shown(path)}: a name of it is longer than {_NAME_BYTES} bytes, which no file may have; shorten it"
         )
-    make_folder(path.parent)
     if path.is_dir():
-        raise UsageError(f"{shown} must be a file, but is a folder; name a file in it")
+        raise UsageError(f"{_shown(path)} must be a file, but is a folder; name a file in it")
 
 
 def make_folder(folder: Path) -> None:

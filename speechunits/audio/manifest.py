@@ -65,6 +65,15 @@ def read_manifest(path: Path, root: Path | None = None) -> list[Recording]:
     return recordings
 
 
+def is_manifest(path: Path) -> bool:
+    """Tell whether a file has the header of a manifest."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return set(REQUIRED) <= set(file.readline().rstrip("\r\n").split("\t"))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def write_manifest(path: Path, recordings: Sequence[Recording], root: Path | None = None) -> None:
     """Write a manifest atomically, paths relative to ``root`` (by default the manifest's folder).
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import positive, seed
+from speechunits.cli.output import check_output
 from speechunits.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _add_convert(commands: Commands) -> None:
     verb.add_argument("--frames", action="store_true", help="write every frame; text of IN holds one unit a frame")
     verb.add_argument("--bpe", type=Path, metavar="UNITS.safetensors", help="write this bundle's pseudo-text pieces")
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a file, or a folder of files")
+    verb.add_argument("--overwrite", action="store_true", help="write over files that are there already")
     verb.set_defaults(run=run_convert)
 
 
@@ -139,6 +141,7 @@ def run_fit(options: argparse.Namespace) -> int:
         "layer": int(options.layer) if options.layer.removeprefix("-").isdigit() else options.layer,
     }
     config = build_config(UnitsConfig, tree, origin="units fit")
+    check_output(options.out, inputs=[options.manifest, options.source_model])
     corpus = pipeline.corpus_of(options.manifest)
     with tempfile.TemporaryDirectory() as folder:
         source = None
@@ -217,7 +220,7 @@ def run_convert(options: argparse.Namespace) -> int:
     pseudotext = None if options.bpe is None else Units.load(options.bpe).pseudotext
     report = convert(
         options.source, options.out, options.format, source_form=options.source_format, frames=options.frames,
-        pseudotext=pseudotext,
+        pseudotext=pseudotext, overwrite=options.overwrite,
     )  # fmt: skip
     for name, reason in report.refused:
         print(f"{name}: {reason}", file=sys.stderr)
