@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from speechunits.audio.annotation import SUFFIXES, Annotation, read_annotations
-from speechunits.audio.beside import Beside
+from speechunits.audio.beside import Beside, composed
 from speechunits.audio.load import printable
 from speechunits.audio.manifest import DURATION_TOLERANCE_S, Recording
 from speechunits.audio.segment import part_of
@@ -41,17 +41,17 @@ def labelled(
     warnings: list[str] = []
     unlabelled = 0
     files = Beside(labels, SUFFIXES)
-    names = Counter(recording.audio.stem for recording in recordings)
+    names = Counter(composed(recording.audio.stem) for recording in recordings)
     for recording in recordings:
         place = recording.audio.relative_to(folder)
         path, flat = files.find(place), files.find(Path(place.name))
-        if path is None and names[place.stem] == 1:
+        if path is None and names[composed(place.stem)] == 1:
             path = flat
         if path is None:
             if flat is not None:
                 warnings.append(
                     f"{printable(place)}: {printable(flat.relative_to(labels))} is not taken for its labels, since "
-                    f"{names[place.stem]} recordings have this name; put it into the same sub-folder"
+                    f"{names[composed(place.stem)]} recordings have this name; put it into the same sub-folder"
                 )
             unlabelled += 1
             rows.append(recording)

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -119,3 +120,19 @@ def test_links_to_nothing_and_folders_out_of_reach_are_named(tmp_path, monkeypat
     told = []
     assert [item.name for item in find_inputs([tmp_path], lambda *fault: told.append(fault))] == ["good", "link"]
     assert told[0][0].endswith("shut")
+
+
+@pytest.mark.parametrize(("first", "second"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_written_in_another_way_are_the_same_name(tmp_path, first, second):
+    sound(tmp_path / normalize(first, "Mbói é") / normalize(first, "tapé.wav"))
+    sound(tmp_path / "b.wav")
+    texts = tmp_path / "texts" / normalize(second, "Mbói é") / normalize(second, "tapé.txt")
+    texts.parent.mkdir(parents=True)
+    texts.write_text("a way")
+    (tmp_path / normalize(first, "Mbói é") / normalize(second, "tapé.TXT")).write_text("another way")
+    found = {row.id: row.text for row in scan(tmp_path, labels=tmp_path / "texts").recordings}
+    assert found == {"b": None, normalize(first, "tapé"): "a way"}
+    assert {row.text for row in scan(tmp_path).recordings} == {None, "another way"}
+    # Of two that look alike the one that is the same byte by byte.
+    (texts.parent / normalize(first, "tapé.txt")).write_text("the way")
+    assert {row.text for row in scan(tmp_path, labels=tmp_path / "texts").recordings} == {None, "the way"}
