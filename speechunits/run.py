@@ -43,7 +43,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     UsageError
         If there can be no such file: the name is too long, a folder has it, or a file has that of a folder above it.
     OSError
-        If it cannot be written. A full disk is ENOSPC with the name of ``path``, whoever noticed it.
+        If it cannot be written, with the name of ``path``. A full disk is ENOSPC, whoever noticed it.
     """
     _make_parent(path)
     # The suffix stays last: some writers (soundfile, matplotlib) choose their format by it.
@@ -58,6 +58,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
+    except OSError as error:
+        # Whoever asked for the file knows nothing of the temporary one.
+        if error.filename is not None and Path(os.fsdecode(error.filename)) == temporary:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from collections.abc import Collection
 from pathlib import Path, PurePath
+
+UNREAD_REMEDY = "check its permissions, and the disk it is on"
 
 
 class Beside:
@@ -16,6 +19,8 @@ class Beside:
 
     def __init__(self, folder: Path, suffixes: Collection[str]) -> None:
         self.folder = folder
+        self.unread: dict[Path, str] = {}
+        """Folders that are there, but cannot be read, and why."""
         self._suffixes = [suffix.lower() for suffix in suffixes]
         self._names: dict[Path, dict[tuple[str, str], str]] = {}
         self._folders: dict[Path, dict[str, str]] = {}
@@ -35,28 +40,29 @@ class Beside:
         return None
 
     def _below(self, place: Path, name: str) -> Path:
-        if (place / name).is_dir():
+        if os.path.isdir(place / name):  # noqa: PTH112 - Path.is_dir raises where a folder above is out of reach
             return place / name
         if place not in self._folders:
-            self._folders[place] = {composed(path.name): path.name for path in _entries(place) if path.is_dir()}
+            self._folders[place] = {composed(path.name): path.name for path in self._entries(place)}
         return place / self._folders[place].get(composed(name), name)
 
     def _listed(self, place: Path) -> dict[tuple[str, str], str]:
         # Of a.TXT and a.txt the latter.
-        names = sorted(path.name for path in _entries(place))
+        names = sorted(path.name for path in self._entries(place))
         paths = [path for path in map(PurePath, names) if path.suffix.lower() in self._suffixes]
         exact = {(path.stem, path.suffix.lower()): path.name for path in paths}
         return {(composed(stem), suffix): name for (stem, suffix), name in exact.items()} | exact
+
+    def _entries(self, place: Path) -> list[Path]:
+        try:
+            return list(place.iterdir())
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            self.unread[place] = f"the folder cannot be read ({error.strerror}); {UNREAD_REMEDY}"
+            return []
 
 
 def composed(name: str) -> str:
     """Return a file's name in Unicode NFC, in which equal names are equal."""
     return unicodedata.normalize("NFC", name)
-
-
-def _entries(place: Path) -> list[Path]:
-    try:
-        return list(place.iterdir())
-    except OSError:
-        # Not there, or out of reach: then nothing in it goes with a recording.
-        return []

@@ -63,11 +63,13 @@ def labelled(
             refusals.append(f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
             continue
         rows += _rows(recording, sorted(annotations), printable(path.relative_to(labels)), refusals, warnings)
+    unread = [f"{printable(place)}: {reason}" for place, reason in files.unread.items()]
     if unlabelled == len(recordings):
         raise UsageError(
             f"{printable(labels)} holds no {' or '.join(SUFFIXES)} named like any recording; files must have the names "
-            "of the recordings but for their suffix"
+            "of the recordings but for their suffix" + "".join(f"\n  - {reason}" for reason in unread)
         )
+    refusals += unread
     if unlabelled:
         warnings.append(f"{unlabelled} of {len(recordings)} recordings have no annotation file: they are without text")
     return rows, refusals, warnings

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechunits.audio.beside import Beside
+from speechunits.audio.beside import UNREAD_REMEDY, Beside
 from speechunits.audio.load import printable, verify
 from speechunits.audio.manifest import Recording
 from speechunits.audio.written import WrittenTexts
@@ -62,6 +62,8 @@ def scan(
         raise UsageError(f"{printable(folder)} must be a folder of recordings, but is not; check the path")
     faults: list[Fault] = []
     paths = audio_below(folder, lambda path, reason: faults.append(Fault(path=_shown(path, folder), reason=reason)))
+    if not paths and faults and faults[0].path == ".":
+        raise UsageError(f"{printable(folder)}: {faults[0].reason}")
     if not paths:
         said = "".join(f"\n  - {fault}" for fault in faults)
         raise UsageError(f"{printable(folder)} holds no audio file ({', '.join(SUFFIXES)}); check the path{said}")
@@ -84,6 +86,7 @@ def scan(
             recordings.append(replace(recording, text=_text(texts, written, relative, faults)))
         if on_progress is not None:
             on_progress(_bytes(path) / total, str(relative))
+    faults += [Fault(path=printable(place), reason=reason) for place, reason in texts.unread.items()]
     faults.sort(key=lambda fault: fault.path)
     return ScanResult(recordings=recordings, faults=faults, warnings=written.warnings())
 
@@ -94,7 +97,7 @@ def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Pat
     def unread(error: OSError) -> None:
         on_fault(
             Path(os.fsdecode(error.filename)),
-            f"the folder cannot be read ({error.strerror}); check its permissions, and the disk it is on",
+            f"the folder cannot be read ({error.strerror}); {UNREAD_REMEDY}",
         )
 
     found = [Path(parent) / name for parent, _, names in os.walk(folder, onerror=unread) for name in names]
@@ -165,7 +168,7 @@ def _text(texts: Beside, written: WrittenTexts, relative: Path, faults: list[Fau
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        reason = f"the transcript cannot be read ({error.strerror}); check its permissions, and the disk it is on"
+        reason = f"the transcript cannot be read ({error.strerror}); {UNREAD_REMEDY}"
         faults.append(Fault(path=str(relative.with_suffix(".txt")), reason=reason))
         return None
     except UnicodeDecodeError:

@@ -170,6 +170,7 @@ def run_export(options: argparse.Namespace) -> int:
     from speechunits.units.export import export_onnx
     from speechunits.units.units import Units
 
+    check_output(options.onnx, inputs=[options.model])
     export_onnx(Units.load(options.model), options.onnx, seconds=options.seconds)
     return 0
 
@@ -236,6 +237,7 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
     from speechunits.config import PseudotextConfig
 
     config = PseudotextConfig(pieces=options.pieces, model=options.type)
+    check_output(options.out or options.model, inputs=[options.manifest])
     corpus = pipeline.corpus_of(options.manifest)
     fitting.fit_pseudotext(options.model, corpus, config, options.out or options.model)
     return 1 if corpus.refused else 0

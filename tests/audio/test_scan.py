@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from speechunits.audio.labels import labelled
 from speechunits.audio.manifest import read_manifest, write_manifest
 from speechunits.audio.scan import scan
 from speechunits.errors import UsageError
@@ -136,3 +137,29 @@ def test_accents_written_in_another_way_are_the_same_name(tmp_path, first, secon
     # Of two that look alike the one that is the same byte by byte.
     (texts.parent / normalize(first, "tapé.txt")).write_text("the way")
     assert {row.text for row in scan(tmp_path, labels=tmp_path / "texts").recordings} == {None, "the way"}
+
+
+def test_transcripts_out_of_reach_are_named(tmp_path, monkeypatch):
+    sound(tmp_path / "in" / "shut" / "a.wav")
+    sound(tmp_path / "in" / "b.wav")
+    (tmp_path / "texts" / "shut").mkdir(parents=True)
+
+    def closed(place, real=os.listdir):
+        if str(place).endswith("texts/shut"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "listdir", closed)
+    (fault,) = scan(tmp_path / "in", labels=tmp_path / "texts").faults
+    assert str(fault).startswith(f"{tmp_path}/texts/shut: the folder cannot be read (Permission denied); check its")
+    with pytest.raises(UsageError, match=r"texts/shut: the folder cannot be read \(Permission denied\)"):
+        labelled(scan(tmp_path / "in").recordings[1:], tmp_path / "in", tmp_path / "texts", "words")
+
+
+def test_a_folder_that_cannot_be_read_is_named_itself(tmp_path, monkeypatch):
+    def closed(place):
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: the folder cannot be read \(Permission denied\); check its"):
+        scan(tmp_path)

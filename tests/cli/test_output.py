@@ -64,3 +64,45 @@ def test_a_report_never_replaces_what_it_shows(tiny_corpus, tiny_runs, tmp_path,
         assert main([*command, str(out)]) == 2
         assert said in capsys.readouterr().err
     assert ((run / "recipe.yaml").read_text(), manifest.read_text()) == before
+
+
+def test_what_cannot_be_written_is_said_before_the_work(folder, tmp_path, monkeypatch, capsys):
+    def never(*_, **__):
+        raise AssertionError("the work was begun")
+
+    monkeypatch.setattr("speechunits.audio.importing.scan", never)
+    monkeypatch.setattr("speechunits.fitting.fit_units", never)
+    (tmp_path / "m.tsv").write_text("id\taudio\tduration\tsplit\na\tin/a.wav\t.5\ttrain\n")
+    fit = ["units", "fit", "mfcc", "--manifest", str(tmp_path / "m.tsv"), "-o"]
+    for command in (["manifest", str(folder), "-o"], fit):
+        assert main([*command, str(tmp_path)]) == 2
+        assert f"{tmp_path} must be a file, but is a folder" in capsys.readouterr().err
+        assert main([*command, str(tmp_path / "m.tsv" / "deep" / "u.safetensors")]) == 2
+        assert f"{tmp_path / 'm.tsv'} must be a folder, but a file is in its place" in capsys.readouterr().err
+        with monkeypatch.context() as patched:
+            patched.setattr("os.access", lambda path, mode: str(path) != str(tmp_path))
+            assert main([*command, str(tmp_path / "new" / "u.safetensors")]) == 2
+        assert f"{tmp_path} may not be written into" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
+
+
+def test_what_the_system_refuses_is_named(folder, tmp_path, monkeypatch, capsys):
+    # Nobody may write there, not even root.
+    assert main(["lm", str(folder / "a.txt"), "-o", "/proc/lm.arpa"]) == 2
+    assert "speechunits: cannot write" in (said := capsys.readouterr().err)
+    assert "/proc/lm.arpa: " in said
+
+    def refused(error):
+        def run(*_, **__):
+            raise error
+
+        monkeypatch.setattr("speechunits.evaluation.language.read_texts", run)
+        return main(["lm", "texts.txt", "-o", str(tmp_path / "lm.arpa")])
+
+    assert refused(PermissionError(13, "Permission denied", b"caf\xe9")) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("speechunits: cannot write or read caf\\udce9: Permission denied; check the path, its")
+    assert refused(OSError(28, "No space left on device", "lm.arpa")) == 1
+    assert "the disk is full (lm.arpa)" in capsys.readouterr().err
+    with pytest.raises(ConnectionResetError):
+        refused(ConnectionResetError(104, "Connection reset by peer"))
