@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechunits.audio.beside import UNREAD_REMEDY, Beside
+from speechunits.audio.beside import UNREAD_REMEDY, Beside, composed
 from speechunits.audio.load import printable, verify
 from speechunits.audio.manifest import Recording
 from speechunits.audio.written import WrittenTexts
@@ -17,6 +18,12 @@ from speechunits.errors import InputRefused, UsageError
 
 SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 """Names taken for audio, in any case."""
+FOREIGN = (
+    ".3g2", ".3gp", ".3gpp", ".aac", ".ac3", ".aifc", ".amr", ".ape", ".au", ".avi", ".caf", ".ds2", ".dss", ".flv",
+    ".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".sph",
+    ".vob", ".w64", ".webm", ".wma", ".wmv",
+)  # fmt: skip
+"""Names of recordings that telephones, cameras and other programs make, and that are not read: named, not ignored."""
 SPLITS = frozenset({"train", "dev", "test", "tune"})
 
 
@@ -92,7 +99,11 @@ def scan(
 
 
 def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Path]:
-    """Return the audio files below a folder in the order of their paths; ``on_fault`` hears of folders out of reach."""
+    """Return the audio files below a folder in the order of their paths.
+
+    ``on_fault`` hears of folders out of reach, and of recordings of a kind that is not read, unless an audio file of
+    the same name lies beside them: the sound of a video, say.
+    """
 
     def unread(error: OSError) -> None:
         on_fault(
@@ -101,9 +112,14 @@ def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Pat
         )
 
     found = [Path(parent) / name for parent, _, names in os.walk(folder, onerror=unread) for name in names]
-    return sorted(
-        (path for path in found if not path.name.startswith(".") and path.suffix.lower() in SUFFIXES), key=os.fsencode
-    )
+    shown = sorted((path for path in found if not path.name.startswith(".")), key=os.fsencode)
+    audio = [path for path in shown if path.suffix.lower() in SUFFIXES]
+    converted = {(path.parent, composed(path.stem)) for path in audio}
+    for path in shown:
+        if path.suffix.lower() in FOREIGN and (path.parent, composed(path.stem)) not in converted:
+            words = shlex.join(["ffmpeg", "-i", printable(path), printable(path.with_suffix(".wav"))])
+            on_fault(path, f"{path.suffix} is not read; convert it to wav or flac, such as by `{words}`")
+    return audio
 
 
 def _shown(path: Path, folder: Path) -> str:

@@ -27,11 +27,11 @@ def check_output(
     """
     from speechunits.audio.annotation import SUFFIXES as ANNOTATIONS
     from speechunits.audio.load import printable
-    from speechunits.audio.scan import SUFFIXES
+    from speechunits.audio.scan import FOREIGN, SUFFIXES
     from speechunits.run import check_writable
 
     shown, kind = printable(out), out.suffix.lower()
-    if kind in {suffix.lower() for suffix in (*SUFFIXES, *ANNOTATIONS)}:
+    if kind in {suffix.lower() for suffix in (*SUFFIXES, *FOREIGN, *ANNOTATIONS)}:
         raise UsageError(f"-o {shown} must not be named like a recording or an annotation file ({kind}); rename it")
     check_writable(out)
     if not out.exists():

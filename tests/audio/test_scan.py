@@ -163,3 +163,25 @@ def test_a_folder_that_cannot_be_read_is_named_itself(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "scandir", closed)
     with pytest.raises(UsageError, match=rf"^{tmp_path}: the folder cannot be read \(Permission denied\); check its"):
         scan(tmp_path)
+
+
+def test_recordings_of_telephones_and_cameras_are_named(tmp_path):
+    sound(tmp_path / "good.wav")
+    names = [f"in it/take{suffix}" for suffix in (".m4a", ".MP4", ".wma", ".amr", ".aac", ".3gp", ".mov", ".webm")]
+    (tmp_path / "in it").mkdir()
+    for name in (*names, "in it/.hidden.m4a", "good.mp4", "notes.pdf"):
+        (tmp_path / name).write_bytes(b"\0" * 100)
+    found = scan(tmp_path)
+    assert [row.id for row in found.recordings] == ["good"]
+    # The sound of a video that lies beside it is what is wanted of it.
+    assert [fault.path for fault in found.faults] == sorted(names)
+    place = tmp_path / "in it" / "take"
+    assert found.faults[-1].reason == (
+        f".wma is not read; convert it to wav or flac, such as by `ffmpeg -i '{place}.wma' '{place}.wav'`"
+    )
+    told = []
+    find_inputs([tmp_path], lambda name, reason: told.append((name, reason)))
+    assert [name for name, _ in told] == [f"{tmp_path}/{name}" for name in sorted(names)]
+    (tmp_path / "good.wav").unlink()
+    with pytest.raises(UsageError, match=r"holds no audio file(.|\n)*good\.mp4: \.mp4 is not read"):
+        scan(tmp_path)
