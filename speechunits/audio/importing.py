@@ -102,15 +102,15 @@ def _read(folder: Path, options: ImportOptions, faults: list[str], warnings: lis
         warnings += corrected
         return recordings
     if is_kaldi(folder):
-        recordings, refusals = read_kaldi(folder)
+        recordings, refusals, notes = read_kaldi(folder)
         _name(refusals, faults)
+        warnings += notes
         return recordings
     plain = options.labels if options.tier is None else None
     with progress("scanning", 1.0) as advance:
         found = scan(folder, labels=plain, on_progress=advance)
     _name(map(str, found.faults), faults)
-    if options.tier is None:
-        warnings += found.warnings
+    warnings += found.warnings
     if plain is not None:
         _check_matched(plain, found.recordings, folder)
     if options.labels is None or options.tier is None:

@@ -111,10 +111,12 @@ def check_durations(
     usable, warnings, refused = [], [], []
     for recording in recordings:
         try:
-            whole_s = look(recording.audio).duration_s
+            info = look(recording.audio)
         except InputRefused as error:
             refused.append(error)
             continue
+        whole_s = info.duration_s
+        warnings += [f"{recording.id}: {warning}" for warning in info.warnings]
         start_s = recording.start_s or 0.0
         end_s = whole_s if recording.end_s is None else recording.end_s
         if end_s > whole_s + DURATION_TOLERANCE_S or start_s >= end_s:

@@ -80,7 +80,7 @@ def scan(
     total = sum(map(_bytes, named)) or 1
     texts = Beside(folder if labels is None else labels, (".txt",))
     written = WrittenTexts()
-    recordings = []
+    recordings, warnings = [], []
     for relative, identifier in ids.items():
         path = folder / relative
         try:
@@ -88,6 +88,7 @@ def scan(
         except InputRefused as error:
             faults.append(Fault(path=str(relative), reason=str(error).removeprefix(f"{printable(path)}: ")))
         else:
+            warnings += [f"{printable(relative)}: {warning}" for warning in info.warnings]
             split, speaker = places[relative]
             recording = Recording(id=identifier, audio=path, duration_s=info.duration_s, speaker=speaker, split=split)
             recordings.append(replace(recording, text=_text(texts, written, relative, faults)))
@@ -95,7 +96,7 @@ def scan(
             on_progress(_bytes(path) / total, str(relative))
     faults += [Fault(path=printable(place), reason=reason) for place, reason in texts.unread.items()]
     faults.sort(key=lambda fault: fault.path)
-    return ScanResult(recordings=recordings, faults=faults, warnings=written.warnings())
+    return ScanResult(recordings=recordings, faults=faults, warnings=[*warnings, *written.warnings()])
 
 
 def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Path]:

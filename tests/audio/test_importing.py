@@ -157,3 +157,15 @@ def test_files_in_bounded_memory(tmp_path, count, limit_mib):
     assert "scanning: 100 %" in done.stderr
     assert len((tmp_path / "m.tsv").read_text().splitlines()) == count + 1
     assert int(done.stdout) < 1024 * limit_mib
+
+
+def test_oddities_of_recordings_are_told_from_wherever_they_come(tmp_path, capsys):
+    place = tmp_path / "in"
+    place.mkdir()
+    soundfile.write(place / "loud.wav", 2 * np.sin(np.arange(16_000)), 16_000, subtype="FLOAT")
+    (tmp_path / "list.tsv").write_text(f"{place}\nloud.wav\t16000\n")
+    (tmp_path / "kaldi").mkdir()
+    (tmp_path / "kaldi" / "wav.scp").write_text(f"loud {place / 'loud.wav'}\n")
+    for source in (place, tmp_path / "list.tsv", tmp_path / "kaldi"):
+        assert main(["manifest", str(source), "-o", str(tmp_path / "m.tsv")]) == 0
+        assert "must lie within ±1, but reach ±2" in capsys.readouterr().err
