@@ -14,7 +14,7 @@ from speechunits.audio.fairseq_manifest import read_fairseq
 from speechunits.audio.kaldi import is_kaldi, read_kaldi
 from speechunits.audio.labels import labelled
 from speechunits.audio.load import AudioInfo, printable, verify
-from speechunits.audio.manifest import Recording, check_durations, write_manifest
+from speechunits.audio.manifest import Recording, check_durations, nameable, write_manifest
 from speechunits.audio.scan import scan
 from speechunits.audio.segment import segmented
 from speechunits.audio.split import cut_tune, split
@@ -49,7 +49,8 @@ def make_manifest(folder: Path, out: Path, options: ImportOptions) -> list[str]:
     _check(folder, options)
     faults: list[str] = []
     warnings: list[str] = []
-    recordings = _read(folder, options, faults, warnings)
+    recordings, refusals = nameable(out, _read(folder, options, faults, warnings))
+    _name(refusals, faults)
     if options.segment:
         with progress("segmenting", 1.0) as advance:
             recordings, refusals, notes = segmented(recordings, options.seed, on_progress=advance)

@@ -92,13 +92,36 @@ def write_manifest(path: Path, recordings: Sequence[Recording], root: Path | Non
         if recording.id in seen:
             faults.append(f"the id {recording.id!r} must be unique")
         seen.add(recording.id)
-        audio = os.path.relpath(recording.audio.resolve(), base)
+        audio = _audio_cell(recording, base)
         cells = [recording.id, audio, f"{recording.duration_s:.4f}", *(_cell(recording, column) for column in used)]
         if any(set(cell) & set("\t\n\r") for cell in cells):
             faults.append(f"{printable(recording.id)}: cells must not hold a tab or a newline; rename the file")
         lines.append("\t".join(cells))
     raise_faults(path, faults)
     write_text(path, "\n".join(lines) + "\n")
+
+
+def nameable(path: Path, recordings: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
+    """Return the recordings that a manifest at ``path`` can name, and the refusals of the others.
+
+    A link, or a folder above, may lead to a path that no line of UTF-8 between tabs can hold.
+    """
+    base, kept, refusals = path.parent.resolve(), [], []
+    for recording in recordings:
+        audio = _audio_cell(recording, base)
+        # What is no UTF-8 comes back with other letters in its place.
+        if audio.encode("utf-8", "replace").decode() == audio and not set(audio) & set("\t\n\r"):
+            kept.append(recording)
+        else:
+            refusals.append(
+                f"{printable(recording.id)}: its path, with links followed, is {printable(audio)}, which is not valid "
+                "UTF-8 or holds a tab or a newline; rename the file or folder"
+            )
+    return kept, refusals
+
+
+def _audio_cell(recording: Recording, base: Path) -> str:
+    return os.path.relpath(recording.audio.resolve(), base)
 
 
 def check_durations(

@@ -169,3 +169,16 @@ def test_oddities_of_recordings_are_told_from_wherever_they_come(tmp_path, capsy
     for source in (place, tmp_path / "list.tsv", tmp_path / "kaldi"):
         assert main(["manifest", str(source), "-o", str(tmp_path / "m.tsv")]) == 0
         assert "must lie within ±1, but reach ±2" in capsys.readouterr().err
+
+
+def test_a_recording_whose_path_no_manifest_can_hold_is_refused_and_the_rest_kept(tmp_path, capsys):
+    sound(tmp_path / "in" / "good.wav", 1)
+    for number, name in enumerate((os.fsdecode(b"caf\xe9"), "tab\tbed", "no\N{NO-BREAK SPACE}break")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "take.wav").write_bytes((tmp_path / "in" / "good.wav").read_bytes())
+        (tmp_path / "in" / f"link{number}.wav").symlink_to(tmp_path / name / "take.wav")
+    assert main(["manifest", str(tmp_path / "in"), "-o", str(tmp_path / "m.tsv")]) == 1
+    assert {row.id for row in read_manifest(tmp_path / "m.tsv")} == {"good", "link2"}
+    said = capsys.readouterr().err
+    assert "refused: link0: its path, with links followed, is caf\\udce9/take.wav, which is not valid UTF-8" in said
+    assert "refused: link1: its path, with links followed, is tab\\tbed/take.wav" in said
