@@ -89,8 +89,8 @@ def _from_zero(
     origins_s = file.origins_s
     own = {name: origin_s for name, origin_s in origins_s.items() if composed(name) == composed(recording.audio.name)}
     warnings += [
-        f"{shown}: {printable(name)} has an origin of {origin_s:g} s (TIME_ORIGIN), which is not counted in; compare the "
-        "first annotations with the recording, and if they are off, set the origin to 0 in ELAN, and shift them"
+        f"{shown}: {printable(name)} has an origin of {origin_s:g} s (TIME_ORIGIN), which is not counted in; compare "
+        "the first annotations with the recording, and if they are off, set the origin to 0 in ELAN, and shift them"
         for name, origin_s in (own or origins_s).items()
         if origin_s
     ]
