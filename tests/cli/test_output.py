@@ -106,3 +106,12 @@ def test_what_the_system_refuses_is_named(folder, tmp_path, monkeypatch, capsys)
     assert "the disk is full (lm.arpa)" in capsys.readouterr().err
     with pytest.raises(ConnectionResetError):
         refused(ConnectionResetError(104, "Connection reset by peer"))
+
+
+@pytest.mark.parametrize("option", ["--manifest", "--phones", "--units", "--also"])
+def test_a_report_of_what_is_not_there_is_2(tiny_runs, tmp_path, capsys, option):
+    missing = tmp_path / "nope.tsv"
+    out = tmp_path / "page.html"
+    assert main(["report", str(tiny_runs / "tiny"), option, str(missing), "-o", str(out)]) == 2
+    assert f"{option} {missing} does not exist; check the path" in capsys.readouterr().err
+    assert not out.exists()
