@@ -14,7 +14,7 @@ from speechunits.audio.fairseq_manifest import read_fairseq
 from speechunits.audio.kaldi import is_kaldi, read_kaldi
 from speechunits.audio.labels import labelled
 from speechunits.audio.load import AudioInfo, printable, verify
-from speechunits.audio.manifest import Recording, check_durations, nameable, write_manifest
+from speechunits.audio.manifest import Recording, check_durations, is_manifest, nameable, write_manifest
 from speechunits.audio.scan import scan
 from speechunits.audio.segment import segmented
 from speechunits.audio.split import cut_tune, split
@@ -86,6 +86,11 @@ def _check(folder: Path, options: ImportOptions) -> None:
         raise UsageError("--tier already cuts recordings at their annotations; leave out --segment, or --tier")
     if options.labels is not None and not options.labels.is_dir():
         raise UsageError(f"{printable(options.labels)} must be a folder of transcripts, but is not; check the path")
+    if options.card is None and folder.suffix == ".tsv" and is_manifest(folder):
+        raise UsageError(
+            f"{printable(folder)} is a manifest already, and is not read as fairseq's list; name the folder of its "
+            "recordings instead, to verify, cut or split them anew"
+        )
     plain = options.card is None and folder.suffix != ".tsv" and not is_kaldi(folder)
     if options.labels is not None and not plain:
         raise UsageError("--labels goes with a folder of recordings; this source has transcripts of its own")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from speechunits.audio.container import UnclosedFile, is_truncated, never_closed
+from speechunits.audio.container import UnclosedFile, is_truncated, left_out, never_closed
 from speechunits.audio.levels import FLOAT_SUBTYPES, Levels, peak_of, within
 from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
@@ -79,11 +79,12 @@ def verify(path: Path) -> AudioInfo:
     samples = 0
     with _opened(path) as file:
         levels = Levels(file.subtype)
-        for block in _blocks(path, file):
+        for block in _read(path, file):
             samples += len(block)
-            levels.add(block)
+            levels.add(block, _mono(path, block))
         _check_decoded(path, file, samples)
-        return AudioInfo(rate_hz=file.samplerate, channels=file.channels, samples=samples, warnings=levels.warnings())
+        warnings = (*levels.warnings(), *left_out(path, samples / file.samplerate))
+        return AudioInfo(rate_hz=file.samplerate, channels=file.channels, samples=samples, warnings=warnings)
 
 
 def load_waveform(path: Path, *, start_s: float | None = None, end_s: float | None = None) -> Samples:
@@ -200,6 +201,10 @@ def _decoder(path: Path, held: ExitStack) -> Any:
 
 
 def _blocks(path: Path, file: Any) -> Iterator[Samples]:
+    return (_mono(path, block) for block in _read(path, file))
+
+
+def _read(path: Path, file: Any) -> Iterator[Samples]:
     import soundfile  # noqa: PLC0415 - as soxr
 
     while True:
@@ -209,7 +214,7 @@ def _blocks(path: Path, file: Any) -> Iterator[Samples]:
             raise _damaged(path) from error
         if len(block) == 0:
             return
-        yield _mono(path, block)
+        yield block
 
 
 def _damaged(path: Path) -> InputRefused:

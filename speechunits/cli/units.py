@@ -138,7 +138,7 @@ def run_fit(options: argparse.Namespace) -> int:
     tree = {key: getattr(options, key) for key in same} | {
         "source": "mfcc" if mfcc else options.source,
         "clusters": clusters,
-        "layer": int(options.layer) if options.layer.removeprefix("-").isdigit() else options.layer,
+        "layer": int(options.layer) if options.layer.removeprefix("-").isdecimal() else options.layer,
     }
     config = build_config(UnitsConfig, tree, origin="units fit")
     check_output(options.out, inputs=[options.manifest, options.source_model])

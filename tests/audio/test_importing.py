@@ -182,3 +182,14 @@ def test_a_recording_whose_path_no_manifest_can_hold_is_refused_and_the_rest_kep
     said = capsys.readouterr().err
     assert "refused: link0: its path, with links followed, is caf\\udce9/take.wav, which is not valid UTF-8" in said
     assert "refused: link1: its path, with links followed, is tab\\tbed/take.wav" in said
+
+
+@pytest.mark.parametrize("options", [[], ["--segment"]])
+def test_a_manifest_of_ours_is_named_once(tmp_path, capsys, options):
+    rows = "".join(f"r{index}\tr{index}.wav\t1\n" for index in range(9))
+    (tmp_path / "own.tsv").write_text("id\taudio\tduration\n" + rows)
+    assert main(["manifest", str(tmp_path / "own.tsv"), "-o", str(tmp_path / "m.tsv"), *options]) == 2
+    said = capsys.readouterr().err
+    assert "own.tsv is a manifest already" in said
+    assert "name the folder of its recordings instead" in said
+    assert said.count("\n") == 1

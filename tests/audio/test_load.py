@@ -245,3 +245,39 @@ def test_what_decoders_put_beyond_one_is_left_as_it_is(tmp_path):
     np.testing.assert_array_equal(load_waveform(tmp_path / "a.ogg"), decoded)
     np.testing.assert_array_equal(load_waveform(tmp_path / "a.ogg", start_s=0.5, end_s=1), decoded[8_000:16_000])
     assert verify(tmp_path / "a.ogg").warnings == ()
+
+
+def test_channels_that_cancel_each_other_are_named(tmp_path):
+    rng = np.random.default_rng(0)
+    voice, other = rng.normal(0, 0.1, (2, RATE))
+    write(tmp_path / "swapped.wav", np.stack([voice, -0.95 * voice + 0.01 * other], axis=1))
+    (warning,) = verify(tmp_path / "swapped.wav").warnings
+    assert warning.startswith("its channels cancel each other")
+    for name, channels in {
+        "apart": [voice, other], "same": [voice, voice], "one": [voice, 0 * voice], "partly": [voice, -0.7 * voice],
+        "silent": [0 * voice, 0 * voice], "mono": [voice],
+    }.items():  # fmt: skip
+        write(tmp_path / f"{name}.wav", np.stack(channels, axis=1))
+        assert verify(tmp_path / f"{name}.wav").warnings == ()
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_samples_that_the_header_does_not_count_are_named(tmp_path, share):
+    data = bytearray(write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 4 * RATE)).read_bytes())
+    place = data.index(b"data") + 4
+    counted = int(share * 8 * RATE)
+    data[place : place + 4] = counted.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    info = verify(tmp_path / "a.wav")
+    assert info.duration_s == 4 * share
+    (warning,) = info.warnings
+    assert f"its header counts {4 * share:.1f} s, but {4 - 4 * share:.1f} s more seem to follow" in warning
+
+
+@pytest.mark.parametrize(
+    "tail", [b"", b"\0" * 40_000, b"LIST\x04\0\0\0abcdid3 \x03\0\0\0abc\0", b"TAG" + b"\xff" * 125]
+)
+def test_what_else_follows_samples_is_no_sound(tmp_path, tail):
+    path = write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2 * RATE + 1))
+    path.write_bytes(path.read_bytes() + tail)
+    assert verify(path).warnings == ()

@@ -115,3 +115,10 @@ def test_a_report_of_what_is_not_there_is_2(tiny_runs, tmp_path, capsys, option)
     assert main(["report", str(tiny_runs / "tiny"), option, str(missing), "-o", str(out)]) == 2
     assert f"{option} {missing} does not exist; check the path" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_a_layer_that_is_none_is_named(tiny_corpus, tiny_runs, tmp_path, capsys):
+    fit = ["units", "fit", str(tiny_runs / "tiny"), "--manifest", str(tiny_corpus / "manifest.tsv")]
+    for word in ("last", "²"):
+        assert main([*fit, "--layer", word, "-o", str(tmp_path / "u.safetensors")]) == 2
+        assert f"layer must be a number or auto, but is {word!r} instead" in capsys.readouterr().err
