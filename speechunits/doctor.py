@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 BASE = ("torch", "torchaudio", "numpy", "scipy", "soundfile", "soxr", "librosa", "safetensors", "sentencepiece",
         "PyYAML", "rapidfuzz", "rich")  # fmt: skip
-EXTRAS = {"fairseq2": "train", "matplotlib": "train", "espeakng-loader": "synthetic", "kenlm": "lm"}
+EXTRAS = {"fairseq2": "train", "matplotlib": "report", "jinja2": "report", "espeakng-loader": "synthetic",
+          "kenlm": "lm"}  # fmt: skip
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
 SELF_TEST_S = 5.0
 

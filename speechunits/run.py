@@ -43,7 +43,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     UsageError
         If there can be no such file: the name is too long, a folder has it, or a file has that of a folder above it.
     OSError
-        If it cannot be written. A full disk is ENOSPC with the name of ``path``, whoever noticed it.
+        If it cannot be written, with the name of ``path``. A full disk is ENOSPC, whoever noticed it.
     """
     _make_parent(path)
     # The suffix stays last: some writers (soundfile, matplotlib) choose their format by it.
@@ -58,19 +58,43 @@ def atomic_path(path: Path) -> Iterator[Path]:
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)
+    except OSError as error:
+        # Whoever asked for the file knows nothing of the temporary one.
+        if error.filename is not None and Path(os.fsdecode(error.filename)) == temporary:
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _make_parent(path: Path) -> None:
-    shown = _shown(path)
+    _check_name(path)
+    make_folder(path.parent)
+
+
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before the work that would be in vain; nothing is made.
+
+    Raises
+    ------
+    UsageError
+        If there can be no such file, as in :func:`atomic_path`, or its folder may not be written into.
+    """
+    _check_name(path)
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UsageError(f"{_shown(above)} must be a folder, but a file is in its place; name another")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise UsageError(f"cannot write {_shown(path)}: {_shown(above)} may not be written into; name another folder")
+
+
+def _check_name(path: Path) -> None:
     if not name_fits(path):
         raise UsageError(
-            f"{shown}: a name of it is longer than {_NAME_BYTES} bytes, which no file may have; shorten it"
+            f"{_shown(path)}: a name of it is longer than {_NAME_BYTES} bytes, which no file may have; shorten it"
         )
-    make_folder(path.parent)
     if path.is_dir():
-        raise UsageError(f"{shown} must be a file, but is a folder; name a file in it")
+        raise UsageError(f"{_shown(path)} must be a file, but is a folder; name a file in it")
 
 
 def make_folder(folder: Path) -> None:

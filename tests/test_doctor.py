@@ -53,7 +53,8 @@ def test_missing_packages_and_their_remedies():
     assert "made for torch 1.1, but torch is 1.0" in str(bad)
     assert report([bad]) == 1
     extras = [finding for finding in packages(VERSIONS) if finding.state == "absent"]
-    assert {finding.name for finding in extras} == {"fairseq2", "matplotlib", "espeakng-loader", "kenlm"}
+    assert {finding.name for finding in extras} == {"fairseq2", "matplotlib", "jinja2", "espeakng-loader", "kenlm"}
+    assert "`pip install 'speechunits[report]'` adds it" in " ".join(map(str, extras))
 
 
 @pytest.mark.parametrize("error", [UsageError("no"), ImportError("no"), RuntimeError("no")])

@@ -24,11 +24,12 @@ from speechunits.asr.hypothesis import (
 from speechunits.asr.recognizer import Recognizer, recognizer_from_bundle
 from speechunits.audio.load import Samples, load_waveform, resample
 from speechunits.audio.manifest import Recording
+from speechunits.audio.written import RECOGNIZED
 from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.run import content_key, file_hash
 from speechunits.units.bundle import read_bundle, refused_header
-from speechunits.units.claim import RECOGNIZED, Claim
+from speechunits.units.claim import Claim
 from speechunits.units.extract import OnFault
 from speechunits.units.inputs import Input
 from speechunits.units.writing import TranscribeReport, Written, write_each

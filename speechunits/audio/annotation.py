@@ -25,8 +25,12 @@ class AnnotationFile:
     """All tiers of one file."""
 
     tiers: dict[str, list[Annotation]]
+    start_s: float = 0.0
+    """Where the file says that its times begin."""
     duration_s: float | None = None
-    """Length of the recording, where the file tells it."""
+    """Length of the recording, where the file tells it: where its times end."""
+    origins_s: dict[str, float] = field(default_factory=dict)
+    """Of recordings by their file names: where in them the program that shows them begins."""
     properties: dict[str, str] = field(default_factory=dict)
     repeated: frozenset[str] = frozenset()
     """Names that more than one tier has."""

@@ -15,6 +15,10 @@ _UNKNOWN_AIFF = 0x7F000000
 """The same for AIFF: no less than this."""
 _IN_DS64 = 0xFFFFFFFF
 """The size in RF64 of a chunk whose size is in ``ds64``."""
+_LEFT_OUT_S = 0.05
+"""What follows the samples of a WAV file and would last less is not worth a word."""
+_LOOKED_AT = 1 << 16
+"""Bytes after the samples that are looked at: zeros alone are none."""
 _OGG_TAIL = 1 << 17
 """Bytes searched for the last Ogg page; a page has at most 65,307."""
 
@@ -62,12 +66,49 @@ def never_closed(path: Path) -> int | None:
         file.seek(found.start)
         end = found.start
         while len(header := file.read(8)) == 8:
-            if not all(0x20 <= letter < 0x7F for letter in header[:4]):
+            if not _is_name(header[:4]):
                 # No chunk has such a name: these are samples.
                 return found.start - 4
             length = int.from_bytes(header[4:], "little")
             end = file.seek(length + length % 2, 1)
         return found.start - 4 if end != size or header else None
+
+
+def left_out(path: Path, duration_s: float) -> tuple[str, ...]:
+    """Return a warning where more samples seem to follow in a file than the ``duration_s`` that its header counts."""
+    more_s = duration_s * _uncounted(path)
+    if more_s < _LEFT_OUT_S:
+        return ()
+    said = f"its header counts {duration_s:.1f} s, but {more_s:.1f} s more seem to follow, which are left out; if the "
+    return (said + "recording breaks off, `ffmpeg -ignore_length 1 -i IN.wav OUT.wav` reads it to its end",)
+
+
+def _uncounted(path: Path) -> float:
+    """Return how long what follows the samples of a WAV file is, as a share of them, where it can be but samples too.
+
+    A recorder that stopped unawares may have written the size some time before. Chunks after the data are no samples,
+    nor are zeros that fill a disk's blocks.
+    """
+    with path.open("rb") as file:
+        head = file.read(12)
+        if head[:4] not in (b"RIFF", b"RF64") or head[8:12] != b"WAVE":
+            return 0.0
+        found = _chunk(file, b"data", "little")
+        size = path.stat().st_size
+        if found is None or found.size in _UNKNOWN_SIZES:
+            return 0.0
+        place = file.seek(found.start + found.size + found.size % 2)
+        while len(header := file.read(8)) == 8 and _is_name(header[:4]):
+            length = int.from_bytes(header[4:], "little")
+            if place + 8 + length > size:
+                break
+            place = file.seek(place + 8 + length + length % 2)
+        file.seek(place)
+        return (size - place) / found.size if any(file.read(_LOOKED_AT)) else 0.0
+
+
+def _is_name(name: bytes) -> bool:
+    return all(0x20 <= letter < 0x7F for letter in name)
 
 
 class UnclosedFile(io.FileIO):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import unquote
 from xml.etree import ElementTree as ET
 
 from speechunits.audio.annotation import Annotation, AnnotationFile, refused
@@ -57,8 +58,19 @@ def read_eaf(path: Path) -> AnnotationFile:
     counts = Counter(name for name, _ in tiers)
     return AnnotationFile(
         tiers=named, properties={element.get("NAME", ""): element.text or "" for element in properties},
-        repeated=frozenset(name for name, count in counts.items() if count > 1),
+        repeated=frozenset(name for name, count in counts.items() if count > 1), origins_s=_origins(header),
     )  # fmt: skip
+
+
+def _origins(header: ET.Element | None) -> dict[str, float]:
+    """Return the TIME_ORIGIN of recordings in seconds, by their file names."""
+    found = {}
+    for media in [] if header is None else header.findall("MEDIA_DESCRIPTOR"):
+        milliseconds = media.get("TIME_ORIGIN", "0")
+        if milliseconds.removeprefix("-").isdecimal():
+            name = unquote(media.get("MEDIA_URL", "")).replace("\\", "/").rpartition("/")[2]
+            found[name] = int(milliseconds) / 1000
+    return found
 
 
 def _tiers(root: ET.Element) -> list[tuple[str, list[ET.Element]]]:

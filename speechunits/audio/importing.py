@@ -14,7 +14,7 @@ from speechunits.audio.fairseq_manifest import read_fairseq
 from speechunits.audio.kaldi import is_kaldi, read_kaldi
 from speechunits.audio.labels import labelled
 from speechunits.audio.load import AudioInfo, printable, verify
-from speechunits.audio.manifest import Recording, check_durations, write_manifest
+from speechunits.audio.manifest import Recording, check_durations, is_manifest, nameable, write_manifest
 from speechunits.audio.scan import scan
 from speechunits.audio.segment import segmented
 from speechunits.audio.split import cut_tune, split
@@ -49,7 +49,8 @@ def make_manifest(folder: Path, out: Path, options: ImportOptions) -> list[str]:
     _check(folder, options)
     faults: list[str] = []
     warnings: list[str] = []
-    recordings = _read(folder, options, faults, warnings)
+    recordings, refusals = nameable(out, _read(folder, options, faults, warnings))
+    _name(refusals, faults)
     if options.segment:
         with progress("segmenting", 1.0) as advance:
             recordings, refusals, notes = segmented(recordings, options.seed, on_progress=advance)
@@ -85,6 +86,11 @@ def _check(folder: Path, options: ImportOptions) -> None:
         raise UsageError("--tier already cuts recordings at their annotations; leave out --segment, or --tier")
     if options.labels is not None and not options.labels.is_dir():
         raise UsageError(f"{printable(options.labels)} must be a folder of transcripts, but is not; check the path")
+    if options.card is None and folder.suffix == ".tsv" and is_manifest(folder):
+        raise UsageError(
+            f"{printable(folder)} is a manifest already, and is not read as fairseq's list; name the folder of its "
+            "recordings instead, to verify, cut or split them anew"
+        )
     plain = options.card is None and folder.suffix != ".tsv" and not is_kaldi(folder)
     if options.labels is not None and not plain:
         raise UsageError("--labels goes with a folder of recordings; this source has transcripts of its own")
@@ -102,13 +108,15 @@ def _read(folder: Path, options: ImportOptions, faults: list[str], warnings: lis
         warnings += corrected
         return recordings
     if is_kaldi(folder):
-        recordings, refusals = read_kaldi(folder)
+        recordings, refusals, notes = read_kaldi(folder)
         _name(refusals, faults)
+        warnings += notes
         return recordings
     plain = options.labels if options.tier is None else None
     with progress("scanning", 1.0) as advance:
         found = scan(folder, labels=plain, on_progress=advance)
     _name(map(str, found.faults), faults)
+    warnings += found.warnings
     if plain is not None:
         _check_matched(plain, found.recordings, folder)
     if options.labels is None or options.tier is None:

@@ -5,6 +5,7 @@ Source: Kaldi documentation, "Data preparation".
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from pathlib import Path
@@ -21,11 +22,11 @@ _ARCHIVE = re.compile(r"\.ark:\d+$")
 
 def is_kaldi(folder: Path) -> bool:
     """Tell a Kaldi data folder from a folder of recordings."""
-    return (folder / "wav.scp").is_file()
+    return os.path.isfile(folder / "wav.scp")  # noqa: PTH113 - Path.is_file raises where the folder is out of reach
 
 
-def read_kaldi(folder: Path) -> tuple[list[Recording], list[str]]:
-    """Read a data folder: one row an utterance of ``segments``, or else a recording of ``wav.scp``; and the refusals.
+def read_kaldi(folder: Path) -> tuple[list[Recording], list[str], list[str]]:
+    """Read a data folder: a row an utterance of ``segments``, or else a recording of ``wav.scp``; refusals, warnings.
 
     Every recording is decoded to its end.
     Relative paths are taken below ``folder`` where they are there, else below the current folder, as Kaldi takes them.
@@ -37,13 +38,16 @@ def read_kaldi(folder: Path) -> tuple[list[Recording], list[str]]:
         If a file of the folder cannot be read.
     """
     refusals: list[str] = []
+    warnings: list[str] = []
     audio: dict[str, tuple[Path, float]] = {}
     listed = _table(folder / "wav.scp", refusals)
     with progress("verifying", len(listed)) as advance:
         for name, place in listed.items():
             try:
                 path = _path(folder, place)
-                audio[name] = (path, verify(path).duration_s)
+                info = verify(path)
+                audio[name] = (path, info.duration_s)
+                warnings += [f"wav.scp, {printable(name)}: {warning}" for warning in info.warnings]
             except InputRefused as error:
                 refusals.append(f"wav.scp, {printable(name)}: {error}")
             advance(1, "")
@@ -58,7 +62,7 @@ def read_kaldi(folder: Path) -> tuple[list[Recording], list[str]]:
                 text=unicodedata.normalize("NFC", texts.get(name, "")) or None,
             )
         )  # fmt: skip
-    return rows, refusals
+    return rows, refusals, warnings
 
 
 def _utterances(

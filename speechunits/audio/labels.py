@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechunits.audio.annotation import SUFFIXES, Annotation, read_annotations
-from speechunits.audio.beside import Beside
+from speechunits.audio.annotation import SUFFIXES, Annotation, AnnotationFile, read_annotations
+from speechunits.audio.beside import Beside, composed
 from speechunits.audio.load import printable
 from speechunits.audio.manifest import DURATION_TOLERANCE_S, Recording
 from speechunits.audio.segment import part_of
@@ -41,36 +41,69 @@ def labelled(
     warnings: list[str] = []
     unlabelled = 0
     files = Beside(labels, SUFFIXES)
-    names = Counter(recording.audio.stem for recording in recordings)
+    names = Counter(composed(recording.audio.stem) for recording in recordings)
     for recording in recordings:
         place = recording.audio.relative_to(folder)
         path, flat = files.find(place), files.find(Path(place.name))
-        if path is None and names[place.stem] == 1:
+        if path is None and names[composed(place.stem)] == 1:
             path = flat
         if path is None:
             if flat is not None:
                 warnings.append(
                     f"{printable(place)}: {printable(flat.relative_to(labels))} is not taken for its labels, since "
-                    f"{names[place.stem]} recordings have this name; put it into the same sub-folder"
+                    f"{names[composed(place.stem)]} recordings have this name; put it into the same sub-folder"
                 )
             unlabelled += 1
             rows.append(recording)
             continue
         try:
-            annotations = read_annotations(path).tier(tier)
+            file = read_annotations(path)
+            annotations = sorted(file.tier(tier))
         except InputRefused as error:
             shown = printable(path)
             refusals.append(f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
             continue
-        rows += _rows(recording, sorted(annotations), printable(path.relative_to(labels)), refusals, warnings)
+        name = printable(path.relative_to(labels))
+        annotations = _from_zero(annotations, file, recording, name, warnings)
+        rows += _rows(recording, annotations, name, refusals, warnings)
+    unread = [f"{printable(place)}: {reason}" for place, reason in files.unread.items()]
     if unlabelled == len(recordings):
         raise UsageError(
             f"{printable(labels)} holds no {' or '.join(SUFFIXES)} named like any recording; files must have the names "
-            "of the recordings but for their suffix"
+            "of the recordings but for their suffix" + "".join(f"\n  - {reason}" for reason in unread)
         )
+    refusals += unread
     if unlabelled:
         warnings.append(f"{unlabelled} of {len(recordings)} recordings have no annotation file: they are without text")
     return rows, refusals, warnings
+
+
+def _from_zero(
+    annotations: list[Annotation], file: AnnotationFile, recording: Recording, shown: str, warnings: list[str]
+) -> list[Annotation]:
+    """Return annotations with times that count from the recording's start, as far as it is known where theirs begin.
+
+    A TextGrid of a part that was cut out may keep the times of the whole: it is as long as the recording, but does not
+    end where the recording does. What ELAN's origins mean for times is for people to see: they are named.
+    """
+    origins_s = file.origins_s
+    own = {name: origin_s for name, origin_s in origins_s.items() if composed(name) == composed(recording.audio.name)}
+    warnings += [
+        f"{shown}: {printable(name)} has an origin of {origin_s:g} s (TIME_ORIGIN), which is not counted in; compare "
+        "the first annotations with the recording, and if they are off, set the origin to 0 in ELAN, and shift them"
+        for name, origin_s in (own or origins_s).items()
+        if origin_s
+    ]
+    if abs(file.start_s) <= DURATION_TOLERANCE_S or file.duration_s is None:
+        return annotations
+    length_s, start_s = file.duration_s - file.start_s, file.start_s
+    if abs(length_s - recording.duration_s) <= DURATION_TOLERANCE_S < abs(file.duration_s - recording.duration_s):
+        return [Annotation(row.start_s - start_s, row.end_s - start_s, row.text) for row in annotations]
+    warnings.append(
+        f"{shown}: its times go from {start_s:g} s to {file.duration_s:g} s, but the recording lasts "
+        f"{recording.duration_s:.3f} s; they are taken as they are"
+    )
+    return annotations
 
 
 def _rows(

@@ -6,13 +6,15 @@ import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from speechunits.audio.container import UnclosedFile, is_truncated, never_closed
+from speechunits.audio.container import UnclosedFile, is_truncated, left_out, never_closed
+from speechunits.audio.levels import FLOAT_SUBTYPES, Levels, peak_of, within
 from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
 
@@ -34,6 +36,8 @@ class AudioInfo:
     channels: int
     samples: int
     """Samples per channel at ``rate_hz``."""
+    warnings: tuple[str, ...] = ()
+    """What is odd about a recording that was decoded, and can be used."""
 
     @property
     def duration_s(self) -> float:
@@ -74,14 +78,19 @@ def verify(path: Path) -> AudioInfo:
     """
     samples = 0
     with _opened(path) as file:
-        for block in _blocks(path, file):
+        levels = Levels(file.subtype)
+        for block in _read(path, file):
             samples += len(block)
+            levels.add(block, _mono(path, block))
         _check_decoded(path, file, samples)
-        return AudioInfo(rate_hz=file.samplerate, channels=file.channels, samples=samples)
+        warnings = (*levels.warnings(), *left_out(path, samples / file.samplerate))
+        return AudioInfo(rate_hz=file.samplerate, channels=file.channels, samples=samples, warnings=warnings)
 
 
 def load_waveform(path: Path, *, start_s: float | None = None, end_s: float | None = None) -> Samples:
     """Return ``(T,)`` float32 samples, 16 kHz mono (mean of the channels); a segment is read by seeking.
+
+    A file of floats that go beyond ±1 anywhere is divided by its largest, segments of it as the whole.
 
     Raises
     ------
@@ -93,7 +102,8 @@ def load_waveform(path: Path, *, start_s: float | None = None, end_s: float | No
         if start_s is None and end_s is None:
             samples = np.concatenate(list(_blocks(path, file)) or [np.zeros(0, np.float32)])
             _check_decoded(path, file, len(samples))
-            return resample(samples, file.samplerate)
+            peak = peak_of(samples) if file.subtype in FLOAT_SUBTYPES else 1.0
+            return resample(within(samples, peak), file.samplerate)
         return _segment(path, file, start_s or 0.0, end_s)
 
 
@@ -106,8 +116,10 @@ def stream_waveform(path: Path) -> Iterator[Samples]:
 
     with _opened(path) as file:
         rate_hz, decoded, yielded, head = file.samplerate, 0, 0, np.zeros(0, np.float32)
+        peak = _peak(path, file)
         resampler = None if rate_hz == SAMPLE_RATE_HZ else soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, "float32")
-        for block in _blocks(path, file):
+        for read in _blocks(path, file):
+            block = within(read, peak)
             head = block[:1] if decoded == 0 else head
             decoded += len(block)
             out = block if resampler is None else resampler.resample_chunk(block)
@@ -189,6 +201,10 @@ def _decoder(path: Path, held: ExitStack) -> Any:
 
 
 def _blocks(path: Path, file: Any) -> Iterator[Samples]:
+    return (_mono(path, block) for block in _read(path, file))
+
+
+def _read(path: Path, file: Any) -> Iterator[Samples]:
     import soundfile  # noqa: PLC0415 - as soxr
 
     while True:
@@ -198,7 +214,7 @@ def _blocks(path: Path, file: Any) -> Iterator[Samples]:
             raise _damaged(path) from error
         if len(block) == 0:
             return
-        yield _mono(path, block)
+        yield block
 
 
 def _damaged(path: Path) -> InputRefused:
@@ -210,6 +226,22 @@ def _mono(path: Path, block: Samples) -> Samples:
         raise refusal(path, "the recording holds NaN or infinite samples", "export it again as 16-bit PCM")
     mono: Samples = block[:, 0] if block.shape[1] == 1 else block.mean(axis=1, dtype=np.float32)
     return mono
+
+
+def _peak(path: Path, file: Any) -> float:
+    """Return the largest magnitude of a file of floats, whatever part of it is read; 1 for other files."""
+    if file.subtype not in FLOAT_SUBTYPES:
+        return 1.0
+    status = path.stat()
+    return _measured_peak(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=1 << 12)
+def _measured_peak(path: Path, _size: int, _changed_ns: int) -> float:
+    with _opened(path) as file:
+        # What is wrong with samples is said where they are read.
+        blocks = file.blocks(_BLOCK, dtype="float32", always_2d=True)
+        return max((peak_of(block.mean(axis=1, dtype=np.float32)) for block in blocks), default=0.0)
 
 
 def _check_decoded(path: Path, file: Any, samples: int) -> None:
@@ -250,7 +282,7 @@ def _segment(path: Path, file: Any, start_s: float, end_s: float | None) -> Samp
     # The last frames of an mp3 file may be the encoder's padding, of which nothing is decoded.
     short = last - first - len(found)
     slack = max(0, _MP3_SLACK - (file.frames - last)) if file.format == "MP3" else 0
-    samples = resample(_mono(path, found), file.samplerate)
+    samples = resample(within(_mono(path, found), _peak(path, file)), file.samplerate)
     if short > slack or len(samples) <= start:
         raise refusal(
             path,

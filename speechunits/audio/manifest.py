@@ -65,6 +65,15 @@ def read_manifest(path: Path, root: Path | None = None) -> list[Recording]:
     return recordings
 
 
+def is_manifest(path: Path) -> bool:
+    """Tell whether a file has the header of a manifest."""
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            return set(REQUIRED) <= set(file.readline().rstrip("\r\n").split("\t"))
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
 def write_manifest(path: Path, recordings: Sequence[Recording], root: Path | None = None) -> None:
     """Write a manifest atomically, paths relative to ``root`` (by default the manifest's folder).
 
@@ -83,13 +92,36 @@ def write_manifest(path: Path, recordings: Sequence[Recording], root: Path | Non
         if recording.id in seen:
             faults.append(f"the id {recording.id!r} must be unique")
         seen.add(recording.id)
-        audio = os.path.relpath(recording.audio.resolve(), base)
+        audio = _audio_cell(recording, base)
         cells = [recording.id, audio, f"{recording.duration_s:.4f}", *(_cell(recording, column) for column in used)]
         if any(set(cell) & set("\t\n\r") for cell in cells):
             faults.append(f"{printable(recording.id)}: cells must not hold a tab or a newline; rename the file")
         lines.append("\t".join(cells))
     raise_faults(path, faults)
     write_text(path, "\n".join(lines) + "\n")
+
+
+def nameable(path: Path, recordings: Sequence[Recording]) -> tuple[list[Recording], list[str]]:
+    """Return the recordings that a manifest at ``path`` can name, and the refusals of the others.
+
+    A link, or a folder above, may lead to a path that no line of UTF-8 between tabs can hold.
+    """
+    base, kept, refusals = path.parent.resolve(), [], []
+    for recording in recordings:
+        audio = _audio_cell(recording, base)
+        # What is no UTF-8 comes back with other letters in its place.
+        if audio.encode("utf-8", "replace").decode() == audio and not set(audio) & set("\t\n\r"):
+            kept.append(recording)
+        else:
+            refusals.append(
+                f"{printable(recording.id)}: its path, with links followed, is {printable(audio)}, which is not valid "
+                "UTF-8 or holds a tab or a newline; rename the file or folder"
+            )
+    return kept, refusals
+
+
+def _audio_cell(recording: Recording, base: Path) -> str:
+    return os.path.relpath(recording.audio.resolve(), base)
 
 
 def check_durations(
@@ -102,10 +134,12 @@ def check_durations(
     usable, warnings, refused = [], [], []
     for recording in recordings:
         try:
-            whole_s = look(recording.audio).duration_s
+            info = look(recording.audio)
         except InputRefused as error:
             refused.append(error)
             continue
+        whole_s = info.duration_s
+        warnings += [f"{recording.id}: {warning}" for warning in info.warnings]
         start_s = recording.start_s or 0.0
         end_s = whole_s if recording.end_s is None else recording.end_s
         if end_s > whole_s + DURATION_TOLERANCE_S or start_s >= end_s:

@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechunits.audio.beside import Beside
+from speechunits.audio.beside import UNREAD_REMEDY, Beside, composed
 from speechunits.audio.load import printable, verify
 from speechunits.audio.manifest import Recording
+from speechunits.audio.written import WrittenTexts
 from speechunits.errors import InputRefused, UsageError
 
 SUFFIXES = (".aif", ".aiff", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
 """Names taken for audio, in any case."""
+FOREIGN = (
+    ".3g2", ".3gp", ".3gpp", ".aac", ".ac3", ".aifc", ".amr", ".ape", ".au", ".avi", ".caf", ".ds2", ".dss", ".flv",
+    ".m2ts", ".m4a", ".m4b", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".sph",
+    ".vob", ".w64", ".webm", ".wma", ".wmv",
+)  # fmt: skip
+"""Names of recordings that telephones, cameras and other programs make, and that are not read: named, not ignored."""
 SPLITS = frozenset({"train", "dev", "test", "tune"})
 
 
@@ -38,6 +46,7 @@ class ScanResult:
 
     recordings: list[Recording]
     faults: list[Fault]
+    warnings: list[str]
 
 
 def scan(
@@ -46,7 +55,8 @@ def scan(
     """Verify every audio file below ``folder`` by decoding it, in the order of their paths, in bounded memory.
 
     The id is the file's name without suffix, or the whole relative path where names repeat. The transcript is read
-    from ``NAME.txt`` beside ``NAME.wav``, or at the same place below ``labels``. Where all files lie in several
+    from ``NAME.txt`` beside ``NAME.wav``, or at the same place below ``labels``; what ``recognize`` or ``transcribe``
+    wrote there is no transcript, and left out with a warning. Where all files lie in several
     sub-folders, the outermost one names the speaker (folders called train, dev, test name the split first).
     ``on_progress`` is called with the share of bytes done since the last call.
 
@@ -59,6 +69,8 @@ def scan(
         raise UsageError(f"{printable(folder)} must be a folder of recordings, but is not; check the path")
     faults: list[Fault] = []
     paths = audio_below(folder, lambda path, reason: faults.append(Fault(path=_shown(path, folder), reason=reason)))
+    if not paths and faults and faults[0].path == ".":
+        raise UsageError(f"{printable(folder)}: {faults[0].reason}")
     if not paths:
         said = "".join(f"\n  - {fault}" for fault in faults)
         raise UsageError(f"{printable(folder)} holds no audio file ({', '.join(SUFFIXES)}); check the path{said}")
@@ -67,7 +79,8 @@ def scan(
     places = _places(list(ids))
     total = sum(map(_bytes, named)) or 1
     texts = Beside(folder if labels is None else labels, (".txt",))
-    recordings = []
+    written = WrittenTexts()
+    recordings, warnings = [], []
     for relative, identifier in ids.items():
         path = folder / relative
         try:
@@ -75,27 +88,39 @@ def scan(
         except InputRefused as error:
             faults.append(Fault(path=str(relative), reason=str(error).removeprefix(f"{printable(path)}: ")))
         else:
+            warnings += [f"{printable(relative)}: {warning}" for warning in info.warnings]
             split, speaker = places[relative]
             recording = Recording(id=identifier, audio=path, duration_s=info.duration_s, speaker=speaker, split=split)
-            recordings.append(replace(recording, text=_text(texts, relative, faults)))
+            recordings.append(replace(recording, text=_text(texts, written, relative, faults)))
         if on_progress is not None:
             on_progress(_bytes(path) / total, str(relative))
-    return ScanResult(recordings=recordings, faults=sorted(faults, key=lambda fault: fault.path))
+    faults += [Fault(path=printable(place), reason=reason) for place, reason in texts.unread.items()]
+    faults.sort(key=lambda fault: fault.path)
+    return ScanResult(recordings=recordings, faults=faults, warnings=[*warnings, *written.warnings()])
 
 
 def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Path]:
-    """Return the audio files below a folder in the order of their paths; ``on_fault`` hears of folders out of reach."""
+    """Return the audio files below a folder in the order of their paths.
+
+    ``on_fault`` hears of folders out of reach, and of recordings of a kind that is not read, unless an audio file of
+    the same name lies beside them: the sound of a video, say.
+    """
 
     def unread(error: OSError) -> None:
         on_fault(
             Path(os.fsdecode(error.filename)),
-            f"the folder cannot be read ({error.strerror}); check its permissions, and the disk it is on",
+            f"the folder cannot be read ({error.strerror}); {UNREAD_REMEDY}",
         )
 
     found = [Path(parent) / name for parent, _, names in os.walk(folder, onerror=unread) for name in names]
-    return sorted(
-        (path for path in found if not path.name.startswith(".") and path.suffix.lower() in SUFFIXES), key=os.fsencode
-    )
+    shown = sorted((path for path in found if not path.name.startswith(".")), key=os.fsencode)
+    audio = [path for path in shown if path.suffix.lower() in SUFFIXES]
+    converted = {(path.parent, composed(path.stem)) for path in audio}
+    for path in shown:
+        if path.suffix.lower() in FOREIGN and (path.parent, composed(path.stem)) not in converted:
+            words = shlex.join(["ffmpeg", "-i", printable(path), printable(path.with_suffix(".wav"))])
+            on_fault(path, f"{path.suffix} is not read; convert it to wav or flac, such as by `{words}`")
+    return audio
 
 
 def _shown(path: Path, folder: Path) -> str:
@@ -153,14 +178,14 @@ def _places(paths: list[Path]) -> dict[Path, tuple[str | None, str | None]]:
     return {path: (splits[path], folders[path][0] if told_apart else None) for path in paths}
 
 
-def _text(texts: Beside, relative: Path, faults: list[Fault]) -> str | None:
+def _text(texts: Beside, written: WrittenTexts, relative: Path, faults: list[Fault]) -> str | None:
     path = texts.find(relative)
-    if path is None or not path.is_file():
+    if path is None or not path.is_file() or written.has(path):
         return None
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        reason = f"the transcript cannot be read ({error.strerror}); check its permissions, and the disk it is on"
+        reason = f"the transcript cannot be read ({error.strerror}); {UNREAD_REMEDY}"
         faults.append(Fault(path=str(relative.with_suffix(".txt")), reason=reason))
         return None
     except UnicodeDecodeError:

@@ -23,8 +23,11 @@ from speechunits.run import atomic_path
 
 T = TypeVar("T", bound=np.generic)
 
-_FORMAT = 1
-"""Part of every key: to be raised when the same file would be decoded to other samples."""
+_FORMAT = 2
+"""Part of every key: to be raised when the same file would be decoded to other samples.
+
+2: files of floats beyond ±1 are divided by their largest, which were clipped before.
+"""
 _HEADER = struct.Struct("<8sqI4x")
 """Mark, values, CRC-32 of them; the values follow, little-endian."""
 _MARK = b"SUaudio\x01"

@@ -42,10 +42,10 @@ def read_textgrid(path: Path) -> AnnotationFile:
         # Older versions name the short form.
         if word() not in ("ooTextFile", "ooTextFile short") or word() != "TextGrid":
             raise ValueError("its first lines name another kind of file")
-        value()
+        start_s = value()
         end_s = value()
         if next(tokens)[1] != "<exists>":
-            return AnnotationFile(tiers={}, duration_s=end_s)
+            return AnnotationFile(tiers={}, start_s=start_s, duration_s=end_s)
         tiers: dict[str, list[Annotation]] = {}
         repeated: set[str] = set()
         for _ in range(min(int(value()), _MOST_TIERS)):
@@ -57,7 +57,7 @@ def read_textgrid(path: Path) -> AnnotationFile:
         raise refused(path, "the TextGrid ends too early: truncated; copy it again from its source") from error
     except ValueError as error:
         raise refused(path, f"this is no TextGrid that can be read ({error}); save it again from Praat") from error
-    return AnnotationFile(tiers=tiers, duration_s=end_s, repeated=frozenset(repeated))
+    return AnnotationFile(tiers=tiers, start_s=start_s, duration_s=end_s, repeated=frozenset(repeated))
 
 
 def _tier(word: Callable[[], str], value: Callable[[], float]) -> tuple[str, list[Annotation] | None]:

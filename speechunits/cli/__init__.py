@@ -17,8 +17,9 @@ from speechunits.errors import SpeechUnitsError
 
 _DESCRIPTION = """Unlabelled speech into pseudo-text units, minutes of labels into a recogniser.
 
-exit codes: 0 all done; 1 inputs refused, each named, the rest done; 2 wrong usage or configuration;
-3 training stopped (collapse, NaN, full disk), checkpoint kept; 130/143 interrupted, resumable."""
+exit codes: 0 all done; 1 inputs refused, each named, the rest done; 2 wrong usage or configuration,
+or a file that cannot be written or read; 3 training stopped (collapse, NaN, full disk), checkpoint kept;
+130/143 interrupted, resumable."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -63,8 +64,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+            return _say_out_of_reach(error)
         place = error.filename or "perhaps the one that standard output goes to"
         print(f"speechunits: the disk is full ({place}); free some space and run the same command again",
               file=sys.stderr)  # fmt: skip
         return 1
+
+
+def _say_out_of_reach(error: OSError) -> int:
+    """Name the file that the system refused. Raises what names none: nobody could do anything about it."""
+    if not isinstance(error.filename, (str, bytes)):
+        raise error
+    from speechunits.audio.load import printable
+
+    place = printable(os.fsdecode(error.filename))
+    print(f"speechunits: cannot write or read {place}: {error.strerror}; check the path, its permissions, and the disk "
+          "it is on", file=sys.stderr)  # fmt: skip
+    return 2

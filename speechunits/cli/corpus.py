@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import seed
+from speechunits.cli.output import check_output
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -61,7 +62,10 @@ def run_synth(options: argparse.Namespace) -> int:
 def run_manifest(options: argparse.Namespace) -> int:
     """Write a manifest; exit code 1 if something was refused."""
     from speechunits.audio.importing import ImportOptions, make_manifest
+    from speechunits.audio.manifest import is_manifest
 
+    read = [options.folder, options.labels]
+    check_output(options.out, inputs=[options.folder, options.card], read=read, is_result=is_manifest)
     chosen = ImportOptions(
         card=options.card, segment=options.segment, labels=options.labels, tier=options.tier, seed=options.seed
     )

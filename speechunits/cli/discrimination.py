@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechunits.cli.naming import named, positive, results_path, seed
+from speechunits.cli.output import check_output
 
 if TYPE_CHECKING:
     from speechunits.evaluation.sources import Source
@@ -94,6 +95,8 @@ def run_abx(options: argparse.Namespace) -> int:
     from speechunits.pipeline import corpus_of
     from speechunits.report.discrimination import abx_markdown
 
+    if options.out is not None:
+        check_output(options.out, inputs=[options.manifest, options.phones])
     corpus = corpus_of(options.manifest, options.phones)
     recordings = corpus.split(options.split)
     if options.items is not None:
@@ -126,6 +129,8 @@ def run_probe(options: argparse.Namespace) -> int:
     from speechunits.pipeline import corpus_of
     from speechunits.report.discrimination import probe_markdown
 
+    if options.out is not None:
+        check_output(options.out, inputs=[options.manifest, options.phones])
     corpus = corpus_of(options.manifest, options.phones)
     settings = ProbeSettings(
         labels=tuple(options.label or ("phone", "speaker", "word")), seeds=tuple(range(options.seeds)),

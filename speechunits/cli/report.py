@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.cli.output import check_output
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -25,10 +27,16 @@ def add(commands: Commands) -> None:
     report.set_defaults(run=run_report)
 
 
+def _is_page(path: Path) -> bool:
+    return path.suffix.lower() in (".html", ".htm")
+
+
 def run_report(options: argparse.Namespace) -> int:
     """Write the page."""
     from speechunits.report.page.write import write_page
 
+    inputs = [options.manifest, options.phones, options.units, *options.also]
+    check_output(options.out, inputs=inputs, read=[options.folder], is_result=_is_page)
     page = write_page(options.folder, options.out, manifest=options.manifest, phones=options.phones,
                       units=options.units, also=options.also, rows=options.rows)  # fmt: skip
     for part in page.absent:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import positive, seed
+from speechunits.cli.output import check_output
 from speechunits.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def _add_convert(commands: Commands) -> None:
     verb.add_argument("--frames", action="store_true", help="write every frame; text of IN holds one unit a frame")
     verb.add_argument("--bpe", type=Path, metavar="UNITS.safetensors", help="write this bundle's pseudo-text pieces")
     verb.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="a file, or a folder of files")
+    verb.add_argument("--overwrite", action="store_true", help="write over files that are there already")
     verb.set_defaults(run=run_convert)
 
 
@@ -136,9 +138,10 @@ def run_fit(options: argparse.Namespace) -> int:
     tree = {key: getattr(options, key) for key in same} | {
         "source": "mfcc" if mfcc else options.source,
         "clusters": clusters,
-        "layer": int(options.layer) if options.layer.removeprefix("-").isdigit() else options.layer,
+        "layer": int(options.layer) if options.layer.removeprefix("-").isdecimal() else options.layer,
     }
     config = build_config(UnitsConfig, tree, origin="units fit")
+    check_output(options.out, inputs=[options.manifest, options.source_model])
     corpus = pipeline.corpus_of(options.manifest)
     with tempfile.TemporaryDirectory() as folder:
         source = None
@@ -167,6 +170,7 @@ def run_export(options: argparse.Namespace) -> int:
     from speechunits.units.export import export_onnx
     from speechunits.units.units import Units
 
+    check_output(options.onnx, inputs=[options.model])
     export_onnx(Units.load(options.model), options.onnx, seconds=options.seconds)
     return 0
 
@@ -217,7 +221,7 @@ def run_convert(options: argparse.Namespace) -> int:
     pseudotext = None if options.bpe is None else Units.load(options.bpe).pseudotext
     report = convert(
         options.source, options.out, options.format, source_form=options.source_format, frames=options.frames,
-        pseudotext=pseudotext,
+        pseudotext=pseudotext, overwrite=options.overwrite,
     )  # fmt: skip
     for name, reason in report.refused:
         print(f"{name}: {reason}", file=sys.stderr)
@@ -233,6 +237,7 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
     from speechunits.config import PseudotextConfig
 
     config = PseudotextConfig(pieces=options.pieces, model=options.type)
+    check_output(options.out or options.model, inputs=[options.manifest])
     corpus = pipeline.corpus_of(options.manifest)
     fitting.fit_pseudotext(options.model, corpus, config, options.out or options.model)
     return 1 if corpus.refused else 0

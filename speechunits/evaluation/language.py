@@ -64,8 +64,12 @@ def read_texts(path: Path, split: str = "train") -> list[str]:
         return [row.text for row in rows if row.text and row.split == split]
     try:
         return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the text {printable(path)}: it must be UTF-8 ({error})") from error
+    except OSError as error:
+        raise UsageError(f"cannot read the text {printable(path)}: {error.strerror}; name a file of texts") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"cannot read the text {printable(path)}: it must be UTF-8 ({error}); save it as such"
+        ) from error
 
 
 def as_backoff(model: KneserNey, names: Sequence[str]) -> NgramModel:

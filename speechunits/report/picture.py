@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib import util
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from speechunits.audio.load import printable
 from speechunits.audio.phones import SILENCE, UNKNOWN
+from speechunits.errors import UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.report.alignment import PhoneInterval
 from speechunits.run import atomic_path
@@ -21,6 +24,11 @@ _INCHES_A_SECOND, _HEIGHT_IN, _DPI = 4.2, 3.6, 120
 _LETTER_S = 0.014
 """A box has room for a label of as many characters as are this wide, at the size they are written in."""
 _GOLDEN = 0.618034
+_METADATA: Mapping[str, dict[str, Any] | None] = {
+    ".png": {"Software": None}, ".pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    ".svg": {"Creator": None, "Date": None}, ".jpg": None, ".jpeg": None,
+}  # fmt: skip
+"""Kinds of picture, and what would tell of the program and the day: left out."""
 
 
 def plot_sentence(
@@ -34,7 +42,13 @@ def plot_sentence(
     """Draw ``(T,)`` samples at 16 kHz over their phones and runs of units, all on one axis of time.
 
     Equal units have equal colours; a thin line leads from each edge of a phone through the spectrogram.
+
+    Raises
+    ------
+    UsageError
+        As :func:`check_picture`.
     """
+    check_picture(path)
     # Without pyplot, as in plots.py.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an optional dependency
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -63,7 +77,17 @@ def plot_sentence(
     found.set_xlabel("seconds")
     found.set_xlim(0, duration_s)
     with atomic_path(path) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+        figure.savefig(temporary, metadata=_METADATA[path.suffix.lower()])
+
+
+def check_picture(path: Path) -> None:
+    """Check that a picture of this name can be drawn. Raises UsageError for another kind of file, or no matplotlib."""
+    if path.suffix.lower() not in _METADATA:
+        raise UsageError(
+            f"a picture must end in one of {', '.join(_METADATA)}, but {printable(path)} does not; rename it"
+        )
+    if util.find_spec("matplotlib") is None:
+        raise UsageError("a picture needs matplotlib, which is not installed; pip install 'speechunits[report]'")
 
 
 def decibels(waveform: NDArray[np.float32]) -> NDArray[np.float64]:

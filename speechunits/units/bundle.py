@@ -6,8 +6,11 @@ The header always has ``format``, ``kind``, ``version`` (of this package), ``pro
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,8 +39,11 @@ def write_bundle(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     ------
     ValueError
         If the header names no kind, or cannot be written as JSON.
+    OSError
+        If the file cannot be written.
     """
-    from safetensors.torch import save_file  # noqa: PLC0415 - needed only where a bundle is written
+    from safetensors import SafetensorError  # noqa: PLC0415 - needed only where a bundle is written
+    from safetensors.torch import save_file  # noqa: PLC0415
 
     if "kind" not in header:
         raise ValueError(f"the header of a bundle must name its kind, but has only {sorted(header)}")
@@ -55,7 +61,22 @@ def write_bundle(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str,
     if len(text.encode()) > _MAX_HEADER_BYTES // 2:
         raise ValueError(f"the header of a bundle must be under {_MAX_HEADER_BYTES // 2} bytes, but is {len(text)}")
     with atomic_path(path) as temporary:
-        save_file(stored, str(temporary), metadata={_KEY: text})
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        try:
+            save_file(stored, str(temporary), metadata={_KEY: text})
+        except SafetensorError as error:
+            raise _system_error(error, path) from error
+        # It replaces the file by one that nobody else may read.
+        if temporary.stat().st_mode != mode:
+            temporary.chmod(mode)
+
+
+def _system_error(error: Exception, path: Path) -> OSError:
+    """Return what the system said to safetensors, which tells it in words alone."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    number = errno.EIO if found is None else int(found[1])
+    return OSError(number, str(error) if found is None else os.strerror(number), str(path))
 
 
 def import_encoder(source: Path, folder: Path, *, allow_pickle: bool = False) -> Path:

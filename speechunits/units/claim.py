@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,14 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from speechunits.audio.load import printable
+from speechunits.audio.written import EARLIER, OTHERS, RECORDS, TEXTS, is_claimed, read_record
 from speechunits.errors import UsageError
 from speechunits.run import read_json, write_json
-
-TRANSCRIBED, RECOGNIZED = "transcribe.json", "recognize.json"
-"""Names of the records beside the texts."""
-_RECORDS = (TRANSCRIBED, RECOGNIZED)
-_OTHERS = "others"
-"""Entry of a record: files of the suffix that its key did not make."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +20,7 @@ class Claim:
     """What a command says of the texts it is about to write."""
 
     record: str
-    """One of the names above."""
+    """One of ``speechunits.audio.written.RECORDS``."""
     key: str
     """Equal model and options, equal key."""
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -40,6 +35,7 @@ def claimed(
 
     Texts of another key stay listed as another's until they are written again: at the end those in ``done`` are taken
     off the list, so that what was overwritten in part, or by a run that was interrupted, is never taken for done.
+    What is written is listed too, before it is there, so that it is never taken for what somebody has transcribed.
     Nothing is claimed without a folder, or without a claim.
 
     Raises
@@ -61,12 +57,14 @@ def claimed(
 def _begin(out: Path, claim: Claim, inputs: Collection[str], suffix: str, *, overwrite: bool) -> None:
     shown, said = printable(out), _read(out / claim.record)
     if said is not None and said["key"] == claim.key:
-        met = [name for name in said[_OTHERS] if name in inputs and (out / name).exists()]
+        met = [name for name in said[OTHERS] if name in inputs and (out / name).exists()]
         if met and not overwrite:
             raise UsageError(
                 f"{shown} holds texts of another model, format or option among these inputs ({len(met)}, first "
                 f"{printable(met[0])}): it was overwritten only in part; add --overwrite, or name another folder"
             )
+        if TEXTS in said:
+            _list(out, claim, said, texts=_absent(out, inputs))
         return
     others = _texts(out, suffix)
     if said is not None and not overwrite:
@@ -78,18 +76,38 @@ def _begin(out: Path, claim: Claim, inputs: Collection[str], suffix: str, *, ove
             f"{shown} holds {suffix} files ({len(others)}, first {printable(others[0])}) that no record says were made "
             "here: somebody's own? Name another folder, or add --overwrite"
         )
+    records = [said for said in map(read_record, (out / name for name in RECORDS)) if said is not None]
+    earlier = [name for name in others if any(is_claimed(said, name) for said in records)]
     # Another command's record of files that may now be replaced is not to be believed any more.
-    for name in _RECORDS if others else ():
+    for name in RECORDS if others else ():
         (out / name).unlink(missing_ok=True)
-    write_json(out / claim.record, {**claim.about, "key": claim.key, _OTHERS: others})
+    said = {**claim.about, "key": claim.key, OTHERS: others, EARLIER: earlier, TEXTS: _absent(out, inputs)}
+    write_json(out / claim.record, said)
+
+
+def _absent(out: Path, names: Collection[str]) -> list[str]:
+    """Return the texts that are not there yet: what is may be somebody's own until it is written again."""
+    return sorted(name for name in names if not (out / name).exists())
 
 
 def _settle(out: Path, claim: Claim, written: AbstractSet[str]) -> None:
     said = _read(out / claim.record)
     # Two commands may share a folder: what the record says now counts.
-    if said is not None and said["key"] == claim.key and not written.isdisjoint(said[_OTHERS]):
-        left = [name for name in said[_OTHERS] if name not in written]
-        write_json(out / claim.record, {**said, _OTHERS: left})
+    if said is not None and said["key"] == claim.key:
+        _list(out, claim, said, texts=written if TEXTS in said else (), written=written)
+
+
+def _list(
+    out: Path, claim: Claim, said: Mapping[str, Any], *, texts: Iterable[str], written: AbstractSet[str] = frozenset()
+) -> None:
+    """Add ``texts`` to those of a record, and take what is ``written`` off the lists of others'."""
+    lists: dict[str, Collection[str]] = {
+        name: [other for other in said[name] if other not in written] for name in (OTHERS, EARLIER) if name in said
+    }
+    if TEXTS in said:
+        lists[TEXTS] = sorted({*said[TEXTS], *texts})
+    if any(list(said[name]) != list(names) for name, names in lists.items()):
+        write_json(out / claim.record, {**said, **lists})
 
 
 def _texts(out: Path, suffix: str) -> list[str]:
@@ -102,7 +120,7 @@ def _read(record: Path) -> dict[str, Any] | None:
         return None
     try:
         said = read_json(record)
-        return {**said, "key": said["key"], _OTHERS: list(said.get(_OTHERS, ()))}
+        return {**said, "key": said["key"], OTHERS: list(said.get(OTHERS, ()))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(
             f"{printable(record)} must be a record of what made the texts beside it, but is damaged "

@@ -42,6 +42,7 @@ def convert(
     source_form: str | None = None,
     frames: bool = False,
     pseudotext: Pseudotext | None = None,
+    overwrite: bool = False,
 ) -> ConvertReport:
     """Convert the transcripts of a file or folder.
 
@@ -52,7 +53,8 @@ def convert(
     Raises
     ------
     UsageError
-        If formats are unknown, ``out`` cannot hold several recordings, or nothing can be read.
+        If formats are unknown, ``out`` cannot hold several recordings, nothing can be read, or, without ``overwrite``,
+        files that would be written are there already: then none is.
     """
     target, report = format_named(form), ConvertReport()
     if pseudotext is not None and not target.pieces:
@@ -78,7 +80,11 @@ def convert(
     held |= {"times"} if any(row.timed for row in found) else set()
     kept = target.holds | ({"times"} if frames else set())
     report.lost = [text for name, text in _LOST.items() if name in held - kept]
-    _write(found, out, form, target, report, frames=frames, pseudotext=pseudotext)
+    groups = _groups(found, out, form, target, report)
+    if not overwrite:
+        _check_absent([path for path, _ in groups], out, form)
+    for path, rows in groups:
+        _write(path, rows, form, report, frames=frames, named=path == out, pseudotext=pseudotext)
     return report
 
 
@@ -105,41 +111,54 @@ def _distinct(found: Sequence[UnitTranscript], report: ConvertReport, source: Pa
     return list(rows.values())
 
 
-def _write(
-    found: Sequence[UnitTranscript],
-    out: Path,
-    form: str,
-    target: Format,
-    report: ConvertReport,
-    *,
-    frames: bool,
-    pseudotext: Pseudotext | None,
-) -> None:
-    whole = out.suffix.lower() == target.suffix.lower() and not out.is_dir()
-    if whole and target.alone and len(found) > 1:
+def _groups(
+    found: Sequence[UnitTranscript], out: Path, form: str, target: Format, report: ConvertReport
+) -> list[tuple[Path, list[UnitTranscript]]]:
+    """Return the files to write with their transcripts: all in ``out``, or one a transcript."""
+    if out.suffix.lower() != target.suffix.lower() or out.is_dir():
+        return _files(found, out, target.suffix, report)
+    if target.alone and len(found) > 1:
         raise UsageError(
             f"a {form} file holds one recording, but there are {len(found)}; name a folder with -o instead"
         )
-    groups = [(out, list(found))] if whole else _files(found, out, target.suffix, report)
-    for path, rows in groups:
-        if not rows:
-            continue
-        try:
-            lines = [_line(row, form, target, frames=frames, named=whole, pseudotext=pseudotext) for row in rows]
-        except InputRefused as error:
-            report.refused.append((printable(rows[0].id), str(error)))
-            continue
-        write_text(path, "\n".join(lines).removesuffix("\n") + "\n")
-        if form == "textless" and all(row.timed for row in rows):
-            write_text(path.with_suffix(DURATIONS), "".join(to_durations(row, frames=frames) + "\n" for row in rows))
-        report.written.append(path)
-        report.transcripts += len(rows)
+    return [(out, list(found))] if found else []
 
 
-def _line(
-    row: UnitTranscript, form: str, target: Format, *, frames: bool, named: bool, pseudotext: Pseudotext | None
-) -> str:
-    text = target.write(row, frames=frames or not row.timed, pseudotext=pseudotext)
+def _check_absent(paths: Sequence[Path], out: Path, form: str) -> None:
+    """Raise UsageError where files are there that somebody may have written, or corrected."""
+    beside = [path.with_suffix(DURATIONS) for path in paths] if form == "textless" else []
+    there = [path for path in (*paths, *beside) if path.exists()]
+    if there:
+        raise UsageError(
+            f"{printable(out)}: files that would be written are there already ({len(there)}, first "
+            f"{printable(there[0])}): somebody's own? Name another place, or add --overwrite"
+        )
+
+
+def _write(
+    path: Path,
+    rows: Sequence[UnitTranscript],
+    form: str,
+    report: ConvertReport,
+    *,
+    frames: bool,
+    named: bool,
+    pseudotext: Pseudotext | None,
+) -> None:
+    try:
+        lines = [_line(row, form, frames=frames, named=named, pseudotext=pseudotext) for row in rows]
+    except InputRefused as error:
+        report.refused.append((printable(rows[0].id), str(error)))
+        return
+    write_text(path, "\n".join(lines).removesuffix("\n") + "\n")
+    if form == "textless" and all(row.timed for row in rows):
+        write_text(path.with_suffix(DURATIONS), "".join(to_durations(row, frames=frames) + "\n" for row in rows))
+    report.written.append(path)
+    report.transcripts += len(rows)
+
+
+def _line(row: UnitTranscript, form: str, *, frames: bool, named: bool, pseudotext: Pseudotext | None) -> str:
+    text = format_named(form).write(row, frames=frames or not row.timed, pseudotext=pseudotext)
     return f"{row.id}\t{text}" if form == "text" and named else text
 
 

@@ -125,7 +125,7 @@ def read_source(encoder: Path | None, config: UnitsConfig) -> tuple[dict[str, Te
     if encoder is None:
         raise UsageError(f"units from {config.source} need an encoder bundle; give one, or use source: mfcc")
     if config.source == "kmeans" and not isinstance(config.layer, int):
-        raise UsageError(f"layer must be a number by now, but is {config.layer!r} instead")
+        raise UsageError(f"layer must be a number where none is chosen, but is {config.layer!r} instead; name one")
     tensors, header = read_bundle(encoder, "encoder")
     prefixes = ["encoder."]
     if config.source == "codebook":

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from speechunits.audio.written import TRANSCRIBED
 from speechunits.errors import UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.hardware import cores
 from speechunits.run import content_key
-from speechunits.units.claim import TRANSCRIBED, Claim
+from speechunits.units.claim import Claim
 from speechunits.units.extract import OnFault
 from speechunits.units.formats import format_named, to_durations
 from speechunits.units.inputs import Input

@@ -157,3 +157,39 @@ def test_files_in_bounded_memory(tmp_path, count, limit_mib):
     assert "scanning: 100 %" in done.stderr
     assert len((tmp_path / "m.tsv").read_text().splitlines()) == count + 1
     assert int(done.stdout) < 1024 * limit_mib
+
+
+def test_oddities_of_recordings_are_told_from_wherever_they_come(tmp_path, capsys):
+    place = tmp_path / "in"
+    place.mkdir()
+    soundfile.write(place / "loud.wav", 2 * np.sin(np.arange(16_000)), 16_000, subtype="FLOAT")
+    (tmp_path / "list.tsv").write_text(f"{place}\nloud.wav\t16000\n")
+    (tmp_path / "kaldi").mkdir()
+    (tmp_path / "kaldi" / "wav.scp").write_text(f"loud {place / 'loud.wav'}\n")
+    for source in (place, tmp_path / "list.tsv", tmp_path / "kaldi"):
+        assert main(["manifest", str(source), "-o", str(tmp_path / "m.tsv")]) == 0
+        assert "must lie within ±1, but reach ±2" in capsys.readouterr().err
+
+
+def test_a_recording_whose_path_no_manifest_can_hold_is_refused_and_the_rest_kept(tmp_path, capsys):
+    sound(tmp_path / "in" / "good.wav", 1)
+    for number, name in enumerate((os.fsdecode(b"caf\xe9"), "tab\tbed", "no\N{NO-BREAK SPACE}break")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "take.wav").write_bytes((tmp_path / "in" / "good.wav").read_bytes())
+        (tmp_path / "in" / f"link{number}.wav").symlink_to(tmp_path / name / "take.wav")
+    assert main(["manifest", str(tmp_path / "in"), "-o", str(tmp_path / "m.tsv")]) == 1
+    assert {row.id for row in read_manifest(tmp_path / "m.tsv")} == {"good", "link2"}
+    said = capsys.readouterr().err
+    assert "refused: link0: its path, with links followed, is caf\\udce9/take.wav, which is not valid UTF-8" in said
+    assert "refused: link1: its path, with links followed, is tab\\tbed/take.wav" in said
+
+
+@pytest.mark.parametrize("options", [[], ["--segment"]])
+def test_a_manifest_of_ours_is_named_once(tmp_path, capsys, options):
+    rows = "".join(f"r{index}\tr{index}.wav\t1\n" for index in range(9))
+    (tmp_path / "own.tsv").write_text("id\taudio\tduration\n" + rows)
+    assert main(["manifest", str(tmp_path / "own.tsv"), "-o", str(tmp_path / "m.tsv"), *options]) == 2
+    said = capsys.readouterr().err
+    assert "own.tsv is a manifest already" in said
+    assert "name the folder of its recordings instead" in said
+    assert said.count("\n") == 1

@@ -22,7 +22,7 @@ def test_recordings_without_segments(folder):
     (folder / "text").write_text("rec1 two  words\nrec2\n")
     (folder / "utt2spk").write_text("rec1 ann\nrec2 bob\n")
     assert is_kaldi(folder)
-    rows, refusals = read_kaldi(folder)
+    rows, refusals, _ = read_kaldi(folder)
     assert refusals == []
     assert [(r.id, r.text, r.speaker, r.split, r.duration_s, r.start_s) for r in rows] == [
         ("rec1", "two  words", "ann", "train", 2.0, None), ("rec2", None, "bob", "train", 1.0, None),
@@ -33,7 +33,7 @@ def test_recordings_without_segments(folder):
 def test_segments_are_rows(folder):
     (folder / "segments").write_text("u1 rec1 0.25 1.5\nu2 rec1 1.5 -1\nu3 rec2 0 1.04\n")
     (folder / "text").write_text("u1 e\u0301\n", encoding="utf-8")
-    rows, refusals = read_kaldi(folder)
+    rows, refusals, _ = read_kaldi(folder)
     assert refusals == []
     assert [(r.id, r.start_s, r.end_s, r.duration_s) for r in rows] == [
         ("u1", 0.25, 1.5, 1.25), ("u2", 1.5, 2.0, 0.5), ("u3", 0.0, 1.0, 1.0),
@@ -59,7 +59,7 @@ def test_segments_are_rows(folder):
 )
 def test_bad_lines_are_named_and_the_rest_taken(folder, name, text, said):
     (folder / name).write_text(text)
-    rows, (refusal,) = read_kaldi(folder)
+    rows, (refusal,), _ = read_kaldi(folder)
     assert rows[0].id == "rec1"
     assert said in refusal
 
@@ -67,7 +67,7 @@ def test_bad_lines_are_named_and_the_rest_taken(folder, name, text, said):
 def test_segments_of_a_refused_recording_say_so(folder):
     (folder / "wav.scp").write_text("rec1 cat one.wav |\nrec2 one.wav\n")
     (folder / "segments").write_text("u rec1 0 1\nv rec2 0 1\n")
-    rows, refusals = read_kaldi(folder)
+    rows, refusals, _ = read_kaldi(folder)
     assert [row.id for row in rows] == ["v"]
     assert "its recording rec1 was refused" in refusals[1]
 

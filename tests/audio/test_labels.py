@@ -233,3 +233,52 @@ def test_nothing_to_label_with(folder, tmp_path):
         found(folder, tmp_path / "labels")
     with pytest.raises(InputRefused, match="must be one of"):
         read_annotations(tmp_path / "a.pdf")
+
+
+def grid(path, start_s, end_s):
+    rows = f'{start_s} {start_s + 1} "one" {start_s + 1} {end_s} "two"'
+    path.write_text(
+        f'"ooTextFile" "TextGrid" {start_s} {end_s} <exists> 1 "IntervalTier" "words" {start_s} {end_s} 2 {rows}'
+    )
+
+
+def test_a_grid_that_keeps_the_times_of_a_longer_recording_is_shifted(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(16_000 * 3), 16_000)
+    grid(tmp_path / "a.TextGrid", 10.5, 13.5)
+    rows, refusals, warnings = found(tmp_path, tmp_path)
+    assert [(row.text, row.start_s, row.end_s) for row in rows] == [("one", 0, 1), ("two", 1, 3)]
+    assert (refusals, warnings) == ([], [])
+    # It ends where the recording does: the times are its own.
+    grid(tmp_path / "a.TextGrid", 0.5, 3)
+    rows, refusals, warnings = found(tmp_path, tmp_path)
+    assert [(row.text, row.start_s, row.end_s) for row in rows] == [("one", 0.5, 1.5), ("two", 1.5, 3)]
+    assert "a.TextGrid: its times go from 0.5 s to 3 s, but the recording lasts 3.000 s; they are taken" in warnings[0]
+    # As long as neither: another recording's, which the annotations past the end say too.
+    grid(tmp_path / "a.TextGrid", 10, 14)
+    _, refusals, warnings = found(tmp_path, tmp_path)
+    assert (len(refusals), len(warnings)) == (2, 1)
+
+
+def test_an_origin_in_elan_is_named_and_not_guessed_at(tmp_path):
+    soundfile.write(tmp_path / "a b.wav", np.zeros(16_000 * 3), 16_000)
+    elan(tmp_path / "a b.eaf")
+    plain = found(tmp_path, tmp_path)
+    text = (tmp_path / "a b.eaf").read_text()
+    head = text[: text.index("<HEADER")] + '<HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">'
+    tail = text[text.index("<TIME_ORDER") :]
+    media = '<MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/x/{}" MIME_TYPE="audio/x-wav" TIME_ORIGIN="{}" />'
+
+    def said(*descriptors):
+        (tmp_path / "a b.eaf").write_text(
+            head + "".join(media.format(*own) for own in descriptors) + "</HEADER>" + tail
+        )
+        rows, _, warnings = found(tmp_path, tmp_path)
+        assert rows == plain[0]
+        return warnings
+
+    assert said(("a%20b.wav", 0), ("film.mp4", 700)) == []
+    assert said(("a%20b.wav", "soon"), ("film.mp4", "")) == []
+    (warning,) = said(("a%20b.wav", -2500), ("film.mp4", 700))
+    assert warning.startswith("a b.eaf: a b.wav has an origin of -2.5 s (TIME_ORIGIN), which is not counted in")
+    (warning,) = said(("film.mp4", 700))
+    assert warning.startswith("a b.eaf: film.mp4 has an origin of 0.7 s")

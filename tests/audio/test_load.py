@@ -5,7 +5,9 @@ import pytest
 import soundfile
 
 from speechunits.audio import load
-from speechunits.audio.load import load_waveform, printable, probe, verify
+from speechunits.audio.cache import WaveformCache
+from speechunits.audio.load import load_waveform, printable, probe, stream_waveform, verify
+from speechunits.audio.manifest import Recording
 from speechunits.errors import InputRefused
 from tests.reference.audio import sine, tone_hz
 
@@ -212,3 +214,70 @@ def test_spaces_and_letters_of_any_script_in_a_name(tmp_path):
 def test_names_are_printable_on_one_line():
     assert printable(b"a\xffb.wav".decode("utf-8", "surrogateescape")) == "a\\udcffb.wav"
     assert printable("a\tb\nc é") == "a\\tb\\nc é"
+
+
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+@pytest.mark.parametrize("subtype", ["FLOAT", "DOUBLE"])
+def test_floats_beyond_one_are_divided_by_their_peak_and_never_clipped(tmp_path, rate, subtype):
+    rng = np.random.default_rng(0)
+    quiet = rng.uniform(-0.4, 0.4, (3 * rate, 2)).astype(np.float32)
+    # The loudest place lies outside the segment, which is as quiet as in the whole all the same.
+    quiet[10] = 0.5
+    soundfile.write(tmp_path / "quiet.wav", 2 * quiet, rate, subtype=subtype)
+    soundfile.write(tmp_path / "loud.wav", 8 * quiet, rate, subtype=subtype)
+    quiet, loud = (load_waveform(tmp_path / f"{name}.wav") for name in ("quiet", "loud"))
+    np.testing.assert_array_equal(loud, quiet)
+    np.testing.assert_array_equal(np.concatenate(list(stream_waveform(tmp_path / "loud.wav"))), loud)
+    part = load_waveform(tmp_path / "loud.wav", start_s=1.0, end_s=2.0)
+    np.testing.assert_array_equal(part, load_waveform(tmp_path / "quiet.wav", start_s=1.0, end_s=2.0))
+    row = Recording(id="loud", audio=tmp_path / "loud.wav", duration_s=3.0)
+    np.testing.assert_allclose(WaveformCache([row], 10).read(0, 0, 48_000), np.clip(loud, -1, 1), atol=1 / 32_768)
+    assert verify(tmp_path / "quiet.wav").warnings == ()
+    (warning,) = verify(tmp_path / "loud.wav").warnings
+    assert "reach ±4 (a file of floats); all are divided by that" in warning
+
+
+def test_what_decoders_put_beyond_one_is_left_as_it_is(tmp_path):
+    square = np.sign(np.sin(np.arange(32_000) / 20)).astype(np.float32)
+    soundfile.write(tmp_path / "a.ogg", square, 16_000)
+    decoded = soundfile.read(tmp_path / "a.ogg", dtype="float32")[0]
+    assert np.abs(decoded).max() > 1.05
+    np.testing.assert_array_equal(load_waveform(tmp_path / "a.ogg"), decoded)
+    np.testing.assert_array_equal(load_waveform(tmp_path / "a.ogg", start_s=0.5, end_s=1), decoded[8_000:16_000])
+    assert verify(tmp_path / "a.ogg").warnings == ()
+
+
+def test_channels_that_cancel_each_other_are_named(tmp_path):
+    rng = np.random.default_rng(0)
+    voice, other = rng.normal(0, 0.1, (2, RATE))
+    write(tmp_path / "swapped.wav", np.stack([voice, -0.95 * voice + 0.01 * other], axis=1))
+    (warning,) = verify(tmp_path / "swapped.wav").warnings
+    assert warning.startswith("its channels cancel each other")
+    for name, channels in {
+        "apart": [voice, other], "same": [voice, voice], "one": [voice, 0 * voice], "partly": [voice, -0.7 * voice],
+        "silent": [0 * voice, 0 * voice], "mono": [voice],
+    }.items():  # fmt: skip
+        write(tmp_path / f"{name}.wav", np.stack(channels, axis=1))
+        assert verify(tmp_path / f"{name}.wav").warnings == ()
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_samples_that_the_header_does_not_count_are_named(tmp_path, share):
+    data = bytearray(write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 4 * RATE)).read_bytes())
+    place = data.index(b"data") + 4
+    counted = int(share * 8 * RATE)
+    data[place : place + 4] = counted.to_bytes(4, "little")
+    (tmp_path / "a.wav").write_bytes(data)
+    info = verify(tmp_path / "a.wav")
+    assert info.duration_s == 4 * share
+    (warning,) = info.warnings
+    assert f"its header counts {4 * share:.1f} s, but {4 - 4 * share:.1f} s more seem to follow" in warning
+
+
+@pytest.mark.parametrize(
+    "tail", [b"", b"\0" * 40_000, b"LIST\x04\0\0\0abcdid3 \x03\0\0\0abc\0", b"TAG" + b"\xff" * 125]
+)
+def test_what_else_follows_samples_is_no_sound(tmp_path, tail):
+    path = write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2 * RATE + 1))
+    path.write_bytes(path.read_bytes() + tail)
+    assert verify(path).warnings == ()

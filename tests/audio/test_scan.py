@@ -2,11 +2,13 @@
 
 import os
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
 import soundfile
 
+from speechunits.audio.labels import labelled
 from speechunits.audio.manifest import read_manifest, write_manifest
 from speechunits.audio.scan import scan
 from speechunits.errors import UsageError
@@ -119,3 +121,67 @@ def test_links_to_nothing_and_folders_out_of_reach_are_named(tmp_path, monkeypat
     told = []
     assert [item.name for item in find_inputs([tmp_path], lambda *fault: told.append(fault))] == ["good", "link"]
     assert told[0][0].endswith("shut")
+
+
+@pytest.mark.parametrize(("first", "second"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_written_in_another_way_are_the_same_name(tmp_path, first, second):
+    sound(tmp_path / normalize(first, "Mbói é") / normalize(first, "tapé.wav"))
+    sound(tmp_path / "b.wav")
+    texts = tmp_path / "texts" / normalize(second, "Mbói é") / normalize(second, "tapé.txt")
+    texts.parent.mkdir(parents=True)
+    texts.write_text("a way")
+    (tmp_path / normalize(first, "Mbói é") / normalize(second, "tapé.TXT")).write_text("another way")
+    found = {row.id: row.text for row in scan(tmp_path, labels=tmp_path / "texts").recordings}
+    assert found == {"b": None, normalize(first, "tapé"): "a way"}
+    assert {row.text for row in scan(tmp_path).recordings} == {None, "another way"}
+    # Of two that look alike the one that is the same byte by byte.
+    (texts.parent / normalize(first, "tapé.txt")).write_text("the way")
+    assert {row.text for row in scan(tmp_path, labels=tmp_path / "texts").recordings} == {None, "the way"}
+
+
+def test_transcripts_out_of_reach_are_named(tmp_path, monkeypatch):
+    sound(tmp_path / "in" / "shut" / "a.wav")
+    sound(tmp_path / "in" / "b.wav")
+    (tmp_path / "texts" / "shut").mkdir(parents=True)
+
+    def closed(place, real=os.listdir):
+        if str(place).endswith("texts/shut"):
+            raise PermissionError(13, "Permission denied", str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "listdir", closed)
+    (fault,) = scan(tmp_path / "in", labels=tmp_path / "texts").faults
+    assert str(fault).startswith(f"{tmp_path}/texts/shut: the folder cannot be read (Permission denied); check its")
+    with pytest.raises(UsageError, match=r"texts/shut: the folder cannot be read \(Permission denied\)"):
+        labelled(scan(tmp_path / "in").recordings[1:], tmp_path / "in", tmp_path / "texts", "words")
+
+
+def test_a_folder_that_cannot_be_read_is_named_itself(tmp_path, monkeypatch):
+    def closed(place):
+        raise PermissionError(13, "Permission denied", str(place))
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: the folder cannot be read \(Permission denied\); check its"):
+        scan(tmp_path)
+
+
+def test_recordings_of_telephones_and_cameras_are_named(tmp_path):
+    sound(tmp_path / "good.wav")
+    names = [f"in it/take{suffix}" for suffix in (".m4a", ".MP4", ".wma", ".amr", ".aac", ".3gp", ".mov", ".webm")]
+    (tmp_path / "in it").mkdir()
+    for name in (*names, "in it/.hidden.m4a", "good.mp4", "notes.pdf"):
+        (tmp_path / name).write_bytes(b"\0" * 100)
+    found = scan(tmp_path)
+    assert [row.id for row in found.recordings] == ["good"]
+    # The sound of a video that lies beside it is what is wanted of it.
+    assert [fault.path for fault in found.faults] == sorted(names)
+    place = tmp_path / "in it" / "take"
+    assert found.faults[-1].reason == (
+        f".wma is not read; convert it to wav or flac, such as by `ffmpeg -i '{place}.wma' '{place}.wav'`"
+    )
+    told = []
+    find_inputs([tmp_path], lambda name, reason: told.append((name, reason)))
+    assert [name for name, _ in told] == [f"{tmp_path}/{name}" for name in sorted(names)]
+    (tmp_path / "good.wav").unlink()
+    with pytest.raises(UsageError, match=r"holds no audio file(.|\n)*good\.mp4: \.mp4 is not read"):
+        scan(tmp_path)

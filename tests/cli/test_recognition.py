@@ -44,3 +44,17 @@ def test_a_manifest_gives_the_texts_of_a_split(tmp_path, capsys):
 def test_options_that_do_not_fit(options, message, capsys):
     assert main(["recognize", "a.wav", "--model", "asr.safetensors", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_texts_that_cannot_be_read_say_why(tmp_path, capsys):
+    (tmp_path / "latin.txt").write_bytes("caf\xe9".encode("latin-1"))
+    (tmp_path / "empty.txt").touch()
+    for name, said in (
+        ("missing.txt", "missing.txt: No such file or directory; name a file of texts"),
+        (".", "Is a directory; name a file of texts"),
+        ("latin.txt", "latin.txt: it must be UTF-8 ("),
+        ("empty.txt", "needs text, but there is none; check the file"),
+    ):
+        assert main(["lm", str(tmp_path / name), "-o", str(tmp_path / "lm.arpa")]) == 2
+        assert said in (found := capsys.readouterr().err)
+        assert ("UTF-8" in found) == (name == "latin.txt")

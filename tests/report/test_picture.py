@@ -39,15 +39,24 @@ def test_equal_input_gives_equal_bytes(tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_command_draws_a_recording(tmp_path, capsys):
+def test_the_command_draws_a_recording(tmp_path, monkeypatch, capsys):
     soundfile.write(tmp_path / "a.wav", tone(700), 16_000)
     row = Recording(id="a", audio=tmp_path / "a.wav", duration_s=1.0, split="train")
     write_manifest(tmp_path / "m.tsv", [row])
     write_phones(tmp_path / "p.tsv", {"a": [Phone(0.1, 0.9, "e")]})
     fit_units(None, [row], UnitsConfig(source="mfcc", clusters=2), path=tmp_path / "u.safetensors")
-    command = ["--manifest", str(tmp_path / "m.tsv"), "--phones", str(tmp_path / "p.tsv"), "--model",
-               str(tmp_path / "u.safetensors"), "-o", str(tmp_path / "a.png")]  # fmt: skip
+    units = ["--manifest", str(tmp_path / "m.tsv"), "--model", str(tmp_path / "u.safetensors")]
+    command = [*units, "--phones", str(tmp_path / "p.tsv"), "-o", str(tmp_path / "a.png")]
     assert main(["picture", "a", *command]) == 0
     assert (tmp_path / "a.png").stat().st_size > 10_000
     assert main(["picture", "b", *command]) == 2
     assert "must hold b" in capsys.readouterr().err
+    for name in ("b.PNG", "b.svg", "b.pdf", "b.jpg"):
+        assert main(["picture", "a", *units, "-o", str(tmp_path / name)]) == 0
+        assert (tmp_path / name).stat().st_size > 5_000
+    for name in ("a.xyz", "a"):
+        assert main(["picture", "a", *units, "-o", str(tmp_path / name)]) == 2
+        assert "a picture must end in one of .png, .pdf, .svg" in capsys.readouterr().err
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert main(["picture", "a", *units, "-o", str(tmp_path / "a.png")]) == 2
+    assert "a picture needs matplotlib, which is not installed; pip install" in capsys.readouterr().err

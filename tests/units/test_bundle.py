@@ -1,8 +1,11 @@
 """Bundles come back as they were, or are refused with a reason."""
 
+import errno
 import json
+import os
 
 import pytest
+import safetensors
 import torch
 from safetensors.torch import save_file
 
@@ -114,3 +117,31 @@ def test_a_later_format_is_refused(tmp_path):
     save_file({"a": torch.zeros(2)}, str(path), metadata={"speechunits": json.dumps(header)})
     with pytest.raises(InputRefused, match=r"format 1 or 2, but has 99 .*speechunits 9\.0"):
         read_bundle(path)
+
+
+def test_a_bundle_has_the_mode_of_other_files(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_bundle(tmp_path / "a.safetensors", {"a": torch.zeros(3)}, {"kind": "units"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("said", "number"),
+    [
+        ("Error while serializing: I/O error: Permission denied (os error 13)", errno.EACCES),
+        ("Error while serializing: I/O error: No space left on device (os error 28)", errno.ENOSPC),
+        ("Error while serializing: something else", errno.EIO),
+    ],
+)
+def test_what_safetensors_cannot_write_is_named(tmp_path, monkeypatch, said, number):
+    def refused(*_, **__):
+        raise safetensors.SafetensorError(said)
+
+    monkeypatch.setattr("safetensors.torch.save_file", refused)
+    with pytest.raises(OSError) as caught:
+        write_bundle(tmp_path / "a.safetensors", {"a": torch.zeros(3)}, {"kind": "units"})
+    assert (caught.value.errno, caught.value.filename) == (number, str(tmp_path / "a.safetensors"))
+    assert list(tmp_path.iterdir()) == []

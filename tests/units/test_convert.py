@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from praatio import textgrid
 
+from speechunits.cli import main
 from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import frame_count
 from speechunits.units.convert import convert
@@ -283,3 +284,25 @@ def test_a_name_that_leads_out_of_the_folder_is_refused_and_the_rest_written(tmp
     report = convert(path, tmp_path / "out", "text")
     assert [reason.partition(";")[0].split()[-1] for _, reason in report.refused] == [str(tmp_path / "out"), "bytes)"]
     assert [path.name for path in report.written] == ["d.txt"]
+
+
+def test_what_is_there_already_is_written_over_only_if_asked(tmp_path):
+    for name in ("a", "b"):
+        write(tmp_path / "in" / f"{name}.jsonl", "jsonl", transcript(name, margins=False))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "b.TextGrid").write_text("somebody's own")
+    with pytest.raises(UsageError, match=r"there already \(1, first .*b\.TextGrid\): somebody's own\? .*--overwrite"):
+        convert(tmp_path / "in", out, "textgrid")
+    assert {path.name: path.read_text() for path in out.iterdir()} == {"b.TextGrid": "somebody's own"}
+    one = tmp_path / "b.TextGrid"
+    one.write_text("somebody's own")
+    command = ["convert", str(tmp_path / "in" / "b.jsonl"), "--format", "textgrid", "-o", str(one)]
+    assert main(command) == 2
+    assert one.read_text() == "somebody's own"
+    assert main([*command, "--overwrite"]) == 0
+    assert read_transcripts(one, "textgrid")[0].id == "b"
+    (out / "b.durations").write_text("1 2 3")
+    with pytest.raises(UsageError, match=r"first .*b\.durations"):
+        convert(tmp_path / "in", out, "textless")
+    assert convert(tmp_path / "in", out, "textgrid", overwrite=True).transcripts == 2

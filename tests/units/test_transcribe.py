@@ -11,10 +11,11 @@ import soundfile
 from praatio import textgrid
 
 from speechunits.audio.load import load_waveform
-from speechunits.audio.manifest import write_manifest
+from speechunits.audio.manifest import read_manifest, write_manifest
+from speechunits.audio.scan import scan
 from speechunits.cli import main
 from speechunits.errors import InputRefused, UsageError
-from speechunits.units import writing
+from speechunits.units import claim, writing
 from speechunits.units.convert import convert
 from speechunits.units.formats import from_json, from_text
 from speechunits.units.inputs import read_list
@@ -303,3 +304,72 @@ def test_other_wrong_requests_are_errors(folder, units):
         transcribe([folder], units, jobs=0)
     with pytest.raises(UsageError, match="km holds units, not pieces"):
         transcribe([folder], units, form="km", pieces=True)
+
+
+def texts_of(folder, labels=None):
+    found = scan(folder, labels=labels)
+    return {row.id: row.text for row in found.recordings}, found.warnings
+
+
+def test_units_are_never_taken_for_transcripts(folder, units, tmp_path):
+    for name in ("cut", "nan", "text", "none", "tab\there"):
+        (folder / f"{name}.wav").unlink()
+    (folder / "good.txt").write_text("what the speaker said")
+    inputs = [folder / "short.wav", folder / "silent.wav"]
+    with pytest.raises(UsageError, match="no record says were made here"):
+        transcribe(inputs, units, out=folder)
+    transcribe(inputs, units, out=folder, overwrite=True, on_fault=lambda *_: None)
+    found, warnings = texts_of(folder)
+    assert found == {"good": "what the speaker said", "silent": None, "short": None, "one": None, "stéréo": None}
+    (warning,) = warnings
+    assert warning.startswith(f"{folder}: 2 texts here are not taken for transcripts")
+    # Written later by somebody: no record lists it, not even after another run that would have skipped it.
+    (folder / "one.txt").write_text("one more")
+    transcribe([folder / "one.wav", folder / "sub dir"], units, out=folder)
+    assert texts_of(folder)[0] == found | {"one": "one more"}
+    # By another key some remain of before, which stay this program's; whoever writes over all means all.
+    transcribe([folder / "silent.wav"], units, out=folder, frames=True, overwrite=True)
+    assert texts_of(folder)[0] == found | {"one": "one more"}
+    transcribe([folder], units, out=folder, frames=True, overwrite=True, on_fault=lambda *_: None)
+    assert set(texts_of(folder)[0].values()) == {None}
+    # Sub-folders of the labels are below the folder that holds the record.
+    assert texts_of(folder / "sub dir")[0] == {"stéréo": None}
+
+
+def test_units_of_an_interrupted_run_are_no_transcripts_either(folder, units, tmp_path, monkeypatch):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(claim, "_settle", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        transcribe([folder / "good.wav"], units, out=tmp_path / "out")
+    assert texts_of(folder, tmp_path / "out")[0]["good"] is None
+
+
+def test_records_of_before_there_was_a_list_claim_every_text_of_theirs(folder, tmp_path):
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for name in ("good", "silent"):
+        (labels / f"{name}.txt").write_text("a text")
+    for record, said, expected in (
+        ("recognize.json", {"key": "k"}, [None, None]),
+        ("recognize.json", {"key": "k", "others": ["good.txt"]}, ["a text", None]),
+        ("transcribe.json", {"key": "k", "form": ["text", False, False], "others": []}, [None, None]),
+        ("transcribe.json", {"key": "k", "form": ["jsonl", False, False], "others": []}, ["a text", "a text"]),
+        # Of another program, which calls its files so.
+        ("transcribe.json", {"text": "hello"}, ["a text", "a text"]),
+        ("transcribe.json", [], ["a text", "a text"]),
+    ):
+        (labels / record).write_text(json.dumps(said))
+        found, warnings = texts_of(folder, labels)
+        assert [found["good"], found["silent"]] == expected
+        assert len(warnings) == (None in expected)
+        (labels / record).unlink()
+
+
+def test_the_manifest_says_whose_texts_it_left_out(folder, units, tmp_path, capsys):
+    transcribe([folder / "good.wav"], units, out=tmp_path / "out")
+    command = ["manifest", str(folder), "-o", str(tmp_path / "m.tsv"), "--labels", str(tmp_path / "out")]
+    assert main(command) == 1
+    assert "`speechunits transcribe` wrote them (transcribe.json says so)" in capsys.readouterr().err
+    assert {row.text for row in read_manifest(tmp_path / "m.tsv")} == {None}

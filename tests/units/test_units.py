@@ -213,7 +213,7 @@ def test_the_codebook_gives_pairs_or_is_reduced(encoder_bundle, encoder, corpus,
     ("options", "message"),
     [
         ({"source": "other"}, "kmeans, codebook or mfcc"),
-        ({"layer": "auto"}, "must be a number by now"),
+        ({"layer": "auto"}, "layer must be a number where none is chosen"),
         ({"layer": 3}, "within -1 .* and 2"),
         ({"layer": 1, "clusters": 0}, "at least 1"),
         ({"layer": 1, "clusters": 5000}, "fewer clusters"),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from speechunits import __version__
+from speechunits.audio.load import printable
 from speechunits.errors import UsageError
 from speechunits.report.page.listening import PIXELS_A_SECOND, Row, choose, listening_rows
 from speechunits.report.page.run_files import Absent, RunFiles, read_run
@@ -62,8 +63,12 @@ def write_page(
     Raises
     ------
     UsageError
-        If ``run`` is no run folder, or jinja2 or matplotlib is missing.
+        If ``run`` is no run folder, a file that is named is not there, or jinja2 or matplotlib is missing.
     """
+    for name, path in (("--manifest", manifest), ("--phones", phones), ("--units", units),
+                       *(("--also", path) for path in also)):  # fmt: skip
+        if path is not None and not path.exists():
+            raise UsageError(f"{name} {printable(path)} does not exist; check the path, or leave it out")
     if rows < 0 or minutes <= 0:
         raise UsageError(f"rows must be at least 0 and minutes above 0, but are {rows} and {minutes:g}")
     _need_extras()

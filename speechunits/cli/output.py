@@ -1,0 +1,46 @@
+"""Where a result goes: what cannot be written, or is somebody's input, is said before the work and not after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from speechunits.errors import UsageError
+
+
+def check_output(
+    out: Path,
+    *,
+    inputs: Iterable[Path | None] = (),
+    read: Iterable[Path | None] = (),
+    is_result: Callable[[Path], bool] = lambda _: True,
+) -> None:
+    """Check the place of a command's result.
+
+    ``inputs`` are the files the command reads, ``read`` the folders: a file in these is written over only where
+    ``is_result`` says that it is what the command writes.
+
+    Raises
+    ------
+    UsageError
+        If the result would replace an input, or has the suffix of recordings or annotations, or cannot be written.
+    """
+    from speechunits.audio.annotation import SUFFIXES as ANNOTATIONS
+    from speechunits.audio.load import printable
+    from speechunits.audio.scan import FOREIGN, SUFFIXES
+    from speechunits.run import check_writable
+
+    shown, kind = printable(out), out.suffix.lower()
+    if kind in {suffix.lower() for suffix in (*SUFFIXES, *FOREIGN, *ANNOTATIONS)}:
+        raise UsageError(f"-o {shown} must not be named like a recording or an annotation file ({kind}); rename it")
+    check_writable(out)
+    if not out.exists():
+        return
+    if any(path is not None and path.exists() and out.samefile(path) for path in inputs):
+        raise UsageError(f"-o {shown} is one of the inputs, which would be written over; name another file")
+    folders = [path.resolve() for path in read if path is not None]
+    if any(out.resolve().is_relative_to(folder) for folder in folders) and not is_result(out):
+        raise UsageError(
+            f"-o {shown} is there already, in a folder that is read, and not of this command: perhaps an input, which "
+            "would be written over; name another file"
+        )
