@@ -106,7 +106,7 @@ def cut_tune(recordings: Sequence[Recording], seed: int) -> list[Recording]:
     kinds = [(heads, target_s, len(groups) > 1)]
     if 1 < len(labelled) < len(heads):
         rest = [head for head in heads if not head.text]
-        kinds = [(labelled, labelled_s, True), (rest, target_s - labelled_s, False)]
+        kinds = [(labelled, labelled_s, True), (rest, target_s - labelled_s, len(rest) > 1)]
     chosen = {
         text_group[head.id]
         for part, part_s, spare in kinds

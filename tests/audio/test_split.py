@@ -185,6 +185,9 @@ def test_annotated_parts_of_a_single_session_are_divided():
     assert {r.split for r in done if not r.text} == {"train"}
     assert "fewer than 3 files have transcripts (1)" in warnings[0]
     assert {r.split for r in split(session, 0)[0]} == {"train", "dev", "test"}
+    # Layers are chosen, and bits measured, on what is heard without a transcript, too.
+    tune = [r for r in cut_tune(done, 0) if r.split == "tune"]
+    assert sorted(bool(r.text) for r in tune) == [False, True]
     # Two transcripts are too few: what is heard is divided then.
     assert {r.split for r in split([*unlabelled(20), *session[:2]], 0)[0]} == {"train", "dev", "test"}
 
