@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from speechunits.cell import Cell
+from speechunits.cell import Cell, trials
 from speechunits.config import RecipeConfig
 from speechunits.errors import UsageError
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
@@ -56,9 +56,17 @@ class SweepResults:
             "trials": {cell.side: self._trials(cell) for cell in done},
             "tuning": self.tried,
             "keys": {cell.name: self._keys[cell] for cell in done},
-            "unfinished": len(self.todo) - len(done),
+            "unfinished": self._unfinished(),
             "scores": scores_to_json([score for cell in done for score in self.scores[cell]]),
         }
+
+    def _unfinished(self) -> int:
+        """Return how many trainings are to come, trials among them; the one that is chosen is a cell's, too."""
+        reduction = self.recipe.reduction
+        tried = {(side, trial["minutes"]) for side, rows in self.tried.items() for trial in rows}
+        untried = [trial for trial in trials(reduction) if (trial.side, trial.minutes) not in tried]
+        shared = {replace(trial, trial=None) for trial in untried} if reduction.tuning.hours is None else set()
+        return len(untried) + sum(cell not in self.scores and cell not in shared for cell in self.todo)
 
     def _trials(self, cell: Cell) -> int:
         """Return how many settings the side of a cell tries at its budget: its own alone where none are named."""

@@ -220,8 +220,8 @@ def test_choices_come_as_they_are_made(setting, ran):
 
 def test_an_early_look_has_all_cells_of_budgets_that_have_chosen(setting, ran, tmp_path, tiny_corpus):
     """Cells of other seeds may be there, from a sweep before: they are shown before every trial is done."""
-    recipe = make_recipe(tiny_corpus, tmp_path)
-    todo = cells(replace(setting.config, seeds=2))
+    recipe = replace(make_recipe(tiny_corpus, tmp_path), reduction=replace(setting.config, seeds=2))
+    todo = cells(recipe.reduction)
     results = SweepResults(recipe=recipe, todo=todo, path=tmp_path / "unfinished.json")
     steps = tuning.tune(setting)
     other = Cell(side="pretrained", minutes=0.5, seed=1)
@@ -236,7 +236,9 @@ def test_an_early_look_has_all_cells_of_budgets_that_have_chosen(setting, ran, t
             break
     saved = json.loads(results.path.read_text())
     assert list(saved["keys"]) == ["pretrained-0.5-0", "pretrained-0.5-1"]
-    assert saved["unfinished"] == len(todo) - 2
+    # Three trials at each of four places, one of which is the first seed's, and that of the second.
+    assert len(todo) == 10
+    assert saved["unfinished"] == 4 * (3 + 1)
     assert saved["trials"] == {"pretrained": 3}
     assert [row["errors"] for row in saved["scores"]] == [[70], [30], [3], [4]]
 

@@ -51,7 +51,10 @@ def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
     labels = sorted({(point.minutes, point.label) for point in table.points})
     # "all" may hold slightly different minutes on the two sides: one row all the same.
     labels = [item for index, item in enumerate(labels) if item[1] not in [other[1] for other in labels[:index]]]
-    chosen = dict(table.baseline.chosen) if set(BASELINES) <= set(sides) else {}
+    # Of one baseline alone nothing was chosen.
+    chosen = {
+        label: side for label, side in table.baseline.chosen if all((name, label) in points for name in BASELINES)
+    }
     cells = {cell.label: cell for cell in table.cells}
     rows: list[Row] = []
     for minutes, label in labels:

@@ -27,6 +27,8 @@ def test_recognisers_that_read_units_have_a_column_of_their_own():
     # They are no baseline: the better of those two is marked, of one alone nothing is.
     only = {side: curve for side, curve in CURVES.items() if side != "untrained"}
     assert "*" not in str(reduction_rows(table({**only, "units": {1: 0.7}}))[1])
+    both = {**CURVES, "untrained": {1: CURVES["untrained"][1]}}
+    assert ["*" in str(row) for row in reduction_rows(table(both))[1]] == [True, False, False, False]
 
 
 def test_reduction_markdown_says_the_result_or_why_there_is_none():
