@@ -56,10 +56,14 @@ def comparison_markdown(results: Mapping[str, Any]) -> str:
         groups.sort(key=lambda group: -_mean(group, COLUMNS[0].path))
         lines = [[_name(group), *(_cell(group, column) for column in columns)] for group in groups]
         minutes = f", {results['minutes']:g} minutes of one core" if ranking == "minutes" else ""
-        parts.append(f"### {title}{minutes}\n\n" + markdown(("recipe", *(column.title for column in columns)), lines))
+        seeds = max(map(len, groups))
+        alone = f"; {seeds} seed{'s' if seeds > 1 else ''}"
+        parts.append(
+            f"### {title}{minutes}{alone}\n\n" + markdown(("recipe", *(column.title for column in columns)), lines)
+        )
         parts += [f"{_name(group)}: {row['stopped']}.\n" for group in groups for row in group if row["stopped"]]
     parts.append(
-        f"Mean of {results['seeds']} seed(s), lowest to highest in brackets. K-means, layer without labels, on "
+        "Means over seeds, lowest to highest in brackets. K-means, layer without labels, on "
         f"{results['fitted_hours']:g} h of train; phones and units on dev, without silence. Own bounds speak of "
         "different variables: they rank nothing. Speed: a core's own time; memory: the training process at its peak.\n"
     )
