@@ -25,10 +25,12 @@ BUDGET ?= 2
 ENCODER ?= nano
 SEEDS ?= 1
 MINUTES ?=
-OUT ?= results/objectives/$(if $(CORPUS),$(notdir $(patsubst %/,%,$(dir $(CORPUS)))),synthetic)
+OUT ?= results/objectives/$(if $(CORPUS),$(shell basename "$$(dirname '$(CORPUS)')"),synthetic)
+# Make's own functions for paths know no spaces.
+PHONES = $(shell phones="$$(dirname '$(CORPUS)')/phones.tsv"; if [ -e "$$phones" ]; then echo "$$phones"; else echo null; fi)
 
 SPEECHUNITS := $(VENV)/bin/speechunits
-STAGE := $(RECIPE) $(if $(CORPUS),corpus.manifest=$(CORPUS)) $(OVERRIDES)
+STAGE := $(RECIPE) $(if $(CORPUS),'corpus.manifest=$(CORPUS)') $(OVERRIDES)
 INSTALLED := $(VENV)/.installed
 
 # Tests multiply tiny matrices: a second thread gains nothing there, and waits wherever a core is busy.
@@ -84,8 +86,8 @@ summary: $(INSTALLED)  ## show the results of a finished run again
 
 objectives: $(INSTALLED)  ## every learner at one budget: table, figure (RECIPES, BUDGET in audio-hours, ENCODER, SEEDS, MINUTES, OUT; resumes)
 	@$(if $(CORPUS),,$(SPEECHUNITS) run $(firstword $(RECIPES)) $(OVERRIDES) --only data)
-	@$(SPEECHUNITS) compare $(RECIPES) $(if $(CORPUS),corpus.manifest=$(CORPUS) corpus.phones=$(or $(wildcard $(dir $(CORPUS))phones.tsv),null)) pretrain.budget.hours=$(BUDGET) \
-	  pretrain.encoder.size=$(ENCODER) $(OVERRIDES) --seeds $(SEEDS) $(if $(MINUTES),--minutes $(MINUTES)) --out $(OUT)
+	@$(SPEECHUNITS) compare $(RECIPES) $(if $(CORPUS),'corpus.manifest=$(CORPUS)' 'corpus.phones=$(PHONES)') pretrain.budget.hours=$(BUDGET) \
+	  pretrain.encoder.size=$(ENCODER) $(OVERRIDES) --seeds $(SEEDS) $(if $(MINUTES),--minutes $(MINUTES)) --out '$(OUT)'
 
 evaluate: $(INSTALLED)  ## units of MFCC, untrained, codebook and k-means side by side, both corpora (what a run holds)
 	@$(VENV)/bin/python -m benchmarks.evaluate

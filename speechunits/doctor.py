@@ -18,10 +18,10 @@ from speechunits.hardware import cores, cpu_computes_bf16
 if TYPE_CHECKING:
     from speechunits.units.units import Units
 
-BASE = ("torch", "torchaudio", "numpy", "scipy", "soundfile", "soxr", "librosa", "safetensors", "sentencepiece",
+BASE = ("torch", "numpy", "numba", "scipy", "soundfile", "soxr", "librosa", "safetensors", "sentencepiece",
         "PyYAML", "rapidfuzz", "rich")  # fmt: skip
-EXTRAS = {"fairseq2": "train", "matplotlib": "report", "jinja2": "report", "espeakng-loader": "synthetic",
-          "kenlm": "lm"}  # fmt: skip
+EXTRAS = {"fairseq2": "train", "torchaudio": "train", "matplotlib": "report", "jinja2": "report",
+          "espeakng-loader": "synthetic", "kenlm": "lm"}  # fmt: skip
 FAISS = ("faiss-cpu", "faiss-gpu", "faiss-gpu-cu11", "faiss-gpu-cu12")
 SELF_TEST_S = 5.0
 
@@ -153,7 +153,7 @@ def gpu() -> Finding:
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
         return Finding(state="good", name="GPU", found=f"{names} (CUDA {torch.version.cuda})")
-    if torch.version.cuda is not None and Path("/proc/driver/nvidia/version").exists():
+    if Path("/proc/driver/nvidia/version").exists():
         remedy = "install a torch built for the CUDA that `nvidia-smi` names"
         return Finding(state="bad", name="GPU", found=f"a driver is there, but torch {torch.__version__} cannot use it",
                        remedy=remedy)  # fmt: skip

@@ -40,9 +40,6 @@ from speechunits.tuning import tune
 from speechunits.units.bundle import encoder_bundle
 from speechunits.units.units import Units
 
-_AT_ONCE_S = 5.0
-"""Trainings take longer."""
-
 
 class Experiment:
     """A recipe, its run folder and its corpus."""
@@ -199,15 +196,16 @@ def reduction(experiment: Experiment) -> None:
     results = SweepResults(recipe=recipe, todo=todo, path=experiment.folder / "unfinished.json")
     for tuned, tried in tune(setting):
         results.tuned(tuned, tried)
-    started = time.monotonic()
-    kept = 0
+    # Cells of an earlier run come at once: they say nothing about those to be trained.
+    ahead = {cell for cell in todo if sweep.kept_scores(cell, tuned, sweep.cell_key(cell, tuned)) is None}
+    count, started = len(ahead), time.monotonic()
     for done, (cell, scores) in enumerate(sweep.run_cells(todo, tuned), start=1):
         results.add(cell, scores, tuned)
-        # Cells of an earlier run come at once: they say nothing about those to be trained.
-        kept = done - 1 if time.monotonic() - started < _AT_ONCE_S else kept
-        left_s = (time.monotonic() - started) / (done - kept) * (len(todo) - done)
-        print(f"{summarised(cell, scores)}; {done} of {len(todo)} trainings, about {seconds_text(left_s)} left",
-              file=sys.stderr, flush=True)  # fmt: skip
+        ahead.discard(cell)
+        trained = count - len(ahead)
+        left_s = (time.monotonic() - started) / trained * len(ahead) if trained else None
+        left = "" if left_s is None else f", about {seconds_text(left_s)} left"
+        print(f"{summarised(cell, scores)}; {done} of {len(todo)} trainings{left}", file=sys.stderr, flush=True)
     saved = results.tree()
     write_json(experiment.results, saved)
     results.path.unlink(missing_ok=True)

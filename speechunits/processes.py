@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import multiprocessing
+import os
 import signal
 import sys
 import threading
@@ -104,6 +105,10 @@ def _run(work: Work[Item, Result], items: Sequence[Item], pipe: Connection) -> N
     if sys.platform == "linux":
         # PR_SET_PDEATHSIG: a killed parent takes its workers along.
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+        parent = multiprocessing.parent_process()
+        if parent is not None and os.getppid() != parent.pid:
+            # It was killed while this process was importing: no signal comes any more.
+            return
     with closing(pipe):
         try:
             for result in work(items):

@@ -81,7 +81,7 @@ def evaluate_units(bundles: Mapping[str, Path], corpus: Corpus, split: str, out:
 
 def _draw(tables: list[tuple[str, list[str], NDArray[np.int64]]], out: Path) -> None:
     if find_spec("matplotlib") is None:
-        print("no heat maps: matplotlib is not installed; `pip install 'speechunits[train]'` adds it", file=sys.stderr)
+        print("no heat maps: matplotlib is not installed; `pip install 'speechunits[report]'` adds it", file=sys.stderr)
         return
     for index, (name, phones, counts) in enumerate(tables):
         plot_phones(name, phones, counts, out / f"phones-{index}.png")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,6 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
         If the file is not there, or no sweep's.
     """
     from speechunits.evaluation.reduction import reduction as compute  # noqa: PLC0415
-    from speechunits.report.plots import plot_reduction  # noqa: PLC0415
 
     try:
         saved = read_json(results)
@@ -129,5 +129,10 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     if saved.get("unfinished"):
         text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"
     write_text(out / "reduction.md", text)
-    plot_reduction(table, out / "reduction.png")
     print(text)
+    if find_spec("matplotlib") is None:
+        print("no curve: matplotlib is not installed; `pip install 'speechunits[report]'` adds it", file=sys.stderr)
+        return
+    from speechunits.report.plots import plot_reduction  # noqa: PLC0415 - an optional dependency
+
+    plot_reduction(table, out / "reduction.png")

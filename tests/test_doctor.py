@@ -1,5 +1,7 @@
 """The doctor names what is wrong and what to do about it."""
 
+import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +30,16 @@ def test_this_machine_is_well(capsys):
     assert "✗" not in printed
 
 
+def test_what_is_looked_for_is_what_is_installed():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    names = {re.match(r"[\w-]+", line)[0].lower() for line in project["dependencies"]}
+    assert {name.lower() for name in doctor.BASE} == names
+    for name, extra in doctor.EXTRAS.items():
+        assert any(line.startswith(name) for line in project["optional-dependencies"][extra])
+    # An inference-only install has nothing to complain of.
+    assert {finding.state for finding in packages(VERSIONS)} == {"good", "absent"}
+
+
 def test_a_double_install_of_faiss_is_named():
     found = faiss({"faiss-cpu": "1.9", "faiss-gpu-cu12": "1.10"})
     assert found.state == "bad"
@@ -53,7 +65,7 @@ def test_missing_packages_and_their_remedies():
     assert "made for torch 1.1, but torch is 1.0" in str(bad)
     assert report([bad]) == 1
     extras = [finding for finding in packages(VERSIONS) if finding.state == "absent"]
-    assert {finding.name for finding in extras} == {"fairseq2", "matplotlib", "jinja2", "espeakng-loader", "kenlm"}
+    assert {finding.name for finding in extras} == set(doctor.EXTRAS)
     assert "`pip install 'speechunits[report]'` adds it" in " ".join(map(str, extras))
 
 

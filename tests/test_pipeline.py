@@ -20,7 +20,8 @@ from speechunits.cell import cells
 from speechunits.cli import main
 from speechunits.config import LanguageConfig, RecipeConfig, TuningConfig, UnitsConfig, load_config
 from speechunits.errors import InputRefused, Interrupted, UsageError
-from speechunits.evaluation.score import Score, scores_to_json
+from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
+from speechunits.progress import seconds_text
 from speechunits.results import saved_results, show_reduction
 from speechunits.run import commit, file_hash, read_json, write_json
 from speechunits.setting import check_equal_hours
@@ -205,6 +206,17 @@ def test_a_smoke_recipe_never_prints_a_factor(tmp_path, capsys):
     assert "saves" not in shown
 
 
+def test_the_table_needs_no_pictures(tmp_path, capsys, monkeypatch):
+    path = write_recipe(tmp_path / "recipe.yaml", tmp_path / "gone", tmp_path / "runs")
+    results = written_results(tmp_path / "results.json", pretrained=(0.30, 0.20))
+    monkeypatch.setattr("speechunits.results.find_spec", lambda name: None)
+    assert main(["reduction", str(path), "--from-saved", str(results)]) == 0
+    shown = capsys.readouterr()
+    assert "factor of 2.0" in shown.out
+    assert "speechunits[report]" in shown.err
+    assert not (tmp_path / "reduction.png").exists()
+
+
 def test_no_factor_is_no_failure(tmp_path, capsys):
     path = write_recipe(tmp_path / "recipe.yaml", tmp_path / "gone", tmp_path / "runs")
     for rates, said in (((0.99, 0.98), "undefined"), ((0.60, 0.55), "undefined"), ((0.30, 0.20), "factor of 2.0"),
@@ -232,6 +244,30 @@ def test_every_stage_to_the_last_screen(recipe, monkeypatch, capsys):
     pipeline.run(recipe, ("finetune", "reduction"))
     assert (folder / "reduction.md").read_text() == table
     assert read_json(folder / "results.json") == results
+
+
+def test_the_time_left_is_that_of_what_is_trained(recipe, tmp_path, monkeypatch, capsys):
+    pipeline.run(recipe, ("reduction",))
+    whole = read_json(recipe.runs / "tiny" / "results.json")
+    found = cells(recipe.reduction)
+    scores = {cell: [score for score in scores_from_json(whole["scores"]) if cell.made(score)] for cell in found}
+    clock = [0.0]
+
+    def run_cells(todo, setting):
+        # Three are kept and come after twelve seconds of imports, each other takes a hundred.
+        for number, cell in enumerate(todo):
+            clock[0] += 4 if number < 3 else 100
+            yield cell, scores[cell]
+
+    monkeypatch.setattr(pipeline.sweep, "kept_scores", lambda cell, *_: scores[cell] if cell in found[:3] else None)
+    monkeypatch.setattr(pipeline.sweep, "run_cells", run_cells)
+    monkeypatch.setattr(pipeline.time, "monotonic", lambda: clock[0])
+    capsys.readouterr()
+    pipeline.run(recipe, ("reduction",))
+    lines = [line for line in capsys.readouterr().err.splitlines() if " trainings" in line]
+    assert [" left" in line for line in lines[:4]] == [False, False, False, True]
+    left_s = 112 * (len(found) - 4)
+    assert f"4 of {len(found)} trainings, about {seconds_text(left_s)} left" in lines[3]
 
 
 def test_a_published_sweep_is_gone_on_from_where_the_run_folder_is_gone(recipe, tmp_path, monkeypatch, capsys):

@@ -41,6 +41,46 @@ def sleeps(items):
     time.sleep(600)
 
 
+def sleeps_first(items):
+    time.sleep(600)
+    yield from items
+
+
+def leaves(items):
+    """Be a parent that is killed while its workers import what they need."""
+    list(in_processes(sleeps_first, items, 2, name="test"))
+
+
+def test_workers_of_a_parent_that_was_killed_end_by_themselves():
+    parent = multiprocessing.get_context("spawn").Process(target=leaves, args=([1, 2],))
+    parent.start()
+    children = []
+    end = time.monotonic() + 60
+    while len(children) < 2 and time.monotonic() < end:
+        children = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/stat") if _parent(path) == parent.pid
+                    and b"spawn_main" in (path.parent / "cmdline").read_bytes()]  # fmt: skip
+    assert len(children) == 2
+    os.kill(parent.pid, signal.SIGKILL)
+    parent.join()
+    while any(Path(f"/proc/{child}/cmdline").exists() and _runs(child) for child in children):
+        assert time.monotonic() < end + 60
+        time.sleep(0.1)
+
+
+def _parent(stat):
+    try:
+        return int(stat.read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def _runs(child):
+    try:
+        return Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_every_item_is_worked_on_once_and_by_as_many_processes_as_asked():
     found = list(in_processes(squares, range(7), 2, name="test"))
     assert sorted((item, square) for item, square, _ in found) == [(item, item * item) for item in range(7)]

@@ -8,7 +8,7 @@ import pytest
 from speechunits.config import ReductionConfig
 from speechunits.evaluation.reduction import reduction
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json, utterance_hash
-from tests.reference.reduction import minutes_to_reach
+from tests.reference.reduction import minutes_to_reach, reduction_interval
 
 UTTERANCES = 40
 LENGTH = 50
@@ -218,6 +218,19 @@ def test_a_headline_of_a_fraction_of_a_minute_is_found():
     table = reduction(rows, ReductionConfig(bootstrap=10, minutes=(0.7,), headline_minutes=0.7))
     assert table.headline is not None
     assert table.headline.label == "0.7"
+
+
+def test_the_interval_is_that_of_its_formula():
+    scores = simulated(np.random.default_rng(4))
+    cell = reduction(scores, ReductionConfig(bootstrap=40, minutes=(3,), headline_minutes=3), seed=9).headline
+    own = [score for score in scores if score.side == "pretrained"]
+    curves = [{score.minutes: score.errors for score in scores if score.side == "untrained" and score.seed == seed}
+              for seed in range(3)]  # fmt: skip
+    generator, size = np.random.default_rng(9), len(own[0].lengths)
+    draws = [generator.integers(size, size=size).tolist() for _ in range(40)]
+    expected = reduction_interval(3, [score.errors for score in own], curves, own[0].lengths, draws)
+    assert not any(seed.censored for seed in cell.seeds)
+    assert (cell.factor, cell.low, cell.high) == pytest.approx(expected, rel=1e-9)
 
 
 def test_interval_covers_the_true_factor():

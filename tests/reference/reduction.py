@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 
 
 def edit_distance(reference, hypothesis) -> int:
@@ -40,3 +41,29 @@ def minutes_to_reach(minutes, rates, level) -> float:
             left, right = math.log(minutes[index - 1]), math.log(minutes[index])
             return math.exp(left + share * (right - left))
     return minutes[-1]
+
+
+def reduction_interval(budget, pretrained, baselines, lengths, draws) -> tuple[float, float, float]:
+    """Return factor, low and high: exp(mean ± t √(s² / n + Var_boot)) of ln f over three seeds.
+
+    ``pretrained`` are the errors by seed and utterance, ``baselines`` those by seed, minutes and utterance, ``draws``
+    the utterances of each resample: the same for all seeds and sides.
+    """
+    everything = list(range(len(lengths)))
+    logs = []
+    for own, curve in zip(pretrained, baselines, strict=True):
+        minutes = sorted(curve)
+        logs.append([])
+        for drawn in [everything, *draws]:
+            total = sum(lengths[at] for at in drawn)
+            rates = [sum(curve[size][at] for at in drawn) / total for size in minutes]
+            level = sum(own[at] for at in drawn) / total
+            logs[-1].append(math.log(minutes_to_reach(minutes, rates, level) / budget))
+    count = len(logs)
+    assert count == 3
+    mean = sum(row[0] for row in logs) / count
+    between = statistics.variance(row[0] for row in logs) / count
+    within = statistics.variance(sum(column) / count for column in list(zip(*logs, strict=True))[1:])
+    # Student's t with two degrees of freedom, .975.
+    margin = 4.302652729911275 * math.sqrt(between + within)
+    return math.exp(mean), math.exp(mean - margin), math.exp(mean + margin)

@@ -58,6 +58,14 @@ def column(window, table, index):
     return window.execute_script(script, table, index)
 
 
+def test_names_that_begin_with_digits_are_no_numbers(browser):
+    read = "return arguments[0].map(text => sortValue({cells: [{dataset: {}, textContent: text}]}, 0))"
+    names = ["1089-134686-0001", "2024-03-02_b", "12_a", "3.2.1", "a1"]
+    assert browser.execute_script(read, names) == names
+    numbers = ["12", "-3.5", "1.2e-05", "> 1.1", "46.7 (45\u201348)", "1.4\u00d7", "40 %"]
+    assert browser.execute_script(read, numbers) == [12, -3.5, 1.2e-05, 1.1, 46.7, 1.4, 40]
+
+
 def test_tables_are_sorted_by_keyboard(browser):
     head = "#recordings thead th:nth-child(4)"
     for key, name, text, direction in (("Enter", "Enter", "\r", "ascending"), (" ", "Space", " ", "descending")):

@@ -7,8 +7,9 @@ const compare = new Intl.Collator(undefined, { numeric: true, sensitivity: "base
 function sortValue(row, column) {
   const cell = (row.rows ? row.rows[0] : row).cells[column];
   const text = cell.dataset.sort ?? cell.textContent.trim();
-  const number = parseFloat(text.replace(/^[<>]\s*/, ""));
-  return /^[<>]?\s*-?\d/.test(text) && Number.isFinite(number) ? number : text;
+  // What only begins with digits, such as a date or a name of LibriSpeech, is a name.
+  const isNumber = /^[<>]?\s*-?\d+(\.\d+)?(e[-+]?\d+)?(?![\w.-])/i.test(text);
+  return isNumber ? parseFloat(text.replace(/^[<>]\s*/, "")) : text;
 }
 
 function sortTable(table, column, direction) {
