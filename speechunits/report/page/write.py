@@ -77,12 +77,13 @@ def write_page(
     context = {"run": found, "facts": facts(found, study), **factor_parts(found), **learning_parts(found),
                **measurement_parts(found), **unit_parts(found, study)}  # fmt: skip
     listened = _listened(found, study, rows)
+    _name_refused(found, study)
     while True:
         text = render({**context, "rows": listened, "recordings": _numbers(listened), "absent": found.absent})
         size = len(text.encode())
         if size <= MAX_BYTES or not listened:
             break
-        listened = listened[: len(listened) // 2]
+        listened = _listened(found, study, len(listened) // 2)
     write_text(out, text)
     return Page(path=out, bytes=size, recordings=len(listened), absent=tuple(found.absent))
 
@@ -126,13 +127,22 @@ def _study(run: RunFiles, minutes: float) -> Study:
 
 
 def _listened(run: RunFiles, study: Study, count: int) -> list[Row]:
+    """Return at most ``count`` rows; where they are too large, fewer, but from the best to the worst all the same."""
     first = run.hypotheses[0][1] if run.hypotheses else {}
-    chosen = choose(study.recordings, first, count, spaced=run.spaced)
-    rows = listening_rows(chosen, study, run.hypotheses, spaced=run.spaced)
+    known = list(study.refused)
+    while True:
+        study.refused[:] = known
+        chosen = choose(study.recordings, first, count, spaced=run.spaced)
+        rows = listening_rows(chosen, study, run.hypotheses, spaced=run.spaced)
+        if len(rows) + len(study.refused) - len(known) >= len(chosen):
+            return rows
+        count = len(rows)
+
+
+def _name_refused(run: RunFiles, study: Study) -> None:
     if study.refused:
         reasons = "; ".join(f"{name}: {why}" for name, why in study.refused[:5])
         run.absent.append(Absent(what=f"{len(study.refused)} recordings", why=f"they cannot be read ({reasons})"))
-    return rows
 
 
 def _numbers(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -229,6 +229,19 @@ def test_a_sweep_under_way_and_recordings_that_cannot_be_read(tmp_path):
     assert not {"examples of units", "units against phones"} & absent.keys()
 
 
+def test_fewer_rows_go_from_the_best_to_the_worst_too(tmp_path, monkeypatch):
+    from speechunits.report.page import listening, write
+    from speechunits.report.page.run_files import read_run
+
+    found = read_run(make_run(tmp_path))
+    study = write._study(found, 10)
+    rows = write._listened(found, study, 100)
+    monkeypatch.setattr(listening, "LANE_BYTES", sum(row.bytes for row in rows[:4]))
+    fewer = write._listened(found, study, 100)
+    assert 2 <= len(fewer) < len(rows)
+    assert (fewer[0].recording, fewer[-1].recording) == (rows[0].recording, rows[-1].recording)
+
+
 def test_a_page_that_would_be_too_large_has_fewer_rows(tmp_path, monkeypatch):
     from speechunits.report.page import write
 
