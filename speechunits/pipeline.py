@@ -197,7 +197,7 @@ def reduction(experiment: Experiment) -> None:
     for tuned, tried in tune(setting):
         results.tuned(tuned, tried)
     # Cells of an earlier run come at once: they say nothing about those to be trained.
-    ahead = {cell for cell in todo if sweep.kept_scores(cell, tuned, sweep.cell_key(cell, tuned)) is None}
+    ahead = {cell for cell in todo if cell not in results.scores}
     count, started = len(ahead), time.monotonic()
     for done, (cell, scores) in enumerate(sweep.run_cells(todo, tuned), start=1):
         results.add(cell, scores, tuned)

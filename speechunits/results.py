@@ -33,10 +33,11 @@ class SweepResults:
     _keys: dict[Cell, str] = field(default_factory=dict)
 
     def tuned(self, setting: Setting, tried: Tried) -> None:
-        """Take in the trials so far, and what is kept of the cells of each budget that has chosen its settings."""
+        """Take in the trials so far, and what is kept of the cells of each budget that has nothing left to choose."""
         self.tried = tried
+        untried = not trials(setting.config)
         for cell in self.todo:
-            if (cell.side, cell.minutes) in setting.chosen and cell not in self.scores:
+            if (untried or (cell.side, cell.minutes) in setting.chosen) and cell not in self.scores:
                 key = cell_key(cell, setting)
                 kept = kept_scores(cell, setting, key)
                 if kept is not None:
@@ -46,7 +47,9 @@ class SweepResults:
 
     def add(self, cell: Cell, scores: list[Score], setting: Setting) -> None:
         """Take in a finished cell."""
-        self.scores[cell], self._keys[cell] = scores, cell_key(cell, setting)
+        if cell not in self._keys:
+            self._keys[cell] = cell_key(cell, setting)
+        self.scores[cell] = scores
         write_json(self.path, self.tree())
 
     def tree(self) -> dict[str, Any]:

@@ -259,7 +259,7 @@ def test_the_time_left_is_that_of_what_is_trained(recipe, tmp_path, monkeypatch,
             clock[0] += 4 if number < 3 else 100
             yield cell, scores[cell]
 
-    monkeypatch.setattr(pipeline.sweep, "kept_scores", lambda cell, *_: scores[cell] if cell in found[:3] else None)
+    monkeypatch.setattr("speechunits.results.kept_scores", lambda cell, *_: scores[cell] if cell in found[:3] else None)
     monkeypatch.setattr(pipeline.sweep, "run_cells", run_cells)
     monkeypatch.setattr(pipeline.time, "monotonic", lambda: clock[0])
     capsys.readouterr()

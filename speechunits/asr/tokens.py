@@ -21,6 +21,11 @@ def normalize(text: str) -> str:
     return " ".join(unicodedata.normalize("NFC", text).split())
 
 
+def counted(text: str, *, spaced: bool) -> Sequence[str]:
+    """Return what errors are counted over: the code points of a text, or, where it is ``spaced``, its phones."""
+    return normalize(text).split() if spaced else normalize(text)
+
+
 class Tokenizer:
     """Text ⇄ token indices; index 0 is the CTC blank and never comes out of a text.
 
@@ -48,18 +53,18 @@ class Tokenizer:
 
     def encode(self, text: str, unseen: Counter[str] | None = None) -> list[int]:
         """Return the tokens of a text; what was not seen in training is dropped, and counted in ``unseen``."""
-        counted = self.counted(text)
+        parts = self.counted(text)
         known = self._indices.keys() if self.spaced else self._known
         if unseen is not None:
-            unseen.update(part for part in counted if part not in known)
-        kept = [part for part in counted if part in known]
+            unseen.update(part for part in parts if part not in known)
+        kept = [part for part in parts if part in known]
         if self._pieces is None:
             return [self._indices[part] for part in kept]
         return [int(token) for token in self._pieces.encode("".join(kept)) if token]
 
     def counted(self, text: str) -> Sequence[str]:
-        """Return what errors are counted over: the code points of a text, or its phones."""
-        return normalize(text).split() if self.spaced else normalize(text)
+        """Return what errors are counted over: see :func:`counted`."""
+        return counted(text, spaced=self.spaced)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of tokens, spelt as :func:`normalize` spells transcripts; blanks are skipped."""

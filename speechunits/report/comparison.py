@@ -56,10 +56,10 @@ def comparison_markdown(results: Mapping[str, Any]) -> str:
         groups.sort(key=lambda group: -_mean(group, COLUMNS[0].path))
         lines = [[_name(group), *(_cell(group, column) for column in columns)] for group in groups]
         minutes = f", {results['minutes']:g} minutes of one core" if ranking == "minutes" else ""
-        seeds = max(map(len, groups))
-        alone = f"; {seeds} seed{'s' if seeds > 1 else ''}"
+        count = max(map(len, groups))
+        seeds = f"; {count} seed{'s' if count > 1 else ''}"
         parts.append(
-            f"### {title}{minutes}{alone}\n\n" + markdown(("recipe", *(column.title for column in columns)), lines)
+            f"### {title}{minutes}{seeds}\n\n" + markdown(("recipe", *(column.title for column in columns)), lines)
         )
         parts += [f"{_name(group)}: {row['stopped']}.\n" for group in groups for row in group if row["stopped"]]
     parts.append(

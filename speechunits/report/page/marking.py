@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 from rapidfuzz.distance import Levenshtein
 
-from speechunits.asr.tokens import normalize
+from speechunits.asr.tokens import counted
 
 Kind = Literal["same", "missing", "wrong"]
 Pair = tuple[str, str]
@@ -29,7 +29,7 @@ def marked(reference: str, hypothesis: str, *, spaced: bool = False) -> list[Spa
     The ``same`` and ``missing`` spans make up the reference, the ``same`` and ``wrong`` ones the hypothesis; where
     ``spaced`` parts them (phones), each has its space behind it.
     """
-    said, written = (_symbols(text, spaced=spaced) for text in (reference, hypothesis))
+    said, written = (counted(text, spaced=spaced) for text in (reference, hypothesis))
     behind = " " if spaced else ""
     spans: list[Span] = []
     for step in Levenshtein.opcodes(said, written):
@@ -45,7 +45,7 @@ def marked(reference: str, hypothesis: str, *, spaced: bool = False) -> list[Spa
 
 def error_rate(reference: str, hypothesis: str, *, spaced: bool = False) -> float | None:
     """Return the errors of a hypothesis over the letters (or phones) of its reference; None where that is empty."""
-    said, written = (_symbols(text, spaced=spaced) for text in (reference, hypothesis))
+    said, written = (counted(text, spaced=spaced) for text in (reference, hypothesis))
     return Levenshtein.distance(said, written) / len(said) if said else None
 
 
@@ -53,14 +53,9 @@ def letter_errors(pairs: Iterable[Pair], *, spaced: bool = False) -> Counter[Pai
     """Count the errors of (reference, hypothesis) pairs by what was said and what was written; empty: nothing."""
     counts: Counter[Pair] = Counter()
     for texts in pairs:
-        said, written = (_symbols(text, spaced=spaced) for text in texts)
+        said, written = (counted(text, spaced=spaced) for text in texts)
         for step in Levenshtein.editops(said, written):
             left = "" if step.tag == "insert" else said[step.src_pos]
             right = "" if step.tag == "delete" else written[step.dest_pos]
             counts[left, right] += 1
     return counts
-
-
-def _symbols(text: str, *, spaced: bool) -> Sequence[str]:
-    """Return what errors are counted over, as a sweep counts them."""
-    return normalize(text).split() if spaced else normalize(text)
