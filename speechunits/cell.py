@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from speechunits.config import ReductionConfig
-from speechunits.evaluation.score import BASELINES, Score, Side
+from speechunits.evaluation.curves import Measurements, choose_baseline
+from speechunits.evaluation.score import BASELINES, Score, Side, label_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,8 +27,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the cell's files."""
-        budget = "all" if self.minutes is None else f"{self.minutes:g}"
-        return f"{self.side}-{budget}-{self.seed}{self.compute and '-' + self.compute}" + (
+        return f"{self.side}-{label_of(self.minutes)}-{self.seed}{self.compute and '-' + self.compute}" + (
             "" if self.trial is None else f"-trial{self.trial}"
         )
 
@@ -61,6 +61,27 @@ def cells(config: ReductionConfig, train_minutes: float = 0.0) -> list[Cell]:
         for cell in found
         if cell.side in BASELINES and cell.seed < config.equal_compute_seeds
     ]
+
+
+def further(cell: Cell, config: ReductionConfig) -> bool:
+    """Tell whether a cell gives the headline's further seeds a baseline of their own."""
+    return cell.side in BASELINES and cell.seed >= config.seeds and not cell.compute
+
+
+def needed(todo: Sequence[Cell], scores: Iterable[Score], config: ReductionConfig) -> list[Cell]:
+    """Return the cells without those that give a further seed a baseline the other seeds chose against.
+
+    ``scores`` are those of all other cells.
+    """
+    found = [score for score in scores if not (score.lm or score.compute) and score.seed < config.seeds]
+    tune, rest = (
+        Measurements([score for score in found if (score.split == "tune") is on_tune]) for on_tune in (True, False)
+    )
+    chosen = dict(choose_baseline(rest, tune).chosen)
+    return [
+        cell for cell in todo
+        if not further(cell, config) or cell.side == chosen.get(label_of(cell.minutes), cell.side)
+    ]  # fmt: skip
 
 
 def trials(config: ReductionConfig) -> list[Cell]:

@@ -20,7 +20,7 @@ from speechunits import sweep
 from speechunits.audio.corpus import Corpus, load_corpus, readable
 from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
-from speechunits.cell import Cell, cells, summarised
+from speechunits.cell import Cell, cells, further, needed, summarised
 from speechunits.compute import extra_hours
 from speechunits.config import CorpusConfig, RecipeConfig
 from speechunits.errors import UsageError
@@ -196,16 +196,10 @@ def reduction(experiment: Experiment) -> None:
     results = SweepResults(recipe=recipe, todo=todo, path=experiment.folder / "unfinished.json")
     for tuned, tried in tune(setting):
         results.tuned(tuned, tried)
-    # Cells of an earlier run come at once: they say nothing about those to be trained.
-    ahead = {cell for cell in todo if cell not in results.scores}
-    count, started = len(ahead), time.monotonic()
-    for done, (cell, scores) in enumerate(sweep.run_cells(todo, tuned), start=1):
-        results.add(cell, scores, tuned)
-        ahead.discard(cell)
-        trained = count - len(ahead)
-        left_s = (time.monotonic() - started) / trained * len(ahead) if trained else None
-        left = "" if left_s is None else f", about {seconds_text(left_s)} left"
-        print(f"{summarised(cell, scores)}; {done} of {len(todo)} trainings{left}", file=sys.stderr, flush=True)
+    later = [cell for cell in todo if cell.compute or further(cell, recipe.reduction)]
+    _train_cells([cell for cell in todo if cell not in later], results, tuned)
+    results.todo = todo = needed(todo, results.listed(), recipe.reduction)
+    _train_cells([cell for cell in todo if cell in later], results, tuned)
     saved = results.tree()
     write_json(experiment.results, saved)
     results.path.unlink(missing_ok=True)
@@ -213,6 +207,19 @@ def reduction(experiment: Experiment) -> None:
         add_language_rows(saved, todo, tuned, recipe.synth)
         write_json(experiment.results, saved)
     show_reduction(experiment.results, recipe, experiment.folder.path)
+
+
+def _train_cells(part: Sequence[Cell], results: SweepResults, setting: Setting) -> None:
+    """Train some of the sweep's cells, or find them kept, and say how many are still to come."""
+    trained, started = 0, time.monotonic()
+    for cell, scores in sweep.run_cells(part, setting):
+        # Cells of an earlier run come at once: they say nothing about those to be trained.
+        trained += cell not in results.scores
+        results.add(cell, scores, setting)
+        ahead = sum(cell not in results.scores for cell in results.todo)
+        left = f", about {seconds_text((time.monotonic() - started) / trained * ahead)} left" if trained else ""
+        count = len(results.todo)
+        print(f"{summarised(cell, scores)}; {count - ahead} of {count} trainings{left}", file=sys.stderr, flush=True)
 
 
 def report(experiment: Experiment) -> None:

@@ -52,6 +52,10 @@ class SweepResults:
         self.scores[cell] = scores
         write_json(self.path, self.tree())
 
+    def listed(self) -> list[Score]:
+        """Return the scores so far, in the order of their cells."""
+        return [score for cell in self.todo for score in self.scores.get(cell, ())]
+
     def tree(self) -> dict[str, Any]:
         """Return what is written, the cells in their order."""
         done = [cell for cell in self.todo if cell in self.scores]
@@ -61,7 +65,7 @@ class SweepResults:
             "tuning": self.tried,
             "keys": {cell.name: self._keys[cell] for cell in done},
             "unfinished": self._unfinished(),
-            "scores": scores_to_json([score for cell in done for score in self.scores[cell]]),
+            "scores": scores_to_json(self.listed()),
         }
 
     def _unfinished(self) -> int:

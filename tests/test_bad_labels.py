@@ -6,7 +6,7 @@ import pytest
 
 from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
-from speechunits.cell import Cell, cells
+from speechunits.cell import Cell
 from speechunits.config import RecipeConfig, ReductionConfig, build_config
 from speechunits.errors import UsageError
 from speechunits.setting import Setting
@@ -67,21 +67,3 @@ def test_contradictory_budgets_are_refused(changes, message):
     tree = {"name": "x", "corpus": {"manifest": "m.tsv"}, "reduction": changes}
     with pytest.raises(UsageError, match=message):
         build_config(RecipeConfig, tree)
-
-
-def test_the_headline_has_more_seeds_with_baselines_of_their_own():
-    config = ReductionConfig(minutes=(1, 4), baseline_minutes=(1, 16), headline_minutes=1, seeds=1, headline_seeds=3)
-    names = [cell.name for cell in cells(config)]
-    assert names[:6] == ["pretrained-1-0", "pretrained-4-0", "untrained-1-0", "untrained-16-0", "logmel-1-0",
-                         "logmel-16-0"]  # fmt: skip
-    assert names[6:11] == ["pretrained-1-1", "untrained-1-1", "untrained-16-1", "logmel-1-1", "logmel-16-1"]
-    assert len(names) == 16
-    # What was trained with fewer seeds is among them, under the same names.
-    assert {cell.name for cell in cells(replace(config, headline_seeds=0))} <= set(names)
-
-
-def test_baselines_of_equal_compute_come_last():
-    config = ReductionConfig(minutes=(1,), baseline_minutes=(1, 4), seeds=2, equal_compute_seeds=1)
-    names = [cell.name for cell in cells(config)]
-    assert names[-4:] == ["untrained-1-0-equal", "untrained-4-0-equal", "logmel-1-0-equal", "logmel-4-0-equal"]
-    assert not any("equal" in name for name in names[:-4])

@@ -270,6 +270,34 @@ def test_the_time_left_is_that_of_what_is_trained(recipe, tmp_path, monkeypatch,
     assert f"4 of {len(found)} trainings, about {seconds_text(left_s)} left" in lines[3]
 
 
+def test_a_baseline_that_is_worse_is_not_trained_with_further_seeds(recipe, monkeypatch, capsys):
+    recipe = replace(recipe, reduction=replace(recipe.reduction, headline_seeds=recipe.reduction.seeds + 1))
+    trained = []
+
+    def run_cells(todo, setting):
+        for cell in todo:
+            trained.append(cell)
+            better = cell.side == ("untrained" if cell.minutes == 1 else "logmel")
+            scores = [[0 if better else 9] * len(setting.scored(split)) for split in ("dev", "tune")]
+            yield cell, [
+                Score(side=cell.side, minutes=cell.minutes, seed=cell.seed, minutes_actual=1.0, split=split,
+                      hashes=tuple(map(str, range(len(errors)))), errors=tuple(errors), lengths=(10,) * len(errors))
+                for split, errors in zip(("dev", "tune"), scores, strict=True)
+            ]  # fmt: skip
+
+    monkeypatch.setattr(pipeline.sweep, "run_cells", run_cells)
+    pipeline.run(recipe, ("reduction",))
+    later = {cell.name for cell in trained if cell.seed == recipe.reduction.seeds}
+    budgets = recipe.reduction.baseline_minutes
+    chosen = {f"{'untrained' if minutes == 1 else 'logmel'}-{minutes:g}" for minutes in budgets}
+    headline = f"pretrained-{recipe.reduction.headline_minutes:g}"
+    assert later == {f"{name}-{recipe.reduction.seeds}" for name in {headline, *chosen}}
+    saved = read_json(recipe.runs / "tiny" / "results.json")
+    assert set(saved["keys"]) == {cell.name for cell in trained}
+    assert saved["unfinished"] == 0
+    assert f"{len(trained)} of {len(trained)} trainings" in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_published_sweep_is_gone_on_from_where_the_run_folder_is_gone(recipe, tmp_path, monkeypatch, capsys):
     """Only what it lacks is trained, and what there is can be looked at before the end."""
     pipeline.run(recipe, ("reduction",))

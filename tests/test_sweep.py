@@ -72,28 +72,6 @@ def cell(side="logmel", minutes=0.5, seed=0):
     return Cell(side=side, minutes=minutes, seed=seed)
 
 
-def test_the_cells_and_their_order():
-    config = ReductionConfig(minutes=(1, 4), baseline_minutes=(0.5, 1, 4), all_labels=True, headline_minutes=4, seeds=2)
-    names = [cell.name for cell in cells(config)]
-    assert names[:11] == [
-        "pretrained-4-0", "pretrained-1-0", "pretrained-all-0",
-        "untrained-4-0", "untrained-0.5-0", "untrained-1-0", "untrained-all-0",
-        "logmel-4-0", "logmel-0.5-0", "logmel-1-0", "logmel-all-0",
-    ]  # fmt: skip
-    assert names[11:] == [name[:-1] + "1" for name in names[:11]]
-    assert len(set(names)) == 22
-    assert len(cells(ReductionConfig(minutes=(1,), baseline_minutes=(1, 4), seeds=3))) == 3 * (1 + 2 + 2)
-
-
-def test_above_a_hundred_minutes_the_untrained_side_has_one_seed():
-    config = ReductionConfig(minutes=(1,), baseline_minutes=(1, 300), all_labels=True, seeds=2)
-    names = [cell.name for cell in cells(config, train_minutes=500)]
-    assert {"untrained-300-0", "untrained-all-0", "untrained-1-1"} <= set(names)
-    assert not {"untrained-300-1", "untrained-all-1"} & set(names)
-    assert {"logmel-300-1", "logmel-all-1", "pretrained-all-1"} <= set(names)
-    assert "untrained-all-1" in [cell.name for cell in cells(config, train_minutes=90)]
-
-
 def test_a_result_is_kept(setting, trained):
     first = run_cell(cell(), setting)
     assert run_cell(cell(), setting) == first

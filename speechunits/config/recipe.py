@@ -82,7 +82,7 @@ class ReductionConfig:
     headline_minutes: float = 1
     seeds: int = 3
     headline_seeds: int = 0
-    """Seeds of the headline cell where they are more: both baselines are trained with them too."""
+    """Seeds of the headline cell where they are more; the better baseline of each budget is trained with them too."""
     equal_compute_seeds: int = 0
     """Seeds of the equal-compute row: baselines that also get pretraining's FLOPs. Costs as much as it says."""
     jobs: int = 1

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
 
 from speechunits.evaluation.isotonic import Array
-from speechunits.evaluation.score import BASELINES, Score, Side
+from speechunits.evaluation.score import BASELINES, Score, Side, label_of
 
 LEARNT_CER = 0.4
 """A baseline that is not below this at its largest budget has not learnt to recognise."""
@@ -54,11 +54,6 @@ class Baseline:
     notes: tuple[str, ...]
 
 
-def label_of(score: Score) -> str:
-    """Return the name of a score's budget: ``4``, or ``all``."""
-    return "all" if score.minutes is None else f"{score.minutes:g}"
-
-
 class Measurements:
     """The scores of one split, over the same utterances.
 
@@ -74,9 +69,9 @@ class Measurements:
             if score.hashes != self.scores[0].hashes or score.lengths != self.scores[0].lengths:
                 raise ValueError(
                     f"all scores on {score.split!r} must be about the same utterances, but those of {score.side} at "
-                    f"{label_of(score)} min, seed {score.seed}, differ; remake the results with one manifest"
+                    f"{label_of(score.minutes)} min, seed {score.seed}, differ; remake the results with one manifest"
                 )
-        keys = [(score.side, label_of(score), score.seed) for score in self.scores]
+        keys = [(score.side, label_of(score.minutes), score.seed) for score in self.scores]
         twice = {key for key in keys if keys.count(key) > 1}
         if twice:
             raise ValueError(f"a run must be scored once a split, but these are there twice: {sorted(twice)}")
@@ -87,7 +82,7 @@ class Measurements:
         runs = [
             Run(index=index, seed=score.seed, score=score)
             for index, score in enumerate(self.scores)
-            if score.side == side and label_of(score) == label
+            if score.side == side and label_of(score.minutes) == label
         ]
         return sorted(runs, key=lambda run: run.seed)
 
@@ -96,13 +91,17 @@ class Measurements:
         minutes: dict[str, list[float]] = {}
         for score in self.scores:
             if score.side in sides:
-                minutes.setdefault(label_of(score), []).append(score.budget)
+                minutes.setdefault(label_of(score.minutes), []).append(score.budget)
         return sorted(((label, float(np.mean(held))) for label, held in minutes.items()), key=lambda item: item[1])
 
-    def mean_rate(self, side: Side, label: str) -> float | None:
-        """Return the mean CER over the seeds of a side at a budget; None if it was not trained."""
-        runs = self.runs(side, label)
-        return float(np.mean([self.rates[run.index] for run in runs])) if runs else None
+    def mean_rate(self, side: Side, label: str, seeds: Collection[int] | None = None) -> float | None:
+        """Return the mean CER over the seeds (or ``seeds`` alone) of a side at a budget; None where there are none."""
+        rates = [self.rates[run.index] for run in self.runs(side, label) if seeds is None or run.seed in seeds]
+        return float(np.mean(rates)) if rates else None
+
+    def shared_seeds(self, sides: Sequence[Side], label: str) -> set[int]:
+        """Return the seeds that all these sides have at a budget."""
+        return set[int].intersection(*({run.seed for run in self.runs(side, label)} for side in sides))
 
     def all_blank(self, side: Side, label: str) -> int:
         """Return how many seeds of a side at a budget are all-blank."""
@@ -138,8 +137,9 @@ class Measurements:
 def choose_baseline(reported: Measurements, tune: Measurements) -> Baseline:
     """Return at each budget the baseline with the lower mean ``tune`` CER, and whether the curve is valid.
 
-    Invalid, so that a broken baseline cannot win: all-blank (half of its seeds or more) at half its budgets or more, or
-    not below 40 % CER at its largest. Where no ``tune`` score exists, the reported split would be chosen on: refused.
+    The mean is over the seeds that both have. Invalid, so that a broken baseline cannot win: all-blank (half of its
+    seeds or more) at half its budgets or more, or not below 40 % CER at its largest. Where no ``tune`` score exists, the
+    reported split would be chosen on: refused.
     """
     budgets = reported.budgets(*BASELINES)
     chosen: list[tuple[str, Side]] = []
@@ -150,12 +150,13 @@ def choose_baseline(reported: Measurements, tune: Measurements) -> Baseline:
     ]
     for label, _ in budgets:
         present = [side for side in BASELINES if reported.runs(side, label)]
-        rates = {side: tune.mean_rate(side, label) for side in present}
+        seeds = tune.shared_seeds(present, label)
+        rates = {side: tune.mean_rate(side, label, seeds) for side in present}
         scored = {side: rate for side, rate in rates.items() if rate is not None}
         if len(present) > 1 and len(scored) < len(present):
             return Baseline(
                 budgets=tuple(budgets), chosen=(), notes=tuple(notes),
-                reason=f"the baselines at {label} min have no score on tune to choose between them by",
+                reason=f"the baselines at {label} min have no seed with scores of both on tune to choose by",
             )  # fmt: skip
         chosen.append((label, min(scored or present, key=lambda side: scored.get(side, 0.0))))
     return Baseline(

@@ -57,6 +57,11 @@ class Score:
         return self.minutes_actual if self.minutes is None else float(self.minutes)
 
 
+def label_of(minutes: float | None) -> str:
+    """Return the name of a label budget: ``4``, or ``all``."""
+    return "all" if minutes is None else f"{minutes:g}"
+
+
 def utterance_hash(identity: str, salt: str) -> str:
     """Return a hash that matches utterances between runs and tells nobody which they are."""
     return hashlib.sha256(f"{salt}\0{identity}".encode()).hexdigest()[:16]

@@ -63,6 +63,17 @@ def test_better_baseline_is_chosen_at_each_budget_on_tune():
     assert reduction(scores, CONFIG).baseline.chosen[2] == ("16", "untrained")
 
 
+def test_baselines_are_compared_over_the_seeds_that_both_have():
+    scores = sweep({1: 0.3}, {1: 0.7, 16: 0.25}, {1: 0.8, 16: 0.35})
+    # Seeds that the other one lacks, with far better luck than its first.
+    scores += [score("logmel", 1, 0.1, seed=seed, split=split) for seed in (3, 4) for split in ("dev", "tune")]
+    assert reduction(scores, CONFIG).baseline.chosen == (("1", "untrained"), ("16", "untrained"))
+    apart = [s for s in scores if (s.side, s.minutes, s.seed in (3, 4)) != ("logmel", 1, False)]
+    table = reduction(apart, CONFIG)
+    assert table.headline.factor is None
+    assert "the baselines at 1 min have no seed with scores of both on tune" in table.statement
+
+
 def test_broken_baseline_cannot_win():
     dead = dict.fromkeys(BASELINE, 1.0)
     table = reduction(sweep({1: 0.3}, dead, dead, blank=("untrained", "logmel")), CONFIG)
