@@ -138,7 +138,7 @@ def choose_baseline(reported: Measurements, tune: Measurements) -> Baseline:
     """Return at each budget the baseline with the lower mean ``tune`` CER, and whether the curve is valid.
 
     The mean is over the seeds that both have. Invalid, so that a broken baseline cannot win: all-blank (half of its
-    seeds or more) at half its budgets or more, or not below 40 % CER at its largest. Where no ``tune`` score exists, the
+    seeds or more) at half its budgets or more, or not below 40 % CER at its largest. Without scores on ``tune`` the
     reported split would be chosen on: refused.
     """
     budgets = reported.budgets(*BASELINES)
