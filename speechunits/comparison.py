@@ -6,7 +6,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -139,7 +139,7 @@ def _row(contender: Contender, place: str, known: Mapping[tuple[str, str], Row])
     return row
 
 
-def run_contenders(todo: Sequence[Contender]) -> Iterator[str]:
+def run_contenders(todo: Iterable[Contender]) -> Iterator[str]:
     """Train and measure each contender, leave ``comparison.json`` in its folder, and yield its key."""
     for contender in todo:
         with contender.folder.lock():

@@ -10,20 +10,22 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
 from multiprocessing.connection import Connection, wait
 from types import FrameType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from speechunits.errors import Interrupted, SpeechUnitsError, UsageError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Work = Callable[[Sequence[Item]], Iterator[Result]]
+Work = Callable[[Iterator[Item]], Iterator[Result]]
 
 
 def in_processes(work: Work[Item, Result], items: Sequence[Item], jobs: int, *, name: str) -> Iterator[Result]:
-    """Yield what ``work`` makes of every ``jobs``-th item, in ``jobs`` processes, as it is finished.
+    """Yield what ``work`` makes of the items in ``jobs`` processes, as it is finished.
 
+    A process is handed the next item when it asks for it, so that none idles beside one whose items are long.
     ``work`` is a function of a module (or a partial of one), since a new interpreter has to import it. ``name`` is what
     the message calls a process that dies.
 
@@ -42,14 +44,14 @@ def _results(work: Work[Item, Result], items: Sequence[Item], jobs: int, name: s
     context = multiprocessing.get_context("spawn")
     workers, pipes = [], []
     try:
-        for index in range(min(jobs, len(items))):
-            ours, theirs = context.Pipe(duplex=False)
-            worker = context.Process(target=_run, args=(work, list(items[index::jobs]), theirs), daemon=True)
+        for _ in range(min(jobs, len(items))):
+            ours, theirs = context.Pipe()
+            worker = context.Process(target=_run, args=(work, theirs), daemon=True)
             worker.start()
             theirs.close()
             workers.append(worker)
             pipes.append(ours)
-        yield from _collect(pipes, name)
+        yield from _collect(pipes, iter(items), name)
     finally:
         for worker in workers:
             worker.terminate()
@@ -76,29 +78,42 @@ def _sigterm_raises(name: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _collect(pipes: list[Connection], name: str) -> Iterator[Result]:
+def _collect(pipes: list[Connection], items: Iterator[Item], name: str) -> Iterator[Result]:
     waiting = list(pipes)
     while waiting:
         for pipe in wait(waiting):
             assert isinstance(pipe, Connection)
             try:
-                result, error = pipe.recv()
-            except EOFError:
+                said, content = pipe.recv()
+                if said == "next":
+                    # An item, or none: nothing else can be told from an item.
+                    pipe.send(list(islice(items, 1)))
+            except (EOFError, ConnectionError):
                 raise UsageError(
                     f"a {name} process died, perhaps for lack of memory; try again with fewer jobs"
                 ) from None
-            if error is not None:
-                kind, *said = error
-                raise kind(*said)
-            if result is None:
+            if said == "error":
+                kind, *rest = content
+                raise kind(*rest)
+            if said == "end":
                 waiting.remove(pipe)
                 pipe.close()
-            else:
-                yield result
+            elif said == "result":
+                yield content
 
 
-def _run(work: Work[Item, Result], items: Sequence[Item], pipe: Connection) -> None:
-    """Work in this process, sending each result; then None, or the class and text of an error."""
+def _handed(pipe: Connection) -> Iterator[Any]:
+    """Yield items as long as the parent has any."""
+    while True:
+        pipe.send(("next", None))
+        item = pipe.recv()
+        if not item:
+            return
+        yield item[0]
+
+
+def _run(work: Work[Item, Result], pipe: Connection) -> None:
+    """Work in this process, asking for items and sending results; then the end, or the class and text of an error."""
     # Ctrl-C reaches the whole group: the parent alone handles it and ends its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -111,15 +126,15 @@ def _run(work: Work[Item, Result], items: Sequence[Item], pipe: Connection) -> N
             return
     with closing(pipe):
         try:
-            for result in work(items):
-                pipe.send((result, None))
-            pipe.send((None, None))
+            for result in work(_handed(pipe)):
+                pipe.send(("result", result))
+            pipe.send(("end", None))
         except SpeechUnitsError as error:
             # One that also holds a signal's number cannot be made from its text alone.
             kind = type(error) if type(error).__init__ is SpeechUnitsError.__init__ else SpeechUnitsError
-            pipe.send((None, (kind, str(error))))
-        except BrokenPipeError:
+            pipe.send(("error", (kind, str(error))))
+        except (EOFError, ConnectionError):
             # The parent is gone, and nobody is left to tell.
             return
         except OSError as error:
-            pipe.send((None, (OSError, error.errno, error.strerror, error.filename)))
+            pipe.send(("error", (OSError, error.errno, error.strerror, error.filename)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -136,7 +136,7 @@ def declared_texts(setting: Setting, synth: SynthConfig | None) -> list[str]:
     return kept
 
 
-def _rescore_share(todo: Sequence[Cell], *, setting: Setting) -> Iterator[Rescored]:
+def _rescore_share(todo: Iterable[Cell], *, setting: Setting) -> Iterator[Rescored]:
     language = setting.config.language
     path = setting.folder / _MODEL
     declared = (read_arpa(path), file_hash(path)) if "text" in language.rows else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from functools import partial
@@ -48,7 +48,7 @@ def run_cells(todo: Sequence[Cell], setting: Setting) -> Iterator[tuple[Cell, li
     yield from in_processes(partial(_run_share, setting=setting, threads=threads), todo, jobs, name="training")
 
 
-def _run_share(todo: Sequence[Cell], *, setting: Setting, threads: int) -> Iterator[tuple[Cell, list[Score]]]:
+def _run_share(todo: Iterable[Cell], *, setting: Setting, threads: int) -> Iterator[tuple[Cell, list[Score]]]:
     torch.set_num_threads(threads)
     setting.folder.mkdir(parents=True, exist_ok=True)
     for cell in todo:

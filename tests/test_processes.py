@@ -27,17 +27,17 @@ def refuses_three(items):
 
 
 def is_interrupted(items):
-    raise Interrupted(f"at {items[0]}", signal.SIGTERM)
+    raise Interrupted(f"at {next(items)}", signal.SIGTERM)
     yield
 
 
 def dies(items):
-    yield items[0]
+    yield next(items)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def sleeps(items):
-    yield items[0]
+    yield next(items)
     time.sleep(600)
 
 
@@ -88,6 +88,20 @@ def test_every_item_is_worked_on_once_and_by_as_many_processes_as_asked():
     assert os.getpid() not in {process for _, _, process in found}
 
 
+def waits_for_others(items):
+    """Make the first item last until all others are done."""
+    for item, folder in items:
+        while item == 0 and len(list(folder.iterdir())) < 4:
+            time.sleep(0.01)
+        (folder / str(item)).touch()
+        yield item
+
+
+def test_no_process_idles_beside_one_whose_item_is_long(tmp_path):
+    items = [(item, tmp_path) for item in range(5)]
+    assert list(in_processes(waits_for_others, items, 2, name="test")) == [1, 2, 3, 4, 0]
+
+
 def test_no_more_processes_than_items():
     assert len({process for _, _, process in in_processes(squares, [1], 8, name="test")}) == 1
     assert list(in_processes(squares, [], 2, name="test")) == []
@@ -99,7 +113,7 @@ def test_an_error_keeps_its_class_and_text():
 
 
 def fills_the_disk(items):
-    raise OSError(errno.ENOSPC, "No space left on device", f"file{items[0]}")
+    raise OSError(errno.ENOSPC, "No space left on device", f"file{next(items)}")
     yield
 
 
@@ -128,7 +142,7 @@ def test_who_stops_listening_leaves_no_process_behind():
 
 def saves_when_ended(items):
     """Say that it listens; when ended, take a moment to save."""
-    folder = Path(items[0])
+    folder = Path(next(items))
 
     def save(*_):
         time.sleep(0.3)

@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,11 +72,14 @@ def render(utterances: Sequence[Utterance], studio: Studio, *, jobs: int) -> Ite
     yield from in_processes(partial(_render_all, studio=studio), utterances, jobs, name="synthesis")
 
 
-def _render_all(utterances: Sequence[Utterance], *, studio: Studio) -> Iterator[Rendered]:
+def _render_all(utterances: Iterator[Utterance], *, studio: Studio) -> Iterator[Rendered]:
+    first = next(utterances, None)
+    if first is None:
+        return
     try:
-        engine = SpeechEngine(utterances[0].voice.name.partition("+")[0])
+        engine = SpeechEngine(first.voice.name.partition("+")[0])
         babble = _babble(engine, studio)
-        for utterance in utterances:
+        for utterance in chain([first], utterances):
             yield render_utterance(utterance, engine, studio, babble)
     except OSError as error:
         if error.errno == errno.ENOSPC:
