@@ -205,6 +205,21 @@ def test_stretches_join_to_what_one_search_finds(monkeypatch):
     assert len(Decoder(Search()).labels(heard[:0])) == 0
 
 
+def test_the_language_model_goes_on_where_a_stretch_ended(monkeypatch):
+    # After "a" comes "b", and texts begin with "a": what the second stretch makes of a doubt tells where the model is.
+    lm = estimate_ngrams(["abab", "ab ab"] * 9, order=2)
+    blank, sure, doubt = (
+        np.log(row) for row in ([0.97, 0.01, 0.01, 0.01], [0.01, 0.01, 0.97, 0.01], [0.02, 0.02, 0.48, 0.48])
+    )
+    heard = np.stack([blank, sure, *[blank] * 4, doubt, *[blank] * 3]).astype(np.float32)
+    monkeypatch.setattr("speechunits.asr.decoder.stretches", lambda found: [(0, 5), (5, len(found))])
+    monkeypatch.setattr("speechunits.asr.language._MOST_STATES", 1)
+    decoder = Decoder(Search(weight=1.0, bonus=0.0), LanguageScorer(lm, TOKENIZER))
+    assert TOKENIZER.decode(decoder.tokens(heard)) == "ab"
+    assert TOKENIZER.decode(decoder.tokens(heard[5:])).startswith("a")
+    assert collapse(decoder.labels(heard).tolist()) == decoder.tokens(heard)
+
+
 def test_a_search_must_make_sense():
     with pytest.raises(ValueError, match="width must be at least 1"):
         Search(width=0)
