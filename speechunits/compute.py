@@ -21,13 +21,7 @@ _UTTERANCE_FRAMES = 10 * FRAME_RATE_HZ
 
 
 def extra_hours(encoder: Path, record: Path) -> dict[Side, float]:
-    """Return the audio-hours each baseline is given on top of its own budget.
-
-    Forward and backward passes have the same ratio everywhere, so hours are those of pretraining times the ratio of
-    forward FLOPs. ``record`` is pretraining's ``pretrain.json``; what a learner computes for an hour of audio is in
-    :func:`encoder_passes`. In favour of the pretrained side, heads and losses are not counted (a few percent of the
-    encoder; for cpc with linear predictors and 128 negatives a quarter of ``nano``, an eighth of ``medium``), nor the
-    making of targets between passes, nor what an encoder to ``start`` from took.
+    """Return the audio-hours each baseline is given on top of its own budget, by pretraining's ``pretrain.json``.
 
     Raises
     ------
@@ -42,7 +36,19 @@ def extra_hours(encoder: Path, record: Path) -> dict[Side, float]:
     passed = read_json(record)
     config = build_config(PretrainConfig, passed["provenance"]["config"], origin=str(record))
     shape = encoder_from_export(*read_bundle(encoder, kind="encoder")).config
-    hours = encoder_passes(config, shape) * sum(each["audio_hours"] for each in passed["passes"])
+    return equal_hours(config, shape, sum(each["audio_hours"] for each in passed["passes"]))
+
+
+def equal_hours(config: PretrainConfig, shape: EncoderConfig, audio_hours: float) -> dict[Side, float]:
+    """Return the audio-hours that cost each baseline what ``audio_hours`` of pretraining cost.
+
+    Forward and backward passes have the same ratio everywhere, so hours are those of pretraining times the ratio of
+    forward FLOPs; what a learner computes for an hour of audio is in :func:`encoder_passes`. In favour of the
+    pretrained side, heads and losses are not counted (a few percent of the encoder; for cpc with linear predictors and
+    128 negatives a quarter of ``nano``, an eighth of ``medium``), nor the making of targets between passes, nor what an
+    encoder to ``start`` from took.
+    """
+    hours = encoder_passes(config, shape) * audio_hours
     own = encoder_flops(shape, _UTTERANCE_FRAMES)
     return {"untrained": hours, "logmel": hours * own / LogMelNetwork().flops(_UTTERANCE_FRAMES)}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch.optim import AdamW
@@ -12,9 +12,11 @@ from torch.optim import AdamW
 from speechunits.asr.recognizer import build_recognizer
 from speechunits.asr.tokens import Tokenizer
 from speechunits.audio.batch import AudioBatch
-from speechunits.cell import cells, trials
-from speechunits.config import RecipeConfig
+from speechunits.cell import cells, further, trials
+from speechunits.compute import equal_hours
+from speechunits.config import BudgetConfig, FinetuneConfig, RecipeConfig
 from speechunits.encoder.encoder import Encoder
+from speechunits.engine.machine import machine_state
 from speechunits.evaluation.score import Side
 from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.hardware import cores, cpu_computes_bf16
@@ -36,18 +38,30 @@ def estimated_minutes(recipe: RecipeConfig) -> float:
     A few steps of each kind of training are timed, on noise; trainings that run beside each other share the cores.
     """
     reduction = recipe.reduction
-    todo = [*cells(reduction), *trials(reduction)]
-    hours: dict[Side, float] = {}
-    for cell in todo:
-        own = getattr(reduction, FIELDS[cell.side]).budget.hours
-        # One of the trials is a cell of the sweep as well, unless they last otherwise.
-        trial = reduction.tuning.hours if reduction.tuning.hours is not None else own if cell.trial else 0.0
-        hours[cell.side] = hours.get(cell.side, 0.0) + (own if cell.trial is None else trial)
+    # Which baseline the further seeds train is known only when the others are: here the one that is small.
+    todo = [cell for cell in cells(reduction) if not (further(cell, reduction) and cell.side == "untrained")]
+    todo += trials(reduction)
+    more = equal_hours(recipe.pretrain, recipe.pretrain.encoder, recipe.pretrain.budget.hours)
     jobs = 1 if torch.cuda.is_available() else min(reduction.jobs, len(todo))
-    minutes = 60 * recipe.pretrain.budget.hours / training_speed(recipe)
-    with _threads(max(1, cores() // jobs)):
-        minutes += sum(60 * each / jobs / training_speed(recipe, side) for side, each in hours.items())
+    with machine_state(recipe.pretrain.engine.threads):
+        minutes = _minutes(recipe.pretrain.budget, training_speed(recipe))
+    for side in dict.fromkeys(cell.side for cell in todo):
+        own: FinetuneConfig = getattr(reduction, FIELDS[side])
+        with machine_state(own.engine.threads or max(1, cores() // jobs)):
+            speed = training_speed(recipe, side)
+        for cell in todo:
+            hours = own.budget.hours + (more[side] if cell.compute else 0.0)
+            if cell.trial is not None:
+                # One of the trials is a cell of the sweep as well, unless they last otherwise.
+                hours = (hours if cell.trial else 0.0) if reduction.tuning.hours is None else reduction.tuning.hours
+            if cell.side == side:
+                minutes += _minutes(replace(own.budget, hours=hours), speed) / jobs
     return _OVERHEAD * minutes
+
+
+def _minutes(budget: BudgetConfig, speed: float) -> float:
+    found = 60 * budget.hours / speed
+    return found if budget.minutes is None else min(found, budget.minutes)
 
 
 def training_speed(recipe: RecipeConfig, side: Side | None = None) -> float:
@@ -117,13 +131,3 @@ def _noise(batch_s: float) -> AudioBatch:
     rows = max(1, round(batch_s / _ROW_S))
     waveforms = torch.randn(rows, _ROW_S * SAMPLE_RATE_HZ)
     return AudioBatch(waveforms, torch.full((rows,), waveforms.shape[1]), ("noise",) * rows, 0)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
