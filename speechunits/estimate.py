@@ -49,13 +49,12 @@ def estimated_minutes(recipe: RecipeConfig) -> float:
         own: FinetuneConfig = getattr(reduction, FIELDS[side])
         with machine_state(own.engine.threads or max(1, cores() // jobs)):
             speed = training_speed(recipe, side)
-        for cell in todo:
+        for cell in [cell for cell in todo if cell.side == side]:
             hours = own.budget.hours + (more[side] if cell.compute else 0.0)
             if cell.trial is not None:
                 # One of the trials is a cell of the sweep as well, unless they last otherwise.
                 hours = (hours if cell.trial else 0.0) if reduction.tuning.hours is None else reduction.tuning.hours
-            if cell.side == side:
-                minutes += _minutes(replace(own.budget, hours=hours), speed) / jobs
+            minutes += _minutes(replace(own.budget, hours=hours), speed) / jobs
     return _OVERHEAD * minutes
 
 
