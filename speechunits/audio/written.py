@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from speechunits.audio.load import printable
-from speechunits.run import read_json
+from speechunits.run import read_json, write_json
 
-TRANSCRIBED, RECOGNIZED = "transcribe.json", "recognize.json"
-"""Names of the records that ``transcribe`` and ``recognize`` leave beside the texts."""
-RECORDS = (TRANSCRIBED, RECOGNIZED)
+TRANSCRIBED, RECOGNIZED, CONVERTED = "transcribe.json", "recognize.json", "convert.json"
+"""Names of the records that ``transcribe``, ``recognize`` and ``convert`` leave beside the texts."""
+RECORDS = (TRANSCRIBED, RECOGNIZED, CONVERTED)
 OTHERS = "others"
 """Entry of a record: files of the suffix that its key did not make."""
 TEXTS = "texts"
@@ -50,8 +50,18 @@ class WrittenTexts:
     def _listed(self, folder: Path) -> dict[str, dict[str, Any]]:
         if folder not in self._records:
             read = {name: read_record(folder / name) for name in RECORDS}
-            self._records[folder] = {name: said for name, said in read.items() if said is not None}
+            # A list of ten thousand names would be looked through for each of them.
+            self._records[folder] = {
+                name: {**said, **{entry: frozenset(said[entry]) for entry in (OTHERS, TEXTS, EARLIER) if entry in said}}
+                for name, said in read.items() if said is not None
+            }  # fmt: skip
         return self._records[folder]
+
+
+def record_converted(folder: Path, texts: Iterable[str]) -> None:
+    """List texts in ``folder`` as made by ``convert``, beside those that are listed."""
+    said = read_record(folder / CONVERTED) or {"key": "convert"}
+    write_json(folder / CONVERTED, {**said, TEXTS: sorted({*said.get(TEXTS, ()), *texts})})
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

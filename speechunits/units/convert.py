@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from speechunits.audio.load import printable
+from speechunits.audio.written import record_converted
 from speechunits.errors import InputRefused, UsageError
 from speechunits.run import name_fits, path_inside, write_text
 from speechunits.units.formats import FORMATS, Format, format_named, to_durations
@@ -83,6 +84,9 @@ def convert(
     groups = _groups(found, out, form, target, report)
     if not overwrite:
         _check_absent([path for path, _ in groups], out, form)
+    if form == "text" and groups and groups[0][0] != out:
+        # Beside recordings they would be taken for transcripts.
+        record_converted(out, [path.relative_to(out).as_posix() for path, _ in groups])
     for path, rows in groups:
         _write(path, rows, form, report, frames=frames, named=path == out, pseudotext=pseudotext)
     return report

@@ -6,13 +6,17 @@ import re
 import numpy as np
 import pympi
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from praatio import textgrid
 
+from speechunits.audio.importing import ImportOptions, make_manifest
+from speechunits.audio.manifest import read_manifest
 from speechunits.cli import main
 from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import frame_count
+from speechunits.run import read_json
 from speechunits.units.convert import convert
 from speechunits.units.formats import FORMATS, from_json, to_durations, to_json
 from speechunits.units.pseudotext import Pseudotext
@@ -306,3 +310,20 @@ def test_what_is_there_already_is_written_over_only_if_asked(tmp_path):
     with pytest.raises(UsageError, match=r"first .*b\.durations"):
         convert(tmp_path / "in", out, "textless")
     assert convert(tmp_path / "in", out, "textgrid", overwrite=True).transcripts == 2
+
+
+def test_units_beside_recordings_are_no_transcripts(tmp_path, capsys):
+    """Each run adds to what it is remembered to have written, and what somebody wrote stays theirs."""
+    out = tmp_path / "recordings"
+    for name in ("a", "b", "c"):
+        out.mkdir(exist_ok=True)
+        soundfile.write(out / f"{name}.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 16_000)
+    for name in ("a", "b"):
+        source = write(tmp_path / f"{name}.jsonl", "jsonl", transcript(name, margins=False))
+        assert main(["convert", str(source), "--format", "text", "-o", str(out)]) == 0
+    (out / "c.txt").write_text("somebody's own")
+    assert read_json(out / "convert.json")["texts"] == ["a.txt", "b.txt"]
+    capsys.readouterr()
+    make_manifest(out, tmp_path / "m.tsv", ImportOptions())
+    assert [row.text for row in read_manifest(tmp_path / "m.tsv")] == [None, None, "somebody's own"]
+    assert "2 texts here are not taken for transcripts, since `speechunits convert` wrote" in capsys.readouterr().err
