@@ -36,15 +36,19 @@ def name_fits(path: Path) -> bool:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it is flushed to disk and renamed, on failure removed.
 
-    A reader never sees half a file, and a full disk or kill -9 leaves the previous one in place.
+    A reader never sees half a file, and a full disk or kill -9 leaves the previous one in place. Of a link, the file it
+    leads to is written.
 
     Raises
     ------
     UsageError
-        If there can be no such file: the name is too long, a folder has it, or a file has that of a folder above it.
+        If there can be no such file: the name is too long, a folder or a device has it, or a file has that of a folder
+        above it; or if the one that is there may not be written to.
     OSError
         If it cannot be written, with the name of ``path``. A full disk is ENOSPC, whoever noticed it.
     """
+    # A link would be replaced, and not what it leads to.
+    path = path.resolve() if os.path.islink(path) else path  # noqa: PTH114 - Path.is_symlink raises for long names
     _make_parent(path)
     # The suffix stays last: some writers (soundfile, matplotlib) choose their format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
@@ -95,6 +99,11 @@ def _check_name(path: Path) -> None:
         )
     if path.is_dir():
         raise UsageError(f"{_shown(path)} must be a file, but is a folder; name a file in it")
+    if path.exists() and not path.is_file():
+        raise UsageError(f"{_shown(path)} must be a file, but is a device or a pipe; name a file")
+    # A file may be replaced wherever its folder may be written into, but whoever protected it did not want that.
+    if path.exists() and not os.access(path, os.W_OK):
+        raise UsageError(f"{_shown(path)} is there already, and may not be written to; name another file")
 
 
 def make_folder(folder: Path) -> None:

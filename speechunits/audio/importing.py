@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from speechunits.audio.annotation import SUFFIXES
@@ -66,10 +68,26 @@ def make_manifest(folder: Path, out: Path, options: ImportOptions) -> list[str]:
     recordings, split_warnings = split(recordings, options.seed)
     for warning in [*warnings, *split_warnings]:
         print(f"warning: {warning}", file=sys.stderr)
-    write_manifest(out, cut_tune(recordings, options.seed))
-    print(f"{out}: {len(recordings)} recordings, {sum(row.duration_s for row in recordings) / 3600:.2f} h, "
-          f"{len(faults)} refused", file=sys.stderr)  # fmt: skip
+    _write(out, cut_tune(recordings, options.seed))
+    kind = "rows" if options.segment or options.tier else "recordings"
+    hours = sum(row.duration_s for row in recordings) / 3600
+    print(f"{out}: {len(recordings)} {kind}, {hours:.2f} h, {len(faults)} refused", file=sys.stderr)
     return faults
+
+
+def _write(out: Path, recordings: Sequence[Recording]) -> None:
+    """Write the manifest; one that is there and says something else, such as speakers by hand, is kept beside it."""
+    kept = None
+    if out.exists():
+        changed = datetime.fromtimestamp(out.stat().st_mtime)
+        kept = out.with_name(f"{out.stem}.{changed:%Y-%m-%dT%H%M%S}{out.suffix}")
+        shutil.copy2(out, kept)
+    write_manifest(out, recordings)
+    if kept is not None and kept.read_bytes() == out.read_bytes():
+        kept.unlink()
+    elif kept is not None:
+        print(f"warning: {printable(out)} was there already, and said something else: that is kept as "
+              f"{printable(kept)}", file=sys.stderr)  # fmt: skip
 
 
 def _name(refusals: Iterable[str], faults: list[str]) -> None:

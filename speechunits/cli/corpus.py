@@ -64,8 +64,7 @@ def run_manifest(options: argparse.Namespace) -> int:
     from speechunits.audio.importing import ImportOptions, make_manifest
     from speechunits.audio.manifest import is_manifest
 
-    read = [options.folder, options.labels]
-    check_output(options.out, inputs=[options.folder, options.card], read=read, is_result=is_manifest)
+    check_output(options.out, inputs=[options.folder, options.card], is_result=is_manifest)
     chosen = ImportOptions(
         card=options.card, segment=options.segment, labels=options.labels, tier=options.tier, seed=options.seed
     )

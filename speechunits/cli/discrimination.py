@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from speechunits.cli.naming import named, positive, results_path, seed
-from speechunits.cli.output import check_output
+from speechunits.cli.output import check_output, has_suffix
 
 if TYPE_CHECKING:
     from speechunits.evaluation.sources import Source
@@ -96,7 +96,7 @@ def run_abx(options: argparse.Namespace) -> int:
     from speechunits.report.discrimination import abx_markdown
 
     if options.out is not None:
-        check_output(options.out, inputs=[options.manifest, options.phones])
+        check_output(options.out, inputs=[options.manifest, options.phones], is_result=has_suffix(".json"))
     corpus = corpus_of(options.manifest, options.phones)
     recordings = corpus.split(options.split)
     if options.items is not None:
@@ -130,7 +130,7 @@ def run_probe(options: argparse.Namespace) -> int:
     from speechunits.report.discrimination import probe_markdown
 
     if options.out is not None:
-        check_output(options.out, inputs=[options.manifest, options.phones])
+        check_output(options.out, inputs=[options.manifest, options.phones], is_result=has_suffix(".json"))
     corpus = corpus_of(options.manifest, options.phones)
     settings = ProbeSettings(
         labels=tuple(options.label or ("phone", "speaker", "word")), seeds=tuple(range(options.seeds)),

@@ -12,18 +12,18 @@ def check_output(
     out: Path,
     *,
     inputs: Iterable[Path | None] = (),
-    read: Iterable[Path | None] = (),
     is_result: Callable[[Path], bool] = lambda _: True,
 ) -> None:
     """Check the place of a command's result.
 
-    ``inputs`` are the files the command reads, ``read`` the folders: a file in these is written over only where
-    ``is_result`` says that it is what the command writes.
+    ``inputs`` are the files the command reads. A file that is there is written over only where ``is_result`` says that
+    it is what the command writes.
 
     Raises
     ------
     UsageError
-        If the result would replace an input, or has the suffix of recordings or annotations, or cannot be written.
+        If the result would replace an input or another kind of file, or has the suffix of recordings or annotations, or
+        cannot be written.
     """
     from speechunits.audio.annotation import SUFFIXES as ANNOTATIONS
     from speechunits.audio.load import printable
@@ -38,9 +38,25 @@ def check_output(
         return
     if any(path is not None and path.exists() and out.samefile(path) for path in inputs):
         raise UsageError(f"-o {shown} is one of the inputs, which would be written over; name another file")
-    folders = [path.resolve() for path in read if path is not None]
-    if any(out.resolve().is_relative_to(folder) for folder in folders) and not is_result(out):
+    if not is_result(out):
         raise UsageError(
-            f"-o {shown} is there already, in a folder that is read, and not of this command: perhaps an input, which "
-            "would be written over; name another file"
+            f"-o {shown} is there already, and not what this command writes: perhaps somebody's own, which would be "
+            "written over; name another file"
         )
+
+
+def is_bundle(path: Path) -> bool:
+    """Tell whether a file begins as safetensors do: eight bytes of a header's length, and the header."""
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"
+
+
+def is_arpa(path: Path) -> bool:
+    """Tell whether a file begins as language models in the ARPA format do, perhaps after a comment."""
+    with path.open("rb") as file:
+        return b"\\data\\" in file.read(4096)
+
+
+def has_suffix(suffix: str) -> Callable[[Path], bool]:
+    """Return a test of a file's suffix, in any case."""
+    return lambda path: path.suffix.lower() == suffix

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.output import check_output
+from speechunits.cli.output import check_output, is_arpa
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -64,7 +64,7 @@ def run_lm(options: argparse.Namespace) -> int:
     from speechunits.asr.arpa import write_arpa
     from speechunits.evaluation.language import estimate_ngrams, read_texts
 
-    check_output(options.out, inputs=options.texts)
+    check_output(options.out, inputs=options.texts, is_result=is_arpa)
     texts = [text for path in options.texts for text in read_texts(path, options.split)]
     model = estimate_ngrams(texts, order=options.order, words=options.words)
     write_arpa(options.out, model)

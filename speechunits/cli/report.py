@@ -36,7 +36,7 @@ def run_report(options: argparse.Namespace) -> int:
     from speechunits.report.page.write import write_page
 
     inputs = [options.manifest, options.phones, options.units, *options.also]
-    check_output(options.out, inputs=inputs, read=[options.folder], is_result=_is_page)
+    check_output(options.out, inputs=inputs, is_result=_is_page)
     page = write_page(options.folder, options.out, manifest=options.manifest, phones=options.phones,
                       units=options.units, also=options.also, rows=options.rows)  # fmt: skip
     for part in page.absent:

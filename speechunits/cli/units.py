@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import positive, seed
-from speechunits.cli.output import check_output
+from speechunits.cli.output import check_output, has_suffix, is_bundle
 from speechunits.errors import InputRefused, UsageError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def run_fit(options: argparse.Namespace) -> int:
         "layer": int(options.layer) if options.layer.removeprefix("-").isdecimal() else options.layer,
     }
     config = build_config(UnitsConfig, tree, origin="units fit")
-    check_output(options.out, inputs=[options.manifest, options.source_model])
+    check_output(options.out, inputs=[options.manifest, options.source_model], is_result=is_bundle)
     corpus = pipeline.corpus_of(options.manifest)
     with tempfile.TemporaryDirectory() as folder:
         source = None
@@ -170,7 +170,7 @@ def run_export(options: argparse.Namespace) -> int:
     from speechunits.units.export import export_onnx
     from speechunits.units.units import Units
 
-    check_output(options.onnx, inputs=[options.model])
+    check_output(options.onnx, inputs=[options.model], is_result=has_suffix(".onnx"))
     export_onnx(Units.load(options.model), options.onnx, seconds=options.seconds)
     return 0
 
@@ -237,7 +237,7 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
     from speechunits.config import PseudotextConfig
 
     config = PseudotextConfig(pieces=options.pieces, model=options.type)
-    check_output(options.out or options.model, inputs=[options.manifest])
+    check_output(options.out or options.model, inputs=[options.manifest], is_result=is_bundle)
     corpus = pipeline.corpus_of(options.manifest)
     fitting.fit_pseudotext(options.model, corpus, config, options.out or options.model)
     return 1 if corpus.refused else 0

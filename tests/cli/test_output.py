@@ -1,6 +1,8 @@
 """Where results go: never over an input, and what cannot be written is said before the work."""
 
+import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def test_a_manifest_never_replaces_what_is_read(folder, tmp_path, capsys):
         assert "must not be named like a recording or an annotation file" in capsys.readouterr().err
     for name in ("a.txt", "train.tsv"):
         assert main(["manifest", str(folder), "-o", str(folder / name)]) == 2
-        assert f"-o {folder / name} is there already, in a folder that is read" in capsys.readouterr().err
+        assert f"-o {folder / name} is there already, and not what this command writes" in capsys.readouterr().err
     fairseq = tmp_path / "list.tsv"
     fairseq.write_text(f"{folder}\na.wav\t8000\n")
     assert main(["manifest", str(fairseq), "-o", str(fairseq)]) == 2
@@ -35,6 +37,64 @@ def test_a_manifest_never_replaces_what_is_read(folder, tmp_path, capsys):
     # One's own manifest may lie there, and be made again.
     assert main(["manifest", str(folder), "-o", str(folder / "m.tsv")]) == 0
     assert main(["manifest", str(folder), "-o", str(folder / "m.tsv")]) == 0
+
+
+def test_a_manifest_that_was_edited_is_kept(folder, tmp_path, capsys):
+    out = tmp_path / "m.tsv"
+    make = ["manifest", str(folder), "-o", str(out)]
+    assert main(make) == main(make) == 0
+    assert list(tmp_path.glob("*.tsv")) == [out]
+    edited = out.read_text().replace("one word", "another word")
+    out.write_text(edited)
+    os.utime(out, (0, 0))
+    capsys.readouterr()
+    assert main(make) == 0
+    (kept,) = set(tmp_path.glob("*.tsv")) - {out}
+    assert f"was there already, and said something else: that is kept as {kept}" in capsys.readouterr().err
+    assert kept.read_text() == edited
+    assert kept.name.startswith("m.1970-01-01T") or kept.name.startswith("m.1969-12-31T")
+    assert "one word" in out.read_text()
+
+
+def test_a_file_of_another_kind_is_never_replaced(folder, tmp_path, capsys):
+    own = tmp_path / "thesis.txt"
+    own.write_text("ten years")
+    (tmp_path / "m.tsv").write_text("id\taudio\tduration\tsplit\na\tin/a.wav\t.5\ttrain\n")
+    fit = ["units", "fit", "mfcc", "--manifest", str(tmp_path / "m.tsv")]
+    for command in (["manifest", str(folder)], ["lm", str(folder / "a.txt")], fit, ["report", str(folder)]):
+        assert main([*command, "-o", str(own)]) == 2
+        assert f"-o {own} is there already, and not what this command writes" in capsys.readouterr().err
+    assert own.read_text() == "ten years"
+    model = tmp_path / "own.arpa"
+    assert main(["lm", str(folder / "a.txt"), "-o", str(model)]) == 0
+    assert main(["lm", str(folder / "a.txt"), "-o", str(model)]) == 0
+
+
+def test_pipes_and_protected_files_stay(folder, tmp_path, monkeypatch, capsys):
+    os.mkfifo(tmp_path / "pipe.arpa")
+    command = ["lm", str(folder / "a.txt"), "-o"]
+    assert main([*command, str(tmp_path / "pipe.arpa")]) == 2
+    assert "pipe.arpa must be a file, but is a device or a pipe" in capsys.readouterr().err
+    assert (tmp_path / "pipe.arpa").is_fifo()
+    # Whoever is root may write to a protected file.
+    protected = tmp_path / "own.arpa"
+    protected.write_text("\\data\\ protected")
+    allowed = os.access
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != protected and allowed(path, mode))
+    assert main([*command, str(protected)]) == 2
+    assert "own.arpa is there already, and may not be written to" in capsys.readouterr().err
+    assert protected.read_text() == "\\data\\ protected"
+
+
+def test_through_a_link_the_file_behind_it_is_written(folder, tmp_path):
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "m.tsv"
+    for target in ("real/m.tsv", "real/new.tsv"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        assert main(["manifest", str(folder), "-o", str(link)]) == 0
+        assert link.is_symlink()
+        assert "one word" in (tmp_path / target).read_text()
 
 
 def test_a_language_model_never_replaces_its_texts(folder, tmp_path, capsys):
@@ -55,7 +115,7 @@ def test_a_report_never_replaces_what_it_shows(tiny_corpus, tiny_runs, tmp_path,
     before = (run / "recipe.yaml").read_text(), manifest.read_text()
     command = ["report", str(run), "--manifest", str(manifest), "-o"]
     for out, said in (
-        (run / "recipe.yaml", "in a folder that is read"),
+        (run / "recipe.yaml", "not what this command writes"),
         (manifest, "is one of the inputs"),
         (tmp_path / "page.wav", "named like a recording"),
         (tmp_path / "page.TextGrid", "named like a recording"),
