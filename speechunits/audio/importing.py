@@ -141,6 +141,11 @@ def _read(folder: Path, options: ImportOptions, faults: list[str], warnings: lis
         return found.recordings
     rows, refusals, notes = labelled(found.recordings, folder, options.labels, options.tier)
     _name(refusals, faults)
+    if refusals and all(row.start_s is None for row in rows):
+        raise InputRefused(
+            f"{printable(options.labels)} holds no usable annotation in tier {options.tier!r}, all was refused "
+            f"({len(refusals)} faults, named above); nothing was written"
+        )
     warnings += notes
     return rows
 

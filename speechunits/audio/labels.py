@@ -24,10 +24,10 @@ def labelled(
     """Return a row for every annotation in ``tier`` of the files below ``labels``, refusals, and warnings.
 
     A recording ``sub/a.wav`` below ``folder`` goes with ``sub/a.eaf`` or ``sub/a.TextGrid``, or, if no other recording
-    has its name, with ``a.eaf`` below ``labels`` itself. Recordings without such a file stay whole and without text.
-    Refused, each by name: files that cannot be read or lack the tier (all of the recording), annotations that overlap
-    the one before, lie past the end of the recording or last less than a millisecond of it. Empty annotations are left
-    out with a warning.
+    has its name, with ``a.eaf`` below ``labels`` itself. Recordings without such a file, or one that can be used, stay
+    as they are. Refused, each by name: files that cannot be read or lack the tier, annotations that overlap the one
+    before, lie past the end of the recording or last less than a millisecond of it. Empty annotations are left out, and
+    files of no recording not read, with a warning.
 
     Raises
     ------
@@ -39,7 +39,7 @@ def labelled(
     rows: list[Recording] = []
     refusals: list[str] = []
     warnings: list[str] = []
-    unlabelled = 0
+    unlabelled: list[Recording] = []
     files = Beside(labels, SUFFIXES)
     names = Counter(composed(recording.audio.stem) for recording in recordings)
     for recording in recordings:
@@ -53,7 +53,7 @@ def labelled(
                     f"{printable(place)}: {printable(flat.relative_to(labels))} is not taken for its labels, since "
                     f"{names[composed(place.stem)]} recordings have this name; put it into the same sub-folder"
                 )
-            unlabelled += 1
+            unlabelled.append(recording)
             rows.append(recording)
             continue
         try:
@@ -62,19 +62,21 @@ def labelled(
         except InputRefused as error:
             shown = printable(path)
             refusals.append(f"{shown}: {str(error).removeprefix(f'{shown}: ')}")
+            rows.append(recording)
             continue
         name = printable(path.relative_to(labels))
         annotations = _from_zero(annotations, file, recording, name, warnings)
         rows += _rows(recording, annotations, name, refusals, warnings)
     unread = [f"{printable(place)}: {reason}" for place, reason in files.unread.items()]
-    if unlabelled == len(recordings):
+    if len(unlabelled) == len(recordings):
         raise UsageError(
             f"{printable(labels)} holds no {' or '.join(SUFFIXES)} named like any recording; files must have the names "
             "of the recordings but for their suffix" + "".join(f"\n  - {reason}" for reason in unread)
         )
     refusals += unread
-    if unlabelled:
-        warnings.append(f"{unlabelled} of {len(recordings)} recordings have no annotation file: they are without text")
+    if silent := sum(not recording.text for recording in unlabelled):
+        warnings.append(f"{silent} of {len(recordings)} recordings have no annotation file: they are without text")
+    warnings += files.leftover([recording.audio.relative_to(folder) for recording in recordings], flat=True)
     return rows, refusals, warnings
 
 

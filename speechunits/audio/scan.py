@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speechunits.audio.beside import UNREAD_REMEDY, Beside, composed
+from speechunits.audio.beside import UNREAD_REMEDY, Beside, composed, shown_below
 from speechunits.audio.load import printable, verify
 from speechunits.audio.manifest import Recording
 from speechunits.audio.written import WrittenTexts
@@ -94,13 +94,14 @@ def scan(
             recordings.append(replace(recording, text=_text(texts, written, relative, faults)))
         if on_progress is not None:
             on_progress(_bytes(path) / total, str(relative))
+    warnings += texts.leftover([path.relative_to(folder) for path in paths], known=written.has)
     faults += [Fault(path=printable(place), reason=reason) for place, reason in texts.unread.items()]
     faults.sort(key=lambda fault: fault.path)
     return ScanResult(recordings=recordings, faults=faults, warnings=[*warnings, *written.warnings()])
 
 
 def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Path]:
-    """Return the audio files below a folder in the order of their paths.
+    """Return the audio files below a folder in the order of their paths, without hidden ones and bins of deleted ones.
 
     ``on_fault`` hears of folders out of reach, and of recordings of a kind that is not read, unless an audio file of
     the same name lies beside them: the sound of a video, say.
@@ -112,8 +113,7 @@ def audio_below(folder: Path, on_fault: Callable[[Path, str], None]) -> list[Pat
             f"the folder cannot be read ({error.strerror}); {UNREAD_REMEDY}",
         )
 
-    found = [Path(parent) / name for parent, _, names in os.walk(folder, onerror=unread) for name in names]
-    shown = sorted((path for path in found if not path.name.startswith(".")), key=os.fsencode)
+    shown = sorted(shown_below(folder, unread), key=os.fsencode)
     audio = [path for path in shown if path.suffix.lower() in SUFFIXES]
     converted = {(path.parent, composed(path.stem)) for path in audio}
     for path in shown:

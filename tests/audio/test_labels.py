@@ -170,7 +170,7 @@ def test_a_missing_tier_names_those_that_are_there(folder, tmp_path):
     elan(tmp_path / "labels" / "a.eaf")
     praat(tmp_path / "labels" / "sub" / "b.TextGrid")
     rows, refusals, _ = found(folder, tmp_path / "labels", "wrods")
-    assert rows == []
+    assert [(row.id, row.text) for row in rows] == [("a", None), ("b", None)]
     assert "a.eaf: the tier 'wrods' is missing; the file's tiers are 'words', 'gloss'" in refusals[0]
     assert "b.TextGrid" in refusals[1]
     assert len(refusals) == 2
@@ -221,8 +221,33 @@ def test_damaged_files_are_refused(folder, tmp_path, name, data, said):
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels" / name).write_bytes(data)
     rows, (refusal,), _ = found(folder, tmp_path / "labels")
-    assert [row.id for row in rows] == ["b"]
+    # The recording is still one.
+    assert [(row.id, row.text, row.start_s) for row in rows] == [("a", None, None), ("b", None, None)]
     assert said in refusal
+
+
+def test_files_that_are_not_read_are_named(folder, tmp_path):
+    labels = tmp_path / "labels"
+    elan(labels / "a.eaf")
+    praat(labels / "a.TextGrid")
+    praat(labels / "B.TextGrid")
+    praat(labels / "elsewhere" / "c.TextGrid")
+    elan(labels / ".old" / "a.eaf")
+    rows, _, warnings = found(folder, labels)
+    assert [row.text for row in rows][-2:] == ["é & <ü>", None]
+    one, two = warnings[-2:]
+    assert "1 .eaf or .TextGrid files are not read, since another one of their name is" in one
+    assert "the first is a.TextGrid (a.eaf is read)" in one
+    assert "2 .eaf or .TextGrid files are not read, since they have no recording's name, or not its folder" in two
+    assert "the first is B.TextGrid (B.TextGrid: is it of " in two
+
+
+def test_recordings_that_have_a_text_are_not_without(folder, tmp_path):
+    elan(tmp_path / "labels" / "a.eaf")
+    (folder / "sub" / "b.txt").write_text("a text")
+    rows, _, warnings = found(folder, tmp_path / "labels")
+    assert rows[-1].text == "a text"
+    assert warnings == []
 
 
 def test_nothing_to_label_with(folder, tmp_path):

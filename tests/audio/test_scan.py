@@ -10,7 +10,7 @@ import soundfile
 
 from speechunits.audio.labels import labelled
 from speechunits.audio.manifest import read_manifest, write_manifest
-from speechunits.audio.scan import scan
+from speechunits.audio.scan import audio_below, scan
 from speechunits.errors import UsageError
 from speechunits.units.inputs import find_inputs
 
@@ -185,3 +185,33 @@ def test_recordings_of_telephones_and_cameras_are_named(tmp_path):
     (tmp_path / "good.wav").unlink()
     with pytest.raises(UsageError, match=r"holds no audio file(.|\n)*good\.mp4: \.mp4 is not read"):
         scan(tmp_path)
+
+
+def test_hidden_folders_hold_no_recordings(tmp_path):
+    for name in (".Trash-1000/files/deleted.wav", "sub/.stversions/old.wav", "sub/a.wav", ".b.wav"):
+        sound(tmp_path / name)
+    assert [row.id for row in scan(tmp_path).recordings] == ["a"]
+    assert [path.name for path in audio_below(tmp_path, lambda *_: None)] == ["a.wav"]
+    # A folder that is named counts, whatever it is called.
+    assert [row.id for row in scan(tmp_path / ".Trash-1000").recordings] == ["deleted"]
+
+
+def test_transcripts_of_no_recording_are_named(tmp_path):
+    for name in ("story0.wav", "story1.wav", "own.wav"):
+        sound(tmp_path / name)
+    for name in ("Story0.txt", "story1-transcript.txt", "own.TXT", "own.txt"):
+        (tmp_path / name).write_text("a text")
+    units = tmp_path / "units"
+    units.mkdir()
+    (units / "own.txt").write_text("1 2 3")
+    (units / "transcribe.json").write_text('{"key": "k", "texts": ["own.txt"]}')
+    found = scan(tmp_path)
+    assert [row.text for row in found.recordings] == ["a text", None, None]
+    doubled, alone, written = found.warnings
+    assert doubled == (
+        f"{tmp_path}: 1 .txt files are not read, since another one of their name is: the first is own.TXT "
+        "(own.txt is read)"
+    )
+    assert "2 .txt files are not read, since they have no recording's name, or not its folder: the first is" in alone
+    assert alone.endswith("the first is Story0.txt (Story0.txt: is it of story0.wav?)")
+    assert "1 texts here are not taken for transcripts" in written
