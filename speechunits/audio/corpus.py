@@ -12,7 +12,7 @@ import numpy as np
 
 from speechunits.audio.card import absent_message, read_card
 from speechunits.audio.load import load_waveform, verify
-from speechunits.audio.manifest import Recording, check_durations, read_manifest
+from speechunits.audio.manifest import Recording, check_durations, quoted, read_manifest
 from speechunits.audio.phones import SILENCE, UNKNOWN, Phone, read_phones
 from speechunits.audio.split import cut_tune, split
 from speechunits.config import CorpusConfig
@@ -79,7 +79,7 @@ def load_corpus(config: CorpusConfig) -> Corpus:
         print(line, file=sys.stderr)
     emptied = frozenset(row.split for row in rows if row.split).difference(row.split for row in recordings)
     recordings, warnings = split([_text_of(recording, config) for recording in recordings], SPLIT_SEED)
-    for warning in warnings:
+    for warning in [*warnings, *quoted(config.manifest, rows)]:
         print(f"warning: {warning}", file=sys.stderr)
     return Corpus(
         manifest=config.manifest,

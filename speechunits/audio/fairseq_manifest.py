@@ -14,7 +14,7 @@ from speechunits.frames import SAMPLE_RATE_HZ
 def is_fairseq(path: Path) -> bool:
     """Tell a fairseq manifest from ours: its first line is a folder, without tabs."""
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8-sig") as file:
             first = file.readline()
     except (OSError, UnicodeDecodeError):
         return False
@@ -77,7 +77,7 @@ def _texts(path: Path) -> list[str] | None:
 def text_lines(path: Path) -> list[str]:
     """Return the lines of a UTF-8 file, whatever they end in. Raises UsageError where it cannot be read."""
     try:
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_text(encoding="utf-8-sig").split("\n")
     except OSError as error:
         raise UsageError(f"cannot read {printable(path)}: {error.strerror}; check the path") from error
     except UnicodeDecodeError as error:

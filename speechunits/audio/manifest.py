@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ from speechunits.run import write_text
 REQUIRED = ("id", "audio", "duration")
 OPTIONAL = ("speaker", "split", "text", "start", "end")
 DURATION_TOLERANCE_S = 0.05
+_CSV_QUOTED = re.compile(r'"([^"]|"")*"')
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -201,6 +203,21 @@ def read_table(
         else:
             rows.append((number, dict(zip(columns, cells, strict=True))))
     return rows, faults
+
+
+def quoted(path: Path, recordings: Iterable[Recording]) -> list[str]:
+    """Return a warning where texts are quoted as spreadsheets do it, who double quotation marks and quote commas."""
+    found = [
+        row for row in recordings if row.text and _CSV_QUOTED.fullmatch(row.text) and set(row.text[1:-1]) & set('",')
+    ]
+    if not found:
+        return []
+    first = f"first {printable(found[0].id)}: {found[0].text}"
+    said = (
+        f"{printable(path)}: {len(found)} texts look quoted as in CSV ({first}), and keep their quotation marks; where "
+        "a spreadsheet put them there, save plain text between tabs"
+    )
+    return [said]
 
 
 def raise_faults(path: Path, faults: Sequence[str]) -> None:

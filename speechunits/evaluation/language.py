@@ -63,7 +63,8 @@ def read_texts(path: Path, split: str = "train") -> list[str]:
             raise UsageError(f"{printable(path)} has no split {split!r}; its splits are: {', '.join(present)}")
         return [row.text for row in rows if row.text and row.split == split]
     try:
-        return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+        # Windows editors begin files with a mark that is no letter.
+        return [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line.strip()]
     except OSError as error:
         raise UsageError(f"cannot read the text {printable(path)}: {error.strerror}; name a file of texts") from error
     except UnicodeDecodeError as error:

@@ -13,6 +13,7 @@ from typing import BinaryIO
 from speechunits.audio.load import printable
 from speechunits.audio.manifest import read_manifest
 from speechunits.audio.scan import SUFFIXES, audio_below
+from speechunits.errors import UsageError
 from speechunits.units.extract import OnFault
 
 
@@ -69,9 +70,23 @@ def find_inputs(paths: Iterable[Path], refuse: OnFault) -> list[Input]:
 
 
 def read_list(lines: BinaryIO) -> list[Path]:
-    """Return the paths of a list, one a line, as ``find`` prints them; empty lines count for nothing."""
-    names = (line.removesuffix(b"\n").removesuffix(b"\r") for line in lines)
-    return [Path(os.fsdecode(name)) for name in names if name]
+    """Return the paths of a list, one a line, as ``find`` prints them; empty lines count for nothing.
+
+    Raises
+    ------
+    UsageError
+        If it is no list of paths: the sound of a recording, perhaps.
+    """
+    found = []
+    for line in lines:
+        if b"\0" in line:
+            raise UsageError(
+                "`-` reads a list of paths, one a line, but standard input holds binary data: a recording? Name its "
+                "file, or read raw sound with --stream"
+            )
+        if name := line.removesuffix(b"\n").removesuffix(b"\r"):
+            found.append(Path(os.fsdecode(name)))
+    return found
 
 
 def _expanded(paths: Iterable[Path], refuse: OnFault) -> Iterator[Path]:

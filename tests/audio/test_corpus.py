@@ -1,5 +1,7 @@
 """A recipe's corpus: splits, tune, texts, and what is said about recordings that are missing or mislabelled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import soundfile
@@ -60,6 +62,17 @@ def test_few_speakers_are_warned_about(tmp_path, capsys):
     corpus = load(tmp_path, make(tmp_path, 20, speakers=2))
     assert corpus.split("dev")
     assert "warning: split by recording" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [('"a ""b"" c"', True), ('"yes, no"', True), ('"yes" and "no"', False), ('"yes"', False), ("a, b", False)],
+)
+def test_texts_that_a_spreadsheet_quoted_are_warned_about(tmp_path, capsys, text, told):
+    recordings = make(tmp_path, 20)
+    corpus = load(tmp_path, [replace(recordings[0], text=text), *recordings[1:]])
+    assert text in {row.text for row in corpus.recordings}
+    assert (f"manifest.tsv: 1 texts look quoted as in CSV (first r00: {text})" in capsys.readouterr().err) == told
 
 
 def test_given_splits_are_kept(tmp_path):

@@ -62,6 +62,8 @@ def test_no_text_is_refused(tmp_path):
         read_texts(tmp_path / "missing.txt")
     (tmp_path / "t.txt").write_text("one\ntwo\n")
     assert read_texts(tmp_path / "t.txt") == ["one", "two"]
+    (tmp_path / "t.txt").write_bytes(b"\xef\xbb\xbfone\r\ntwo\r\n")
+    assert [text.strip() for text in read_texts(tmp_path / "t.txt")] == ["one", "two"]
 
 
 def test_texts_of_a_manifest_are_those_that_training_hears(tmp_path):

@@ -251,6 +251,13 @@ def test_globs_and_lists_and_names_that_repeat(folder, units, tmp_path, monkeypa
     assert report.done == ["x/deep/take", "y/deep/take", "good"]
 
 
+def test_a_recording_is_no_list(folder, units, tmp_path, monkeypatch, capsys):
+    units.save(tmp_path / "u.safetensors")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((folder / "good.wav").read_bytes())))
+    assert main(["transcribe", "-", "--model", str(tmp_path / "u.safetensors")]) == 2
+    assert "`-` reads a list of paths, one a line, but standard input holds binary data" in capsys.readouterr().err
+
+
 def test_the_command_reads_lists(folder, units, tmp_path, monkeypatch, capsys):
     units.save(tmp_path / "u.safetensors")
     stdin = io.TextIOWrapper(io.BytesIO(f"{folder / 'good.wav'}\r\n\n{folder / 'silent.wav'}\n".encode()))
@@ -314,6 +321,7 @@ def texts_of(folder, labels=None):
 def test_units_are_never_taken_for_transcripts(folder, units, tmp_path):
     for name in ("cut", "nan", "text", "none", "tab\there"):
         (folder / f"{name}.wav").unlink()
+    (folder / "notes.txt").unlink()
     (folder / "good.txt").write_text("what the speaker said")
     inputs = [folder / "short.wav", folder / "silent.wav"]
     with pytest.raises(UsageError, match="no record says were made here"):
