@@ -18,8 +18,8 @@ from speechunits.errors import SpeechUnitsError
 _DESCRIPTION = """Unlabelled speech into pseudo-text units, minutes of labels into a recogniser.
 
 exit codes: 0 all done; 1 inputs refused, each named, the rest done; 2 wrong usage or configuration,
-or a file that cannot be written or read; 3 training stopped (collapse, NaN, full disk), checkpoint kept;
-130/143 interrupted, resumable."""
+a model that cannot be used, or a file that cannot be written or read; 3 training stopped (collapse, NaN,
+full disk), checkpoint kept; 130/143 interrupted, resumable."""
 
 
 def make_parser() -> argparse.ArgumentParser:

@@ -150,9 +150,9 @@ def test_info_prints_json(tiny_runs, tmp_path, capsys):
         assert main(["info", str(tiny_runs / "tiny" / name)]) == 0
         header = json.loads(capsys.readouterr().out)
         assert header["kind"] == kind
-    assert main(["info", str(tmp_path / "none.safetensors")]) == 1
+    assert main(["info", str(tmp_path / "none.safetensors")]) == 2
     (tmp_path / "text.safetensors").write_text("no bundle")
-    assert main(["info", str(tmp_path / "text.safetensors")]) == 1
+    assert main(["info", str(tmp_path / "text.safetensors")]) == 2
     assert "text.safetensors" in capsys.readouterr().err
 
 
