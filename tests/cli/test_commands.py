@@ -190,7 +190,7 @@ def test_an_interruption_is_said_and_has_its_code(monkeypatch, tmp_path, capsys)
     recipe = str(write_recipe(tmp_path / "recipe.yaml", tmp_path, tmp_path / "runs"))
     for raised, code in (
         (KeyboardInterrupt(), 130), (Interrupted("stopped by SIGTERM", 15), 143), (TrainingStopped("collapsed"), 3),
-        (OSError(28, "No space left on device", "file"), 1), (OSError(28, "No space left on device"), 1),
+        (OSError(28, "No space left on device", "file"), 2), (OSError(28, "No space left on device"), 2),
     ):  # fmt: skip
 
         def run(*arguments, raised=raised):
