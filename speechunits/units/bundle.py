@@ -21,7 +21,7 @@ from torch import Tensor
 
 from speechunits import __version__
 from speechunits.errors import ModelRefused, UsageError
-from speechunits.run import atomic_path
+from speechunits.run import atomic_path, read_json
 
 FORMAT = 2
 _READ = (1, 2)
@@ -96,7 +96,29 @@ def encoder_path(source: Path) -> Path:
     for candidate in (source / "encoder.safetensors", source / "pretrain" / "encoder.safetensors"):
         if candidate.exists():
             return candidate
-    raise UsageError(f"{source} holds no encoder.safetensors; is it a run folder, and has pretraining begun?")
+    begun = _begun(source) or "is it a run folder, and has pretraining begun?"
+    raise UsageError(f"{source} holds no encoder.safetensors; {begun}")
+
+
+def _begun(run: Path) -> str | None:
+    """Say what became of a training that has left no encoder in its folder; None where there is none."""
+    places = (run, run / "pretrain", *sorted((run / "pretrain").glob("pass*")))
+    place = next((place for place in places if (place / "training.json").exists()
+                  and not (place / "encoder.safetensors").exists()), None)  # fmt: skip
+    if place is None:
+        return None
+    try:
+        collapse = read_json(place / "training.json").get("collapse")
+    except (OSError, ValueError, AttributeError):
+        collapse = None
+    kept = [path for path in place.glob("checkpoints/step_*/encoder.safetensors") if path.parent.name[5:].isdigit()]
+    last = max(kept, key=lambda path: int(path.parent.name[5:]), default=None)
+    remedy = (
+        f"the training in {place} {collapse}; change its settings and give it another name (name=NEW)"
+        if collapse
+        else f"the training in {place} has begun but not ended: the same command goes on with it"
+    )
+    return remedy if last is None else f"{remedy}, or take the encoder of its last checkpoint, {last}"
 
 
 def encoder_bundle(source: Path, folder: Path, *, allow_pickle: bool = False) -> Path:
