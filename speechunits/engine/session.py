@@ -119,7 +119,7 @@ def _conclude(
         if parts.gangs.root.rank == 0:
             # Who looks for the encoder later is to learn why there is none.
             write_json(task.folder / TRAINING, {"settings": settings, "result": None, "collapse": journal.collapse})
-        remedy = "Lower optimizer.lr, warm up longer, or change the learner's settings, under another name"
+        remedy = "Lower optimizer.lr, warm up longer, or change the learner's settings, under another name (name=NEW)"
         if parts.total_steps < _FEW_STEPS:
             remedy = f"{parts.total_steps} steps may be too few to leave chance: raise budget.hours first. {remedy}"
         raise Collapsed(f"{task.label}: {journal.collapse}, by {reached}; {where}. {remedy}")
