@@ -61,6 +61,12 @@ def test_wrong_usage_is_2(arguments, capsys):
     assert "usage: speechunits" in capsys.readouterr().err
 
 
+def test_overrides_are_not_named_among_what_is_required(capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain"])
+    assert capsys.readouterr().err.endswith("the following arguments are required: RECIPE.yaml\n")
+
+
 @pytest.mark.parametrize("minutes", ["few", "-3", "0", "nan", "inf"])
 def test_what_is_no_label_budget_is_named(minutes, capsys):
     with pytest.raises(SystemExit):
