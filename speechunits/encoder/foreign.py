@@ -221,13 +221,14 @@ def _download(name: str, *, allow_pickle: bool) -> Path:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 - an optional package
     except ImportError as error:
         raise UsageError(
-            f"{name} is no file, and as a name on the hub it needs `pip install huggingface_hub` (the extra [hub]); or "
-            "download its config.json, preprocessor_config.json and model.safetensors and give their folder"
+            f"there is no folder {name} here, and as a name on the hub it needs `pip install huggingface_hub` (extra "
+            "[hub]); or download its config.json, preprocessor_config.json and model.safetensors and give their folder"
         ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES + (_PICKLES if allow_pickle else [])))
     except (OSError, ValueError) as error:
         raise ModelRefused(
-            f"{name} can be had neither from the local cache nor from the hub ({str(error).splitlines()[0]}); check "
-            "the name and the network, or give a downloaded folder"
+            f"there is no folder {name} here; check the path. Nor can {name} be had as a name on the Hugging Face hub, "
+            f"from the local cache or from there ({str(error).splitlines()[0]}): if it is one, check it and the "
+            "network, or give a downloaded folder"
         ) from error
