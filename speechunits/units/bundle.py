@@ -212,7 +212,8 @@ def _metadata(path: Path) -> dict[str, str]:
                 raise ModelRefused(f"the bundle {path} is truncated: {len(prefix)} bytes; copy or make it again")
             if size > _MAX_HEADER_BYTES:
                 raise ModelRefused(
-                    f"{path} is no bundle: a header must be at most {_MAX_HEADER_BYTES} bytes, but {size} are announced"
+                    f"{path} is no .safetensors file, which begins with the size of its header (at most "
+                    f"{_MAX_HEADER_BYTES} bytes); name a bundle that speechunits has made"
                 )
             text = file.read(size)
     except OSError as error:
@@ -224,7 +225,7 @@ def _metadata(path: Path) -> dict[str, str]:
     try:
         metadata = dict(json.loads(text).get("__metadata__", {}))
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise ModelRefused(f"{path} is no bundle: it is not a safetensors file") from error
+        raise ModelRefused(f"{path} is no .safetensors file; name a bundle that speechunits has made") from error
     return metadata
 
 
