@@ -55,7 +55,7 @@ def run_recognize(options: argparse.Namespace) -> int:
         # Without a model nothing shortens texts, so nothing has to lengthen them.
         search = Search(**({} if options.lm else {"bonus": 0.0}) | given) if given else None
     except ValueError as error:
-        raise UsageError(f"--beam, --lm-weight: {error}") from error
+        raise UsageError(f"--beam, --lm-weight, --bonus: {error}") from error
     report = recognize(
         listed(options.files), options.model, form=options.format, lm=options.lm, search=search, out=options.out,
         overwrite=options.overwrite,

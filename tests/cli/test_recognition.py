@@ -44,9 +44,12 @@ def test_a_manifest_gives_the_texts_of_a_split(tmp_path, capsys):
         (["--lm-weight", "1"], "--lm-weight weighs a language model, but there is none"),
         (["--beam", "0"], "width must be at least 1"),
         (["--lm", "lm.arpa", "--lm-weight", "-1"], "weight at least 0"),
+        *((["--lm", "lm.arpa", f"--lm-weight={word}"], f"bonus finite, but they are 32, {word} and 1.0")
+          for word in ("nan", "inf", "-inf")),
+        *((["--bonus", word], f"bonus finite, but they are 32, 0.5 and {word}") for word in ("nan", "inf")),
         (["--format", "srt"], "a srt file holds one recording; name a folder for them with -o"),
     ],
-)
+)  # fmt: skip
 def test_options_that_do_not_fit(options, message, capsys):
     assert main(["recognize", "a.wav", "--model", "asr.safetensors", *options]) == 2
     assert message in capsys.readouterr().err
