@@ -34,7 +34,7 @@ def load(bundle: str | Path) -> Units:
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If the file is missing, damaged, or no units bundle.
     """
     from speechunits.units.units import Units  # noqa: PLC0415 - importing the package stays light
@@ -47,7 +47,7 @@ def load_recognizer(bundle: str | Path, *, lm: str | Path | None = None) -> Spee
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If the file is missing, damaged, or no recogniser bundle.
     UsageError
         If the language model is over another alphabet.

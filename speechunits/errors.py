@@ -10,9 +10,18 @@ class SpeechUnitsError(Exception):
 
 
 class InputRefused(SpeechUnitsError):
-    """One input (a recording, a row, a bundle) cannot be used; the others can. Exit code 1."""
+    """One input (a recording, a row) cannot be used; the others can. Exit code 1."""
 
     exit_code = 1
+
+
+class ModelRefused(InputRefused):
+    """A model that was named (a bundle, an encoder of others, a language model) cannot be used. Exit code 2.
+
+    On the command line nothing is done without it; who has asked for it can go on, as without any other input.
+    """
+
+    exit_code = 2
 
 
 class UsageError(SpeechUnitsError):

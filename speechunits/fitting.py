@@ -9,7 +9,7 @@ from pathlib import Path
 
 from speechunits.audio.corpus import Corpus
 from speechunits.config import PseudotextConfig, UnitsConfig, to_tree
-from speechunits.errors import InputRefused, UsageError
+from speechunits.errors import ModelRefused, UsageError
 from speechunits.run import content_key, file_hash, provenance
 from speechunits.units.bundle import read_bundle, tensors_hash
 from speechunits.units.fit import fit_units as fit_bundle
@@ -84,7 +84,7 @@ def _has_pseudotext(out: Path, inventory: Units, config: PseudotextConfig, made_
     """Tell whether a bundle is the inventory with the model that these settings make of this manifest."""
     try:
         there = Units.load(out)
-    except InputRefused:
+    except ModelRefused:
         # Nothing, or nothing of use: it is written anew.
         return False
     units = [{name: tensor for name, tensor in own.tensors.items() if name != PSEUDOTEXT} for own in (there, inventory)]

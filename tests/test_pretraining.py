@@ -136,7 +136,7 @@ def test_other_settings_in_the_same_folder_are_refused(two_passes, recipe, corpu
     folder, _ = two_passes
     before = file_hash(folder / "encoder.safetensors")
     faster = replace(recipe.pretrain, optimizer=replace(recipe.pretrain.optimizer, lr=0.1))
-    with pytest.raises(UsageError, match=r"holds a training with other settings .*another name"):
+    with pytest.raises(UsageError, match=r"holds a training with other settings .*another name \(name=NEW\)"):
         pretrain_passes(faster, corpus, folder)
     other = replace(recipe.pretrain, start=folder)
     with pytest.raises(UsageError, match=r"holds a training with other settings .*origin was None"):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 from speechunits.audio.load import printable
-from speechunits.errors import InputRefused
+from speechunits.errors import ModelRefused
 from speechunits.run import atomic_path
 
 START, END = "<s>", "</s>"
@@ -85,7 +85,7 @@ def read_arpa(path: Path) -> NgramModel:
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If it cannot be read or is malformed: with the number of the line and the reason.
     """
     shown = printable(path)
@@ -94,9 +94,9 @@ def read_arpa(path: Path) -> NgramModel:
             return _Reader(shown, file).read()
     except UnicodeDecodeError as error:
         hint = "a binary model of another program? Give the ARPA file it was made from"
-        raise InputRefused(f"{shown} must be UTF-8 text in the ARPA format, but is not ({hint})") from error
+        raise ModelRefused(f"{shown} must be UTF-8 text in the ARPA format, but is not ({hint})") from error
     except (OSError, EOFError, zlib.error) as error:
-        raise InputRefused(f"cannot read the language model {shown}: {error}") from error
+        raise ModelRefused(f"cannot read the language model {shown}: {error}; check the path") from error
 
 
 def write_arpa(path: Path, model: NgramModel) -> None:
@@ -124,8 +124,8 @@ class _Reader:
         self.lines: Iterator[tuple[int, str]] = enumerate((line.rstrip("\r\n") for line in file), start=1)
         self.number = 0
 
-    def fault(self, reason: str) -> InputRefused:
-        return InputRefused(f"{self.name}, line {self.number}: {reason}")
+    def fault(self, reason: str) -> ModelRefused:
+        return ModelRefused(f"{self.name}, line {self.number}: {reason}")
 
     def next(self, expected: str) -> str:
         """Return the next line that is not empty."""

@@ -7,6 +7,7 @@ tokens. All prefixes of a frame are extended at once.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,9 +35,11 @@ class Search:
     """Tokens this many nats below the best one of a frame do not extend a prefix there."""
 
     def __post_init__(self) -> None:
-        if self.width < 1 or self.weight < 0:
+        # Not "weight < 0": a comparison with NaN is never true.
+        if self.width < 1 or not 0 <= self.weight < math.inf or not math.isfinite(self.bonus):
             raise ValueError(
-                f"width must be at least 1 and weight at least 0, but they are {self.width} and {self.weight}"
+                "width must be at least 1, weight at least 0 and finite, and bonus finite, but they are "
+                f"{self.width}, {self.weight} and {self.bonus}"
             )
 
 

@@ -58,7 +58,7 @@ class SpeechRecognizer:
 
         Raises
         ------
-        InputRefused
+        ModelRefused
             If a file is missing or damaged, or the bundle is no recogniser.
         UsageError
             If the language model is over another alphabet.
@@ -140,7 +140,7 @@ def recognize(
     UsageError
         If the format is unknown, a manifest has faults, the language model is over another alphabet, or ``out`` holds
         texts that this model and these options did not make.
-    InputRefused
+    ModelRefused
         If the bundle or the language model cannot be used.
     """
     chosen = format_named(form)

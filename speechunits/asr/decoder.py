@@ -30,7 +30,7 @@ class Decoder:
 
         Raises
         ------
-        InputRefused, UsageError
+        ModelRefused, UsageError
             If the model cannot be read; if it is over another alphabet than the recogniser's.
         """
         if lm is None:

@@ -22,7 +22,7 @@ from speechunits.config import EncoderConfig, FinetuneConfig, build_config, to_t
 from speechunits.encoder.dropout import Dropout
 from speechunits.encoder.encoder import Encoder, load_exported
 from speechunits.encoder.flops import BACKWARD
-from speechunits.errors import InputRefused
+from speechunits.errors import ModelRefused
 from speechunits.frames import frame_counts
 from speechunits.learners.learner import Learner
 from speechunits.objectives.ctc import ctc
@@ -210,13 +210,13 @@ def recognizer_from_bundle(tensors: Mapping[str, Tensor], header: Mapping[str, A
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If a tensor is missing, unknown or of the wrong shape, or the tokeniser is another one's.
     """
     tokenizer = Tokenizer.restore(tensors, header["tokenizer"])
     head = tensors.get("head.weight")
     if head is not None and len(head) != len(tokenizer):
-        raise InputRefused(
+        raise ModelRefused(
             f"the recogniser's head must have one output a symbol, but has {len(head)}, and its tokeniser "
             f"{len(tokenizer)} symbols: they are of different trainings; make the bundle again (`speechunits finetune`)"
         )

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from speechunits.errors import InputRefused, UsageError
+from speechunits.errors import ModelRefused, UsageError
 from speechunits.frames import MAX_WINDOW, SAMPLE_RATE_HZ, frame_count
 
 
@@ -181,5 +181,5 @@ def _load_model(model: bytes) -> Any:
     try:
         processor.LoadFromSerializedProto(model)
     except RuntimeError as error:
-        raise InputRefused("the bundle's sentencepiece model cannot be read; export the recogniser again") from error
+        raise ModelRefused("the bundle's sentencepiece model cannot be read; export the recogniser again") from error
     return processor

@@ -34,6 +34,8 @@ class AnnotationFile:
     properties: dict[str, str] = field(default_factory=dict)
     repeated: frozenset[str] = frozenset()
     """Names that more than one tier has."""
+    points: tuple[str, ...] = ()
+    """Tiers whose labels stand at points of time and last for none."""
 
     def tier(self, name: str) -> list[Annotation]:
         """Return a tier. Raises InputRefused, naming those that are there, where it is missing, or not the only one."""
@@ -41,7 +43,13 @@ class AnnotationFile:
             raise InputRefused(f"more than one tier is named {name!r}, which cannot be told apart; rename one")
         if name not in self.tiers:
             there = ", ".join(repr(own) for own in self.tiers) or "none"
-            raise InputRefused(f"the tier {name!r} is missing; the file's tiers are {there}")
+            if name in self.points:
+                raise InputRefused(
+                    f"the tier {name!r} is one of points, which have no length; name one of intervals (here: {there}), "
+                    "or make it such a one in Praat"
+                )
+            beside = f", and of points {', '.join(map(repr, self.points))}" if self.points else ""
+            raise InputRefused(f"the tier {name!r} is missing; the file's tiers are {there}{beside}")
         return self.tiers[name]
 
 

@@ -167,7 +167,7 @@ def _open(path: Path, held: ExitStack) -> Any:
     if not path.exists():
         if path.is_symlink():
             raise refusal(path, "this is a link to a file that is missing", "copy that file, or remove the link")
-        raise refusal(path, "the file is missing", "check the path, and the root the manifest's paths are relative to")
+        raise refusal(path, "the file is missing", "check the path, and the disk it is on")
     if not path.is_file():
         raise refusal(path, "this is not a file", "name a file; `speechunits manifest` takes folders")
     if path.stat().st_size == 0:

@@ -146,18 +146,23 @@ def label_list(recordings: Sequence[Recording], minutes: float | None, seed: int
     Raises
     ------
     UsageError
-        If train holds fewer labelled minutes than the budget.
+        If train holds no label, or fewer labelled minutes than the budget.
     """
-    labelled = [recording for recording in recordings if recording.split == "train" and recording.text]
+    train = [recording for recording in recordings if recording.split == "train"]
+    labelled = [recording for recording in train if recording.text]
+    if not labelled:
+        raise UsageError(
+            f"labels are the texts of train, but none of its {len(train)} recordings has one; make a manifest that has "
+            "them: `speechunits manifest FOLDER --labels DIR -o MANIFEST.tsv`"
+        )
     order = in_proportion(labelled, np.random.default_rng([seed, 3]))
     if minutes is None:
         return order
     totals_s = np.cumsum([recording.duration_s for recording in order])
-    if len(order) == 0 or totals_s[-1] < 60 * minutes:
-        held = totals_s[-1] / 60 if len(order) else 0.0
+    if totals_s[-1] < 60 * minutes:
         raise UsageError(
             f"a budget of {minutes:g} min of labels needs as much transcribed speech in train, but there are "
-            f"{held:.2f} min; lower the budget, or use all labels"
+            f"{totals_s[-1] / 60:.2f} min; lower the budget, or use all labels (`speechunits finetune --minutes all`)"
         )
     return order[: int(np.searchsorted(totals_s, 60 * minutes)) + 1]
 

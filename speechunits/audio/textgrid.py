@@ -16,7 +16,7 @@ _MOST_TIERS = 10_000
 
 
 def read_textgrid(path: Path) -> AnnotationFile:
-    """Read the interval tiers of a TextGrid; point tiers have no times to cut at, and are left out.
+    """Read the interval tiers of a TextGrid; point tiers have no times to cut at: only their names are kept.
 
     Raises
     ------
@@ -48,16 +48,21 @@ def read_textgrid(path: Path) -> AnnotationFile:
             return AnnotationFile(tiers={}, start_s=start_s, duration_s=end_s)
         tiers: dict[str, list[Annotation]] = {}
         repeated: set[str] = set()
+        points: list[str] = []
         for _ in range(min(int(value()), _MOST_TIERS)):
             name, rows = _tier(word, value)
-            if rows is not None:
+            if rows is None:
+                points.append(name)
+            else:
                 repeated |= {name} & set(tiers)
                 tiers[name] = rows
     except StopIteration as error:
         raise refused(path, "the TextGrid ends too early: truncated; copy it again from its source") from error
     except ValueError as error:
         raise refused(path, f"this is no TextGrid that can be read ({error}); save it again from Praat") from error
-    return AnnotationFile(tiers=tiers, start_s=start_s, duration_s=end_s, repeated=frozenset(repeated))
+    return AnnotationFile(
+        tiers=tiers, start_s=start_s, duration_s=end_s, repeated=frozenset(repeated), points=tuple(points)
+    )
 
 
 def _tier(word: Callable[[], str], value: Callable[[], float]) -> tuple[str, list[Annotation] | None]:

@@ -10,6 +10,8 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 from speechunits import __version__
 from speechunits.cli import corpus, evaluation, machine, picture, recognition, report, training, units
@@ -18,8 +20,8 @@ from speechunits.errors import SpeechUnitsError
 _DESCRIPTION = """Unlabelled speech into pseudo-text units, minutes of labels into a recogniser.
 
 exit codes: 0 all done; 1 inputs refused, each named, the rest done; 2 wrong usage or configuration,
-or a file that cannot be written or read; 3 training stopped (collapse, NaN, full disk), checkpoint kept;
-130/143 interrupted, resumable."""
+a model that cannot be used, or a file that cannot be written or read; 3 training stopped (collapse, NaN,
+full disk), checkpoint kept; 130/143 interrupted, resumable."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -51,7 +53,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     options = _parse(arguments)
     try:
-        return int(options.run(options))
+        code = int(options.run(options))
+        # What cannot be written any more is to be said here: at the end of the process it would be a traceback.
+        sys.stdout.flush()
+        return code
     except SpeechUnitsError as error:
         print(f"speechunits: {error}", file=sys.stderr)
         return error.exit_code
@@ -60,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # The reader of our output (head, less) has left: not an error, but nothing more can be printed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_output()
         return 0
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -68,7 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = error.filename or "perhaps the one that standard output goes to"
         print(f"speechunits: the disk is full ({place}); free some space and run the same command again",
               file=sys.stderr)  # fmt: skip
-        return 1
+        if error.filename is None:
+            _leave_output()
+        return 2
+
+
+def _leave_output() -> None:
+    """Let what waits for standard output go nowhere: else the end of the process would try once more to write it."""
+    with suppress(OSError), Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _say_out_of_reach(error: OSError) -> int:

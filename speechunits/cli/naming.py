@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,14 @@ def named(words: Sequence[str]) -> dict[str, str]:
             raise UsageError(f"all must have different names, but two are {name or path!r}; write NAME=PATH")
         found[name or path] = path
     return found
+
+
+def listed(words: Sequence[Path]) -> list[Path]:
+    """Return the paths, and in the place of ``-`` those of a list on standard input, one a line."""
+    from speechunits.units.inputs import read_list
+
+    told = read_list(sys.stdin.buffer) if Path("-") in words else []
+    return [path for word in words for path in (told if word == Path("-") else [word])]
 
 
 def results_path(text: str) -> Path:

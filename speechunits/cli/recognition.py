@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.cli.naming import listed
 from speechunits.cli.output import check_output, is_arpa
 
 if TYPE_CHECKING:
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     recognize = commands.add_parser("recognize", help="write the text of any recording with a fine-tuned recogniser")
-    recognize.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, folders, manifests (.tsv)")
+    recognize.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE",
+        help="recordings, globs, folders, manifests (.tsv); `-` reads a list of these, one a line",
+    )  # fmt: skip
     recognize.add_argument("--model", type=Path, required=True, metavar="ASR.safetensors")
     recognize.add_argument("--lm", type=Path, metavar="LM.arpa", help="n-gram model over characters or words (.gz too)")
     recognize.add_argument("--lm-weight", type=float, metavar="W", help="of the language model's ln P (default: .5)")
@@ -51,9 +55,9 @@ def run_recognize(options: argparse.Namespace) -> int:
         # Without a model nothing shortens texts, so nothing has to lengthen them.
         search = Search(**({} if options.lm else {"bonus": 0.0}) | given) if given else None
     except ValueError as error:
-        raise UsageError(f"--beam, --lm-weight: {error}") from error
+        raise UsageError(f"--beam, --lm-weight, --bonus: {error}") from error
     report = recognize(
-        options.files, options.model, form=options.format, lm=options.lm, search=search, out=options.out,
+        listed(options.files), options.model, form=options.format, lm=options.lm, search=search, out=options.out,
         overwrite=options.overwrite,
     )  # fmt: skip
     return 1 if report.refused else 0

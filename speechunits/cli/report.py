@@ -32,7 +32,7 @@ def _is_page(path: Path) -> bool:
 
 
 def run_report(options: argparse.Namespace) -> int:
-    """Write the page."""
+    """Write the page; exit code 1 if a file that was named could not be used for it."""
     from speechunits.report.page.write import write_page
 
     inputs = [options.manifest, options.phones, options.units, *options.also]
@@ -42,4 +42,4 @@ def run_report(options: argparse.Namespace) -> int:
     for part in page.absent:
         print(f"not on the page: {part.what}: {part.why}", file=sys.stderr)
     print(f"{page.path}: {page.bytes / 1e6:.1f} MB, {page.recordings} recordings to hear")
-    return 0
+    return 1 if any(part.given for part in page.absent) else 0

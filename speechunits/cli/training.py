@@ -65,7 +65,8 @@ def add(commands: Commands) -> None:
 def _add_recipe(commands: Commands, name: str, help_text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help_text)
     parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. pretrain.budget.hours=2")
+    # Without a default of its own it would be named among what is required.
+    parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="e.g. pretrain.budget.hours=2")
     return parser
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.naming import positive, seed
+from speechunits.cli.naming import listed, positive, seed
 from speechunits.cli.output import check_output, has_suffix, is_bundle
 from speechunits.errors import InputRefused, UsageError
 
@@ -177,18 +177,15 @@ def run_export(options: argparse.Namespace) -> int:
 
 def run_transcribe(options: argparse.Namespace) -> int:
     """Transcribe; exit code 1 if an input was refused."""
-    from speechunits.units.inputs import read_list
     from speechunits.units.transcribe import transcribe
 
     if options.stream:
         return _run_stream(options)
     if not options.files:
         raise UsageError("name recordings to transcribe, or `-` to read a list of them from standard input")
-    listed = read_list(sys.stdin.buffer) if Path("-") in options.files else []
-    files = [file for name in options.files for file in (listed if name == Path("-") else [name])]
     report = transcribe(
-        files, options.model, form=options.format, frames=options.frames, pieces=options.bpe, out=options.out,
-        overwrite=options.overwrite, jobs=options.jobs, device=options.device,
+        listed(options.files), options.model, form=options.format, frames=options.frames, pieces=options.bpe,
+        out=options.out, overwrite=options.overwrite, jobs=options.jobs, device=options.device,
     )  # fmt: skip
     return 1 if report.refused else 0
 

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from speechunits.config import EncoderConfig, build_config
 from speechunits.encoder.context import Context
 from speechunits.encoder.frontend import build_frontend, zero_beyond
-from speechunits.errors import InputRefused
+from speechunits.errors import ModelRefused
 from speechunits.frames import RECEPTIVE_FIELD, frame_count, frame_counts
 
 LATENTS = -1
@@ -136,7 +136,7 @@ def encoder_from_export(tensors: Mapping[str, Tensor], header: Mapping[str, Any]
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If a tensor is missing, unknown or of the wrong shape.
     """
     config = build_config(EncoderConfig, header["encoder"], origin="encoder of the bundle")
@@ -158,7 +158,7 @@ def _check_sizes(config: EncoderConfig, tensors: Mapping[str, Tensor]) -> None:
     else:
         wrong = [f"context.blocks.{config.layers - 1}"]
     if wrong:
-        raise InputRefused(
+        raise ModelRefused(
             f"the tensors encoder.* must be those of the header's configuration, but {len(wrong)} are not (was the "
             f"file edited, or made by another version?). Missing or of another shape: {', '.join(wrong[:5])}"
         )
@@ -169,14 +169,14 @@ def load_exported(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str)
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If a tensor is missing, unknown or of the wrong shape.
     """
     state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
     try:
         module.load_state_dict(state, strict=True)
     except RuntimeError as error:
-        raise InputRefused(
+        raise ModelRefused(
             f"the tensors {prefix}* must be those of the header's configuration, but are not (was the file edited, "
             f"or made by another version?): {error}"
         ) from error

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from speechunits.config import EncoderConfig, to_tree
 from speechunits.encoder.encoder import Encoder, load_exported
-from speechunits.errors import InputRefused, UsageError
+from speechunits.errors import ModelRefused, UsageError
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_FILES = ["config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json"]
@@ -56,7 +56,7 @@ def read_foreign(source: Path, *, allow_pickle: bool = False) -> ForeignEncoder:
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If it cannot be had, is a pickle and pickles are not allowed, or is of an architecture we do not have.
     UsageError
         If it is a hub name and ``huggingface_hub`` is not installed.
@@ -70,7 +70,7 @@ def read_foreign(source: Path, *, allow_pickle: bool = False) -> ForeignEncoder:
     else:
         weights = _fairseq2_weights(folder) if folder.is_dir() else folder
         if weights is None:
-            raise InputRefused(f"{source} is no encoder: it holds neither config.json nor a fairseq2 model")
+            raise ModelRefused(f"{source} is no encoder: it holds neither config.json nor a fairseq2 model")
         card = next((parent / "model.yaml" for parent in weights.parents[:6] if (parent / "model.yaml").exists()), None)
         made = foreign_fairseq2.convert(card, read_tensors(weights, allow_pickle=allow_pickle))
     config, tensors, origin = made
@@ -83,7 +83,7 @@ def build(config: EncoderConfig, tensors: Mapping[str, Tensor], source: str) -> 
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If some are missing, unknown or of the wrong shape.
     """
     encoder = Encoder(config)
@@ -91,8 +91,8 @@ def build(config: EncoderConfig, tensors: Mapping[str, Tensor], source: str) -> 
     state.setdefault("context.mask_embedding", torch.zeros(config.dim))
     try:
         load_exported(encoder, {f"encoder.{name}": tensor.float() for name, tensor in state.items()}, "encoder.")
-    except InputRefused as error:
-        raise InputRefused(f"{source} has another architecture than its configuration says: {error}") from error
+    except ModelRefused as error:
+        raise ModelRefused(f"{source} has another architecture than its configuration says: {error}") from error
     return encoder.eval()
 
 
@@ -102,7 +102,7 @@ def joined(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in [name for name in state if ".attention.q." in name]:
         parts = [state.pop(name.replace(".q.", f".{letter}."), None) for letter in "qkv"]
         if any(part is None for part in parts):
-            raise InputRefused(f"{name} has no partner among keys and values; the checkpoint is incomplete")
+            raise ModelRefused(f"{name} has no partner among keys and values; the checkpoint is incomplete")
         state[name.replace(".q.", ".inputs.")] = torch.cat([part for part in parts if part is not None])
     return state
 
@@ -112,7 +112,7 @@ def rename(tensors: Mapping[str, Tensor], table: Mapping[str, str], prefix: str)
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If a tensor of the encoder itself has no place in ours.
     """
     renamed: dict[str, Tensor] = {}
@@ -121,7 +121,7 @@ def rename(tensors: Mapping[str, Tensor], table: Mapping[str, str], prefix: str)
         for pattern, ours in table.items():
             found, count = re.subn(rf"^{pattern}", ours, name)
             if count and found in renamed:
-                raise InputRefused(
+                raise ModelRefused(
                     f"{name} and another tensor would both be our {found}: this encoder has a norm that ours has not"
                 )
             if count:
@@ -131,7 +131,7 @@ def rename(tensors: Mapping[str, Tensor], table: Mapping[str, str], prefix: str)
             if re.match(prefix, name):
                 unknown.append(name)
     if unknown:
-        raise InputRefused(
+        raise ModelRefused(
             f"{len(unknown)} tensor(s) have no place in our encoder, e.g. {unknown[0]}: adapters and conformers are "
             "not supported; take the pretrained model without them"
         )
@@ -147,23 +147,23 @@ def read_tensors(path: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
         try:
             return dict(load_file(str(path)))
         except (SafetensorError, OSError, ValueError) as error:
-            raise InputRefused(f"{path} cannot be read ({error}); copy it again") from error
+            raise ModelRefused(f"{path} cannot be read ({error}); copy it again") from error
     if not allow_pickle:
-        raise InputRefused(
+        raise ModelRefused(
             f"{path} is a pickle, which is not read unasked; take the model's .safetensors, or, if you trust where it "
             "comes from, add --allow-pickle (torch's restricted reader: it runs no code)"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever a damaged archive or a forbidden object leads to
-        raise InputRefused(
+        raise ModelRefused(
             f"{path} cannot be read as tensors alone ({str(error).splitlines()[0]}); is it truncated, or a checkpoint "
             "of original fairseq, which holds Python objects? Convert it with the library that wrote it"
         ) from error
     if isinstance(content, Mapping) and isinstance(content.get("model"), Mapping):
         content = content["model"]
     if not isinstance(content, Mapping):
-        raise InputRefused(f"{path} must hold named tensors, but holds a {type(content).__name__} instead")
+        raise ModelRefused(f"{path} must hold named tensors, but holds a {type(content).__name__} instead")
     return {str(name): tensor for name, tensor in content.items() if isinstance(tensor, Tensor)}
 
 
@@ -180,7 +180,7 @@ def _huggingface_weights(folder: Path, *, allow_pickle: bool) -> dict[str, Tenso
                 # A shard lies beside its index: a name with folders in it would lead elsewhere.
                 tensors |= read_tensors(folder / Path(str(name)).name, allow_pickle=allow_pickle)
             return tensors
-    raise InputRefused(
+    raise ModelRefused(
         f"{folder} holds neither model.safetensors nor pytorch_model.bin (pickles of a hub name are fetched only with "
         "--allow-pickle); was the download finished?"
     )
@@ -192,7 +192,7 @@ def _fairseq2_weights(folder: Path) -> Path | None:
     for place in (folder / "model", folder, *(step / "model" for step in reversed(steps))):
         found = sorted(place.glob("pp_*/tp_*/sdp_*.pt"))
         if len(found) > 1:
-            raise InputRefused(f"{place} is split over {len(found)} files; consolidate it with fairseq2 first")
+            raise ModelRefused(f"{place} is split over {len(found)} files; consolidate it with fairseq2 first")
         if found:
             return found[0]
     return None
@@ -207,27 +207,28 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         tree = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputRefused(f"{path} cannot be read ({error}); copy it again") from error
+        raise ModelRefused(f"{path} cannot be read ({error}); copy it again") from error
     if not isinstance(tree, dict):
-        raise InputRefused(f"{path} must hold a JSON object, but holds a {type(tree).__name__} instead")
+        raise ModelRefused(f"{path} must hold a JSON object, but holds a {type(tree).__name__} instead")
     return tree
 
 
 def _download(name: str, *, allow_pickle: bool) -> Path:
     """Return the folder of a hub name in the local cache, after fetching what is missing."""
     if not _HUB_NAME.fullmatch(name):
-        raise InputRefused(f"{name} does not exist, and is no name on the hub (owner/name)")
+        raise ModelRefused(f"{name} does not exist, and is no name on the hub (owner/name)")
     try:
         from huggingface_hub import snapshot_download  # noqa: PLC0415 - an optional package
     except ImportError as error:
         raise UsageError(
-            f"{name} is no file, and as a name on the hub it needs `pip install huggingface_hub` (the extra [hub]); or "
-            "download its config.json, preprocessor_config.json and model.safetensors and give their folder"
+            f"there is no folder {name} here, and as a name on the hub it needs `pip install huggingface_hub` (extra "
+            "[hub]); or download its config.json, preprocessor_config.json and model.safetensors and give their folder"
         ) from error
     try:
         return Path(snapshot_download(name, allow_patterns=_HUB_FILES + (_PICKLES if allow_pickle else [])))
     except (OSError, ValueError) as error:
-        raise InputRefused(
-            f"{name} can be had neither from the local cache nor from the hub ({str(error).splitlines()[0]}); check "
-            "the name and the network, or give a downloaded folder"
+        raise ModelRefused(
+            f"there is no folder {name} here; check the path. Nor can {name} be had as a name on the Hugging Face hub, "
+            f"from the local cache or from there ({str(error).splitlines()[0]}): if it is one, check it and the "
+            "network, or give a downloaded folder"
         ) from error

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from speechunits.config import EncoderConfig, build_config
 from speechunits.encoder.foreign import rename
-from speechunits.errors import InputRefused
+from speechunits.errors import ModelRefused
 
 _HEAD_DIM = 64
 """Width of a head in every published model: shapes alone do not tell it."""
@@ -52,7 +52,7 @@ def convert(
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If a tensor is missing, or is not of a wav2vec 2.0 encoder with waveform convolutions.
     """
     bare = {name.removeprefix("module.").removeprefix("model."): tensor for name, tensor in tensors.items()}
@@ -63,7 +63,7 @@ def convert(
         _, grouped, kernel = renamed["context.positions.convolution.parametrizations.weight.original1"].shape
         ffn_dim = renamed["context.blocks.0.expand.weight"].shape[0]
     except KeyError as error:
-        raise InputRefused(
+        raise ModelRefused(
             f"this is no wav2vec 2.0 of fairseq2: it has no {error}; of Hugging Face's models give the whole folder"
         ) from error
     settings = _card(card)
@@ -97,5 +97,5 @@ def _card(path: Path | None) -> Mapping[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
         settings = tree.get("model_config", {}).get("encoder_config", {})
     except (OSError, UnicodeDecodeError, yaml.YAMLError, AttributeError) as error:
-        raise InputRefused(f"{path} cannot be read as a fairseq2 model card ({error})") from error
+        raise ModelRefused(f"{path} cannot be read as a fairseq2 model card ({error})") from error
     return dict(settings) if isinstance(settings, Mapping) else {}

@@ -11,7 +11,7 @@ from torch import Tensor
 from speechunits.config import EncoderConfig, build_config
 from speechunits.encoder.foreign import rename
 from speechunits.encoder.frontend import WaveformFrontend
-from speechunits.errors import InputRefused
+from speechunits.errors import ModelRefused
 
 _MODELS = ("wav2vec2", "hubert", "wavlm")
 _BLOCK = r"encoder\.layers\.(\d+)\."
@@ -47,17 +47,17 @@ def convert(
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If the model is of another kind, or has parts that ours has not; each is named.
     """
     model = settings.get("model_type")
     if model not in _MODELS:
-        raise InputRefused(f"model_type must be one of {', '.join(_MODELS)}, but is {model!r} instead")
+        raise ModelRefused(f"model_type must be one of {', '.join(_MODELS)}, but is {model!r} instead")
     _check(settings, preprocessor)
     try:
         config = _config(settings, preprocessor)
     except KeyError as error:
-        raise InputRefused(f"config.json lacks {error}; copy it again") from error
+        raise ModelRefused(f"config.json lacks {error}; copy it again") from error
     # A model with a head keeps its encoder under its own name.
     bare = {re.sub(r"^(wav2vec2|hubert|wavlm)\.", "", name): tensor for name, tensor in tensors.items()}
     renamed = rename(bare, NAMES, r"(feature_extractor|feature_projection|encoder|masked_spec_embed)\b")
@@ -103,4 +103,4 @@ def _check(settings: Mapping[str, Any], preprocessor: Mapping[str, Any]) -> None
         if key in found and (list(found[key]) if isinstance(found[key], tuple) else found[key]) != value
     ]
     if faults:
-        raise InputRefused("this encoder has parts that ours has not: " + "; ".join(faults))
+        raise ModelRefused("this encoder has parts that ours has not: " + "; ".join(faults))

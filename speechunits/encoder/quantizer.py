@@ -77,7 +77,7 @@ def quantizer_from_export(tensors: Mapping[str, Tensor], header: Mapping[str, An
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If a tensor is missing, unknown or of the wrong shape.
     """
     config = build_config(QuantizerConfig, header["quantizer"], origin="quantizer of the bundle")

@@ -116,7 +116,10 @@ def _conclude(
     where = "nothing was kept" if kept is None else f"the checkpoint of step {kept} is kept in {task.folder}"
     reached = f"step {journal.steps} of {parts.total_steps}"
     if journal.collapse is not None:
-        remedy = "Lower optimizer.lr, warm up longer, or change the learner's settings, under another name"
+        if parts.gangs.root.rank == 0:
+            # Who looks for the encoder later is to learn why there is none.
+            write_json(task.folder / TRAINING, {"settings": settings, "result": None, "collapse": journal.collapse})
+        remedy = "Lower optimizer.lr, warm up longer, or change the learner's settings, under another name (name=NEW)"
         if parts.total_steps < _FEW_STEPS:
             remedy = f"{parts.total_steps} steps may be too few to leave chance: raise budget.hours first. {remedy}"
         raise Collapsed(f"{task.label}: {journal.collapse}, by {reached}; {where}. {remedy}")

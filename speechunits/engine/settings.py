@@ -55,15 +55,15 @@ def earlier_result(task: TrainingTask, settings: dict[str, Any], resumed: int | 
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError(
             f"{task.folder} holds checkpoints, but its {TRAINING} cannot be read ({error}); remove the folder, or give "
-            "this training another name"
+            "this training another name (name=NEW)"
         ) from error
     # What an earlier version of this program did not write down cannot be compared.
     changed = [name for name in settings if name in before and settings[name] != before[name]]
     if changed:
         changes = "; ".join(f"{name} was {before[name]}, is {settings[name]}" for name in changed)
         raise UsageError(
-            f"{task.folder} holds a training with other settings ({changes}); give this one another name, or remove "
-            "the folder"
+            f"{task.folder} holds a training with other settings ({changes}); give this one another name (name=NEW), "
+            "or remove the folder"
         )
     if result is None or result["steps"] != resumed:
         return None

@@ -55,7 +55,7 @@ def open_sources(
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If a bundle cannot be read.
     UsageError
         If it holds no encoder, or lacks a layer.

@@ -55,10 +55,8 @@ def find_collapse(report: Mapping[str, float], groups: int = 1) -> str | None:
     if report.get("top_share", 0.0) > 0.9:
         return f"one symbol has {report['top_share']:.0%} of the non-silent frames (at most 90 % may)"
     if report["loss_bits"] > 0.99 * report["chance_bits"]:
-        return (
-            f"the held-out loss of {report['loss_bits']:.3f} bits is within 1 % of chance, "
-            f"{report['chance_bits']:.3f} bits"
-        )
+        near = "within 1 % of" if report["loss_bits"] < report["chance_bits"] else "not below"
+        return f"the held-out loss of {report['loss_bits']:.3f} bits is {near} chance, {report['chance_bits']:.3f} bits"
     return None
 
 

@@ -16,7 +16,7 @@ def abx_markdown(measured: Mapping[str, Any]) -> str:
         table.setdefault(key, {})[score["speaker"]] = score
     speakers = measured["settings"]["speakers"]
     rows: list[Row] = [
-        (source, layer or "–", distance, *(f"{100 * found[speaker]['error']:.2f}" for speaker in speakers))
+        (source, layer or "–", distance, *(_percent(found.get(speaker)) for speaker in speakers))
         for (source, layer, distance), found in table.items()
     ]
     settings, items = measured["settings"], measured["items"]
@@ -24,13 +24,18 @@ def abx_markdown(measured: Mapping[str, Any]) -> str:
         f"{speaker} {score['triples']:,} triples of {score['pairs']:,} ordered pairs"
         for speaker, score in next(iter(table.values())).items()
     )
+    missing = "".join(f"\n{reason}.\n" for reason in measured.get("missing", {}).values())
     drawn = "all" if settings["max_group"] is None else f"at most {settings['max_group']} a phone and speaker"
     return (
         markdown(("features", "layer", "distance", *(f"ABX %, {speaker} speaker" for speaker in speakers)), rows)
         + f"\n{settings['span']} items, {settings['context']} context, {drawn}: {items['with_frames']:,} items of "
         f"{items['recordings']} recordings; {counts}. Seed {settings['seed']}, speechunits {measured['version']} "
-        f"({measured['commit']}){', last frames dropped' if settings['drop_last_frame'] else ''}.\n"
+        f"({measured['commit']}){', last frames dropped' if settings['drop_last_frame'] else ''}.\n" + missing
     )
+
+
+def _percent(score: Mapping[str, Any] | None) -> str:
+    return "–" if score is None else f"{100 * score['error']:.2f}"
 
 
 def probe_markdown(measured: Mapping[str, Any]) -> str:

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from speechunits import __version__
-from speechunits.errors import InputRefused, UsageError
-from speechunits.run import atomic_path
+from speechunits.errors import ModelRefused, UsageError
+from speechunits.run import atomic_path, read_json
 
 FORMAT = 2
 _READ = (1, 2)
@@ -96,7 +96,29 @@ def encoder_path(source: Path) -> Path:
     for candidate in (source / "encoder.safetensors", source / "pretrain" / "encoder.safetensors"):
         if candidate.exists():
             return candidate
-    raise UsageError(f"{source} holds no encoder.safetensors; is it a run folder, and has pretraining begun?")
+    begun = _begun(source) or "is it a run folder, and has pretraining begun?"
+    raise UsageError(f"{source} holds no encoder.safetensors; {begun}")
+
+
+def _begun(run: Path) -> str | None:
+    """Say what became of a training that has left no encoder in its folder; None where there is none."""
+    places = (run, run / "pretrain", *sorted((run / "pretrain").glob("pass*")))
+    place = next((place for place in places if (place / "training.json").exists()
+                  and not (place / "encoder.safetensors").exists()), None)  # fmt: skip
+    if place is None:
+        return None
+    try:
+        collapse = read_json(place / "training.json").get("collapse")
+    except (OSError, ValueError, AttributeError):
+        collapse = None
+    kept = [path for path in place.glob("checkpoints/step_*/encoder.safetensors") if path.parent.name[5:].isdigit()]
+    last = max(kept, key=lambda path: int(path.parent.name[5:]), default=None)
+    remedy = (
+        f"the training in {place} {collapse}; change its settings and give it another name (name=NEW)"
+        if collapse
+        else f"the training in {place} has begun but not ended: the same command goes on with it"
+    )
+    return remedy if last is None else f"{remedy}, or take the encoder of its last checkpoint, {last}"
 
 
 def encoder_bundle(source: Path, folder: Path, *, allow_pickle: bool = False) -> Path:
@@ -113,7 +135,7 @@ def read_bundle(path: Path, kind: Kind | None = None) -> tuple[dict[str, Tensor]
 
     Raises
     ------
-    InputRefused
+    ModelRefused
         If the file is missing, truncated or corrupted, is no bundle, or is of another kind or a later format.
     """
     header = read_header(path, kind)
@@ -123,44 +145,44 @@ def read_bundle(path: Path, kind: Kind | None = None) -> tuple[dict[str, Tensor]
     try:
         tensors = load_file(str(path))
     except (SafetensorError, OSError, ValueError) as error:
-        raise InputRefused(f"the bundle {path} cannot be read ({error}); copy or make it again") from error
+        raise ModelRefused(f"the bundle {path} cannot be read ({error}); copy or make it again") from error
     if tensors_hash(tensors) != header["tensors_sha256"]:
-        raise InputRefused(f"the bundle {path} is corrupted: its tensors do not match their hash; make it again")
+        raise ModelRefused(f"the bundle {path} is corrupted: its tensors do not match their hash; make it again")
     return tensors, header
 
 
 def read_header(path: Path, kind: Kind | None = None) -> dict[str, Any]:
-    """Read and check only the header of a bundle. Raises InputRefused like :func:`read_bundle`."""
+    """Read and check only the header of a bundle. Raises ModelRefused like :func:`read_bundle`."""
     metadata = _metadata(path)
     try:
         header = json.loads(metadata[_KEY])
         form, found = header["format"], header["kind"]
         header["tensors_sha256"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise InputRefused(
+        raise ModelRefused(
             f"{path} is a safetensors file but no speechunits bundle; make one with `speechunits pretrain` or "
             "`speechunits units fit`"
         ) from error
     if form not in _READ:
-        raise InputRefused(
+        raise ModelRefused(
             f"the bundle {path} must have format {' or '.join(map(str, _READ))}, but has {form} instead; "
             f"it was made by speechunits {header.get('version')}, and this is {__version__}"
         )
     if form > 1 and header.get("header_sha256") != header_hash(header):
-        raise InputRefused(f"the bundle {path} is corrupted: its header does not match its hash; make it again")
+        raise ModelRefused(f"the bundle {path} is corrupted: its header does not match its hash; make it again")
     if kind is not None and found != kind:
-        raise InputRefused(f"{path} must be a bundle of kind {kind!r}, but is of kind {found!r} instead; {_HINT[kind]}")
+        raise ModelRefused(f"{path} must be a bundle of kind {kind!r}, but is of kind {found!r} instead; {_HINT[kind]}")
     return dict(header)
 
 
 @contextmanager
 def refused_header(name: str) -> Iterator[None]:
-    """Turn what goes wrong while a header is put to use into InputRefused: settings missing, or of another type."""
+    """Turn what goes wrong while a header is put to use into ModelRefused: settings missing, or of another type."""
     try:
         yield
     except (AttributeError, IndexError, KeyError, OverflowError, RuntimeError, TypeError, UsageError, ValueError,
             ZeroDivisionError) as error:  # fmt: skip
-        raise InputRefused(
+        raise ModelRefused(
             f"the header of {name} must hold the settings its tensors need, but does not ({type(error).__name__}: "
             f"{error}); was it edited? Make it again"
         ) from error
@@ -187,20 +209,23 @@ def _metadata(path: Path) -> dict[str, str]:
             prefix = file.read(_PREFIX_BYTES)
             size = int.from_bytes(prefix, "little")
             if len(prefix) < _PREFIX_BYTES:
-                raise InputRefused(f"the bundle {path} is truncated: {len(prefix)} bytes; copy or make it again")
+                raise ModelRefused(f"the bundle {path} is truncated: {len(prefix)} bytes; copy or make it again")
             if size > _MAX_HEADER_BYTES:
-                raise InputRefused(
-                    f"{path} is no bundle: a header must be at most {_MAX_HEADER_BYTES} bytes, but {size} are announced"
+                raise ModelRefused(
+                    f"{path} is no .safetensors file, which begins with the size of its header (at most "
+                    f"{_MAX_HEADER_BYTES} bytes); name a bundle that speechunits has made"
                 )
             text = file.read(size)
     except OSError as error:
-        raise InputRefused(f"cannot read the bundle {path}: {error.strerror}") from error
+        raise ModelRefused(
+            f"cannot read the bundle {path}: {error.strerror}; check the path and its permissions"
+        ) from error
     if len(text) < size:
-        raise InputRefused(f"the bundle {path} is truncated within its header; copy or make it again")
+        raise ModelRefused(f"the bundle {path} is truncated within its header; copy or make it again")
     try:
         metadata = dict(json.loads(text).get("__metadata__", {}))
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise InputRefused(f"{path} is no bundle: it is not a safetensors file") from error
+        raise ModelRefused(f"{path} is no .safetensors file; name a bundle that speechunits has made") from error
     return metadata
 
 

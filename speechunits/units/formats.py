@@ -125,7 +125,20 @@ def from_json(line: str) -> UnitTranscript:
             margins=None if margins is None else np.asarray(margins, np.float32).reshape(units.shape),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputRefused(f"a line of JSON must hold id, duration_s and runs, but does not: {error!r}") from error
+        raise InputRefused(
+            "a line of JSON must hold id, duration_s, and runs of unit and frames, as `transcribe --format jsonl` "
+            f"writes it, but {_json_fault(line, error)}"
+        ) from error
+
+
+def _json_fault(line: str, error: Exception) -> str:
+    if not line.strip():
+        return "is empty"
+    if isinstance(error, json.JSONDecodeError):
+        return f"is no JSON ({error.msg}, at character {error.pos + 1})"
+    if not line.strip().startswith("{"):
+        return "is no object in braces"
+    return f"{error} is missing" if isinstance(error, KeyError) else f"does not ({error})"
 
 
 _TIMED = frozenset({"times", "duration"})

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from speechunits.audio.manifest import Recording
-from speechunits.errors import InputRefused
+from speechunits.errors import ModelRefused
 from speechunits.progress import progress
 from speechunits.run import content_key, is_first_rank
 from speechunits.units.bundle import read_bundle, read_header, write_bundle
@@ -108,7 +108,7 @@ def _read(path: Path, key: str) -> tuple[UnitArrays, dict[str, str]] | None:
         if read_header(path, "frame_units").get("key") != key:
             return None
         tensors, _ = read_bundle(path, "frame_units")
-    except InputRefused:
+    except ModelRefused:
         return None
     names, faults = json.loads(tensors["names"].numpy().tobytes())
     every = tensors["units"].numpy().astype(np.int64)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from speechunits.errors import InputRefused, UsageError
+from speechunits.errors import InputRefused, ModelRefused, UsageError
 from speechunits.run import atomic_path
 
 _RANGES = ((0xE000, 0xF8FF), (0xF0000, 0xFFFFD), (0x100000, 0x10FFFD))
@@ -66,7 +66,7 @@ class Pseudotext:
                 character_unit(piece) for piece in map(self._processor.id_to_piece, range(len(self))) if len(piece) == 1
             )
         except (RuntimeError, ValueError) as error:
-            raise InputRefused(f"this is no sentencepiece model over units ({error}); fit it again") from error
+            raise ModelRefused(f"this is no sentencepiece model over units ({error}); fit it again") from error
 
     def __len__(self) -> int:
         return int(self._processor.get_piece_size())

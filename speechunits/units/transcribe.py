@@ -56,7 +56,7 @@ def transcribe(
 
     Raises
     ------
-    UsageError, InputRefused
+    UsageError, ModelRefused
         If options do not fit together, a manifest has faults, or ``out`` has others' texts; if the bundle is unusable.
     """
     chosen = format_named(form)

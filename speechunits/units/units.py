@@ -16,7 +16,7 @@ from speechunits.audio.load import load_waveform, resample, stream_waveform
 from speechunits.audio.manifest import Recording
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.encoder.quantizer import quantizer_from_export
-from speechunits.errors import InputRefused, UsageError
+from speechunits.errors import InputRefused, ModelRefused, UsageError
 from speechunits.frames import CONTEXT_FRAMES, CORE_FRAMES, HOP, MAX_WINDOW, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.run import content_key
 from speechunits.units.bundle import read_bundle, refused_header, tensors_hash, write_bundle
@@ -64,24 +64,24 @@ class Units:
         self.extractor = FeatureExtractor(build_features(tensors, header))
         self._centroids = tensors.get(CENTROIDS)
         if settings["source"] != "codebook" and self._centroids is None:
-            raise InputRefused(f"units from {settings['source']} must have centroids, but have none; fit them again")
+            raise ModelRefused(f"units from {settings['source']} must have centroids, but have none; fit them again")
         expected = (settings["clusters"], self.extractor.dim)
         if self._centroids is not None and self._centroids.shape != expected:
-            raise InputRefused(
+            raise ModelRefused(
                 f"centroids must be {expected}, but are {tuple(self._centroids.shape)} instead; fit the units again"
             )
         if residual is not None and (residual.dim() != 2 or residual.shape[1] != self.extractor.dim):
-            raise InputRefused(
+            raise ModelRefused(
                 f"the second codebook must be (K, {self.extractor.dim}), but is {tuple(residual.shape)} instead; "
                 "fit the units again"
             )
 
     @classmethod
     def load(cls, path: Path) -> Units:
-        """Read a bundle. Raises InputRefused where it is missing, damaged, of another kind or on another grid."""
+        """Read a bundle. Raises ModelRefused where it is missing, damaged, of another kind or on another grid."""
         tensors, header = read_bundle(path, "units")
         if header.get("grid") != dict(GRID):
-            raise InputRefused(f"{path} must be on the frame grid {dict(GRID)}, but is on {header.get('grid')} instead")
+            raise ModelRefused(f"{path} must be on the frame grid {dict(GRID)}, but is on {header.get('grid')} instead")
         with refused_header(str(path)):
             return cls(tensors, header)
 

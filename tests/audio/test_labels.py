@@ -52,6 +52,14 @@ def found(folder, labels, tier="words"):
     return labelled(scan(folder).recordings, folder, labels, tier)
 
 
+def test_a_tier_of_points_is_told_from_one_that_is_missing(tmp_path):
+    file = read_annotations(praat(tmp_path / "a.TextGrid"))
+    with pytest.raises(InputRefused, match=r"the tier 'clicks' is one of points, .* \(here: 'words'\)"):
+        file.tier("clicks")
+    with pytest.raises(InputRefused, match="'wrods' is missing; the file's tiers are 'words', and of points 'clicks'"):
+        file.tier("wrods")
+
+
 def test_tiers_become_rows(folder, tmp_path):
     elan(tmp_path / "labels" / "a.eaf")
     praat(tmp_path / "labels" / "sub" / "b.TextGrid")

@@ -61,6 +61,12 @@ def test_wrong_usage_is_2(arguments, capsys):
     assert "usage: speechunits" in capsys.readouterr().err
 
 
+def test_overrides_are_not_named_among_what_is_required(capsys):
+    with pytest.raises(SystemExit):
+        main(["pretrain"])
+    assert capsys.readouterr().err.endswith("the following arguments are required: RECIPE.yaml\n")
+
+
 @pytest.mark.parametrize("minutes", ["few", "-3", "0", "nan", "inf"])
 def test_what_is_no_label_budget_is_named(minutes, capsys):
     with pytest.raises(SystemExit):
@@ -150,9 +156,9 @@ def test_info_prints_json(tiny_runs, tmp_path, capsys):
         assert main(["info", str(tiny_runs / "tiny" / name)]) == 0
         header = json.loads(capsys.readouterr().out)
         assert header["kind"] == kind
-    assert main(["info", str(tmp_path / "none.safetensors")]) == 1
+    assert main(["info", str(tmp_path / "none.safetensors")]) == 2
     (tmp_path / "text.safetensors").write_text("no bundle")
-    assert main(["info", str(tmp_path / "text.safetensors")]) == 1
+    assert main(["info", str(tmp_path / "text.safetensors")]) == 2
     assert "text.safetensors" in capsys.readouterr().err
 
 
@@ -190,7 +196,7 @@ def test_an_interruption_is_said_and_has_its_code(monkeypatch, tmp_path, capsys)
     recipe = str(write_recipe(tmp_path / "recipe.yaml", tmp_path, tmp_path / "runs"))
     for raised, code in (
         (KeyboardInterrupt(), 130), (Interrupted("stopped by SIGTERM", 15), 143), (TrainingStopped("collapsed"), 3),
-        (OSError(28, "No space left on device", "file"), 1), (OSError(28, "No space left on device"), 1),
+        (OSError(28, "No space left on device", "file"), 2), (OSError(28, "No space left on device"), 2),
     ):  # fmt: skip
 
         def run(*arguments, raised=raised):

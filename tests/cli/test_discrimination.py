@@ -35,6 +35,30 @@ def test_abx_of_layers_and_units(tiny_corpus, tiny_runs, corpus, tmp_path, capsy
     assert "| edit |" in capsys.readouterr().out
 
 
+def test_one_speaker_is_measured_within_and_across_is_named_missing(tiny_corpus, tmp_path, capsys):
+    table = [line.split("\t") for line in (tiny_corpus / "manifest.tsv").read_text().splitlines()]
+    place = {name: index for index, name in enumerate(table[0])}
+    train = [row for row in table[1:] if row[place["split"]] == "train"]
+    own = [row for row in train if row[place["speaker"]] == train[0][place["speaker"]]]
+    for row in own:
+        row[place["audio"]] = str(tiny_corpus / row[place["audio"]])
+    manifest, out = tmp_path / "m.tsv", tmp_path / "abx.json"
+    manifest.write_text("".join("\t".join(row) + "\n" for row in [table[0], *own]))
+    command = ["evaluate", "abx", "mfcc", "--manifest", str(manifest), "--split", "train", *phones(tiny_corpus)]
+    command += ["--span", "phoneme", "--max-group", "4", "-o", str(out)]
+    said = f"are by '{own[0][place['speaker']]}'; compare this speaker's own with --speaker within"
+    assert main(command) == 0
+    assert said in capsys.readouterr().out
+    measured = json.loads(out.read_text())
+    assert [row["speaker"] for row in measured["scores"]] == ["within"]
+    assert said in measured["missing"]["across"]
+    assert " | – |\n" in out.with_suffix(".md").read_text()
+    assert main([*command, "--speaker", "across"]) == 2
+    assert said in capsys.readouterr().err
+    assert main([*command, "--speaker", "within"]) == 0
+    assert json.loads(out.read_text())["missing"] == {}
+
+
 def test_units_of_the_latents_are_fitted_and_measured(tiny_corpus, tiny_runs, corpus, tmp_path):
     run, units, out = str(tiny_runs / "tiny"), tmp_path / "units.safetensors", tmp_path / "abx.json"
     fit = ["units", "fit", run, "--manifest", corpus[1], "--clusters", "8", "--layer", "-1", "-o", str(units)]

@@ -35,7 +35,7 @@ def test_a_name_that_is_nowhere_is_an_error_with_its_remedy(tiny_corpus, tmp_pat
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     command = ["units", "fit", "owner/none", "--manifest", str(tiny_corpus / "manifest.tsv"), "-o", str(tmp_path / "u")]
-    assert main(command) == 1
+    assert main(command) == 2
     assert "owner/none" in capsys.readouterr().err
     assert main([*command, "--stream-passes", "-1"]) == 2
     assert "stream_passes must be at least 0" in capsys.readouterr().err

@@ -51,7 +51,7 @@ def test_transcribe_names_a_bad_file_and_writes_the_rest(bad_folder, tiny_runs, 
     assert main(["transcribe", good, "--model", model, "--frames"]) == 0
     assert len(capsys.readouterr().out.split("\t")[1].split()) == 49
     assert main(["transcribe", good, "--model", model, "--format", "textgrid"]) == 2
-    assert main(["transcribe", good, "--model", good]) == 1
+    assert main(["transcribe", good, "--model", good]) == 2
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -162,10 +164,22 @@ def test_what_the_system_refuses_is_named(folder, tmp_path, monkeypatch, capsys)
     assert refused(PermissionError(13, "Permission denied", b"caf\xe9")) == 2
     said = capsys.readouterr().err
     assert said.startswith("speechunits: cannot write or read caf\\udce9: Permission denied; check the path, its")
-    assert refused(OSError(28, "No space left on device", "lm.arpa")) == 1
+    assert refused(OSError(28, "No space left on device", "lm.arpa")) == 2
     assert "the disk is full (lm.arpa)" in capsys.readouterr().err
     with pytest.raises(ConnectionResetError):
         refused(ConnectionResetError(104, "Connection reset by peer"))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_standard_output_is_2_and_no_traceback(tiny_runs, unbuffered):
+    command = [sys.executable, "-c", "import sys; from speechunits.cli import main; sys.exit(main())"]
+    command += ["info", str(tiny_runs / "tiny" / "units.safetensors")]
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - it is no file, and must never be replaced by one
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+                              env={**os.environ, "PYTHONUNBUFFERED": unbuffered})  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.startswith("speechunits: the disk is full (perhaps the one that standard output goes to)")
+    assert len(done.stderr.splitlines()) == 1
 
 
 @pytest.mark.parametrize("option", ["--manifest", "--phones", "--units", "--also"])

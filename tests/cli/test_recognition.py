@@ -1,9 +1,15 @@
 """``lm``, and what ``recognize`` says of options that do not fit together."""
 
+import io
+
+import numpy as np
 import pytest
+import soundfile
 
 from speechunits.asr.arpa import read_arpa
 from speechunits.cli import main
+from speechunits.units.bundle import write_bundle
+from tests.asr.tiny import recognizer
 
 
 @pytest.fixture
@@ -38,12 +44,25 @@ def test_a_manifest_gives_the_texts_of_a_split(tmp_path, capsys):
         (["--lm-weight", "1"], "--lm-weight weighs a language model, but there is none"),
         (["--beam", "0"], "width must be at least 1"),
         (["--lm", "lm.arpa", "--lm-weight", "-1"], "weight at least 0"),
+        *((["--lm", "lm.arpa", f"--lm-weight={word}"], f"bonus finite, but they are 32, {word} and 1.0")
+          for word in ("nan", "inf", "-inf")),
+        *((["--bonus", word], f"bonus finite, but they are 32, 0.5 and {word}") for word in ("nan", "inf")),
         (["--format", "srt"], "a srt file holds one recording; name a folder for them with -o"),
     ],
-)
+)  # fmt: skip
 def test_options_that_do_not_fit(options, message, capsys):
     assert main(["recognize", "a.wav", "--model", "asr.safetensors", *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_list_on_standard_input_is_read(tmp_path, monkeypatch, capsys):
+    write_bundle(tmp_path / "asr.safetensors", *recognizer("logmel").export())
+    for name in "abc":
+        soundfile.write(tmp_path / f"{name}.wav", np.random.default_rng(0).normal(0, 0.1, 8_000), 16_000)
+    lines = f"{tmp_path / 'a.wav'}\n\n{tmp_path / 'b.wav'}\n".encode()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines)))
+    assert main(["recognize", str(tmp_path / "c.wav"), "-", "--model", str(tmp_path / "asr.safetensors")]) == 0
+    assert [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()] == ["c", "a", "b"]
 
 
 def test_texts_that_cannot_be_read_say_why(tmp_path, capsys):

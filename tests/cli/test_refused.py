@@ -1,12 +1,15 @@
 """Recordings that cannot be read: each is named, the rest is done, and the exit code says so."""
 
 import json
+import re
 import shutil
 
 import pytest
 
 from speechunits.cli import main
+from speechunits.units.bundle import write_bundle
 from speechunits.units.units import Units
+from tests.asr.tiny import recognizer
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +86,33 @@ def test_what_the_manifest_names_in_vain_is_1_even_where_it_is_all(tiny_corpus, 
     # Where nothing was refused, an empty split is a wrong request.
     whole = ["--manifest", str(tiny_corpus / "manifest.tsv"), "--phones", str(tiny_corpus / "phones.tsv")]
     assert main(["evaluate", "units", units, *whole, "--split", "dve"]) == 2
+
+
+def test_a_model_that_cannot_be_used_is_2_since_nothing_is_done_without_it(tiny_corpus, tiny_runs, tmp_path, capsys):
+    take = str(min((tiny_corpus / "audio").rglob("*.flac")))
+    encoder, units = (str(tiny_runs / "tiny" / name) for name in ("pretrain/encoder.safetensors", "units.safetensors"))
+    asr = str(tmp_path / "asr.safetensors")
+    write_bundle(tmp_path / "asr.safetensors", *recognizer("logmel").export())
+    manifest = ["--manifest", str(tiny_corpus / "manifest.tsv")]
+    phones = [*manifest, "--phones", str(tiny_corpus / "phones.tsv")]
+    picture = ["picture", rows(tiny_corpus, "dev")[0], *manifest, "-o", str(tmp_path / "p.png"), "--model"]
+    gone = str(tmp_path / "gone")
+    for command in (
+        *(["info", name] for name in (gone, str(tmp_path))),
+        *(["transcribe", take, "--model", name] for name in (gone, encoder)),
+        *(["recognize", take, "--model", name] for name in (gone, units)),
+        ["recognize", take, "--model", asr, "--lm", gone],
+        *(["export", name, "--onnx", str(tmp_path / "u.onnx")] for name in (gone, asr)),
+        *([*picture, name] for name in (gone, encoder)),
+        *(["evaluate", "units", units, name, *phones] for name in (gone, encoder)),
+        ["evaluate", "abx", "mfcc", gone, *phones],
+        ["evaluate", "asr", units, *manifest],
+        ["units", "fit", gone, *manifest, "-o", str(tmp_path / "u")],
+    ):
+        assert main(command) == 2, command
+        said = capsys.readouterr()
+        assert not said.out
+        assert re.search(r"cannot (write or )?read |must be a bundle of kind ", said.err), command
 
 
 def test_probes_whose_examples_cannot_be_read_are_left_out_with_the_reason(tiny_corpus, tmp_path, capsys):

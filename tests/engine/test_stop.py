@@ -10,7 +10,8 @@ import torch
 
 from speechunits.engine import seal
 from speechunits.engine.native import prepare_fairseq2
-from speechunits.errors import Collapsed, Interrupted, TrainingStopped
+from speechunits.errors import Collapsed, Interrupted, TrainingStopped, UsageError
+from speechunits.units.bundle import encoder_path
 from tests.engine.tiny import TinyLearner, run, same, weights
 
 
@@ -44,6 +45,8 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, corpus, held_out,
     assert signal.getsignal(number) == before
     assert len(learner.batches) <= 7
     assert seal.newest(tmp_path) == len(learner.batches)
+    with pytest.raises(UsageError, match=r"the training in .* has begun but not ended: the same command goes on"):
+        encoder_path(tmp_path)
     resumed = TinyLearner(seed=1)
     result = run(resumed, tmp_path, corpus, held_out)
     assert (result.resumed_from, result.steps) == (len(learner.batches), 12)
@@ -119,9 +122,13 @@ def test_collapse_is_named_after_three_evaluations_past_the_start(tmp_path, corp
         run(learner, tmp_path, corpus, held_out, steps=20, engine={"held_out_evaluations": 10})
     assert stopped.value.exit_code == 3
     assert seal.settle(tmp_path) == 10
+    with pytest.raises(UsageError, match=r"holds no encoder\.safetensors; the training in .* collapsed \(3 .*: perpl.*"
+                       r"name=NEW.*, or take .*step_10/encoder\.safetensors$"):  # fmt: skip
+        encoder_path(tmp_path)
     healthy = TinyLearner()
     run(healthy, tmp_path / "healthy", corpus, held_out, steps=20, engine={"held_out_evaluations": 10})
     assert len(healthy.batches) == 20
+    assert encoder_path(tmp_path / "healthy") == tmp_path / "healthy" / "encoder.safetensors"
 
 
 class Killed(BaseException):

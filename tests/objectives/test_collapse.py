@@ -25,6 +25,12 @@ def test_each_threshold(name, fine, faulty, words):
     assert words in find_collapse(HEALTHY | {name: faulty}, groups=2)
 
 
+def test_a_loss_above_chance_is_not_called_near_it():
+    assert "6.620 bits is within 1 % of chance, 6.660" in find_collapse(HEALTHY | {"loss_bits": 6.62}, groups=2)
+    for loss, shown in ((6.66, "6.660"), (9.0, "9.000")):
+        assert f"of {shown} bits is not below chance, 6.660 bits" in find_collapse(HEALTHY | {"loss_bits": loss})
+
+
 def test_inventory():
     counts = torch.tensor([[10, 10, 0, 0], [5, 5, 5, 5]])
     speech = torch.tensor([[9, 1, 0, 0], [3, 3, 2, 2]])

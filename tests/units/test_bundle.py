@@ -95,12 +95,13 @@ def test_an_oversized_header_is_refused_before_it_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "data", [b"RIFF....WAVEfmt ", b"\x02" + b"\0" * 7 + b"[]", b"\x02" + b"\0" * 7 + b"x}", b"a" * 99]
-)
+    "data",
+    [b"id\taudio\tduration", b"RIFF....WAVEfmt ", b"\x02" + b"\0" * 7 + b"[]", b"\x02" + b"\0" * 7 + b"x}", b"a" * 99],
+)  # fmt: skip
 def test_other_files_are_refused(tmp_path, data):
     path = tmp_path / "other.safetensors"
     path.write_bytes(data)
-    with pytest.raises(InputRefused):
+    with pytest.raises(InputRefused, match=r"other\.safetensors is no \.safetensors file"):
         read_bundle(path)
 
 

@@ -153,6 +153,7 @@ def test_names_that_no_file_may_have_are_refused(folder, units, tmp_path):
     assert [reason.split(": ")[1].split(";")[0] for _, reason in (*long.refused, *longer.refused)] == [
         "the file is missing", "the file cannot be read (File name too long)",
     ]  # fmt: skip
+    assert long.refused[0][1].endswith("the file is missing; check the path, and the disk it is on")
     assert "a" * 248 in names(report.refused)
     assert "b" * 245 in report.done
     converted = convert(out, tmp_path / "lines", "textless")

@@ -56,13 +56,13 @@ def measure_abx(
 
     Returns
     -------
-    ``settings``, ``version``, ``commit``, ``items`` (numbers of them, and a key of their content) and ``scores``: a row
-    for each source, layer and speaker mode.
+    ``settings``, ``version``, ``commit``, ``items`` (numbers of them, and a key of their content), ``scores``: a row
+    for each source, layer and speaker mode, and ``missing``: why a mode has none, where another has.
 
     Raises
     ------
     UsageError
-        If items and recordings do not fit each other, or hold no triple.
+        If items and recordings do not fit each other, or hold no triple of any mode.
     InputRefused
         If a recording cannot be read and there is no ``on_fault``.
     """
@@ -71,6 +71,7 @@ def measure_abx(
     kept = subsample(fitting, settings.max_group, settings.seed, by_context=settings.context == "within")
     heard = [known[name] for name in dict.fromkeys(item.recording for item in kept)]
     rows: list[dict[str, Any]] = []
+    missing: dict[str, str] = {}
     framed = 0
     for source in sources:
         features = features_of(source, heard, on_fault)
@@ -85,22 +86,21 @@ def measure_abx(
                 frames = softmax(frames, axis=1)
             tokens = FrameTokens(frames, first, spans[:, 1] - spans[:, 0], settings.distance)
             named = {"source": source.name, "layer": label, "distance": settings.distance, "sha256": source.sha256}
-            rows += _scores(tokens, chosen, settings, named)
+            rows += _scores(tokens, chosen, settings, named, missing)
     for name, path in bundles.items():
         units = {recording.id: ids for recording, ids in Units.load(path).recordings(heard, on_fault)}
         chosen, spans = _spans(kept, {key: len(ids) for key, ids in units.items()}, settings)
         framed = len(chosen)
         sequences = [merged(units[item.recording][a:b]) for item, (a, b) in zip(chosen, spans, strict=True)]
-        rows += _scores(UnitTokens(sequences), chosen, settings, {"source": name, "layer": "", "distance": "edit"})
+        named = {"source": name, "layer": "", "distance": "edit"}
+        rows += _scores(UnitTokens(sequences), chosen, settings, named, missing)
     return {
-        "version": __version__,
-        "commit": commit(),
-        "settings": dataclasses.asdict(settings),
+        "version": __version__, "commit": commit(), "settings": dataclasses.asdict(settings),
         "items": {
             "given": len(items), "in_split": len(fitting), "subsampled": len(kept), "with_frames": framed,
             "recordings": len(heard), "key": content_key([list(item) for item in kept]),
         },
-        "scores": rows,
+        "scores": rows, "missing": missing,
     }  # fmt: skip
 
 
@@ -127,19 +127,23 @@ def quick_abx(
 
 
 def _scores(
-    tokens: Tokens, items: Sequence[Item], settings: AbxSettings, named: Mapping[str, str]
+    tokens: Tokens, items: Sequence[Item], settings: AbxSettings, named: Mapping[str, str], missing: dict[str, str]
 ) -> list[dict[str, Any]]:
-    return [
-        {
-            **named,
-            "speaker": speaker,
-            **dataclasses.asdict(
-                abx_score(tokens, items, speaker=speaker, context=settings.context, seed=settings.seed,
-                          max_other_speakers=settings.max_other_speakers)
-            ),
-        }
-        for speaker in settings.speakers
-    ]  # fmt: skip
+    """Return a row for each speaker mode; why one has no triple goes to ``missing``, unless none has any."""
+    rows: list[dict[str, Any]] = []
+    faults: dict[str, UsageError] = {}
+    for speaker in settings.speakers:
+        try:
+            score = abx_score(tokens, items, speaker=speaker, context=settings.context, seed=settings.seed,
+                              max_other_speakers=settings.max_other_speakers)  # fmt: skip
+        except UsageError as error:
+            faults[speaker] = error
+            continue
+        rows.append({**named, "speaker": speaker, **dataclasses.asdict(score)})
+    if not rows:
+        raise next(iter(faults.values()))
+    missing |= {speaker: str(error) for speaker, error in faults.items()}
+    return rows
 
 
 def _spans(items: Sequence[Item], totals: Mapping[str, int], settings: AbxSettings) -> tuple[list[Item], IntArray]:

@@ -78,12 +78,20 @@ def abx_score(
                 errors.append(float(found[row, column]))
             triples += int(counts.sum())
     if not rows:
-        raise UsageError(
-            f"ABX {speaker} speaker, {context} context, needs triples: two tokens of A and one of B in one context by "
-            f"{'one speaker' if speaker == 'within' else 'two speakers'}, but {len(items)} items hold none; take "
-            "more recordings, phonemes instead of triphones, or any context"
-        )
+        raise _no_triple(speaker, context, items)
     return _averaged(np.array(rows), np.array(errors), len(names), triples)
+
+
+def _no_triple(speaker: Speaker, context: Context, items: Sequence[Item]) -> UsageError:
+    names = {item.speaker for item in items}
+    if speaker == "across" and len(names) == 1:
+        found = f"all of {len(items)} items are by {min(names)!r}; compare this speaker's own with --speaker within"
+    else:
+        found = f"{len(items)} items hold none; take more recordings, phonemes instead of triphones, or any context"
+    return UsageError(
+        f"ABX {speaker} speaker, {context} context, needs triples: two tokens of A and one of B in one context by "
+        f"{'one speaker' if speaker == 'within' else 'two speakers'}, but {found}"
+    )
 
 
 def _averaged(rows: IntArray, errors: NDArray[np.float64], phones: int, triples: int) -> AbxScore:

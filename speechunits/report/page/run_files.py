@@ -16,6 +16,7 @@ from speechunits.config import CorpusConfig, ReductionConfig, build_config
 from speechunits.errors import SpeechUnitsError, UsageError
 from speechunits.report.tables import SIDES
 from speechunits.run import read_json
+from speechunits.units.bundle import read_header
 
 EVALUATIONS = ("evaluation/*.json", "abx*.json", "probe*.json")
 """Files of a run folder that hold further measurements (ABX, probes): JSON, measures by name."""
@@ -30,6 +31,8 @@ class Absent:
     what: str
     why: str
     """With the remedy."""
+    given: bool = False
+    """Whether a file was asked for by its name: it is refused, where others are only not there yet."""
 
 
 @dataclass(kw_only=True)
@@ -76,16 +79,17 @@ class RunFiles:
         known = ("minutes", "baseline_minutes", "all_labels", "headline_minutes", "seeds", "bootstrap")
         return build_config(ReductionConfig, {name: tree[name] for name in known if name in tree})
 
-    def attempt(self, what: str, remedy: str, read: Callable[[], T]) -> T | None:
+    def attempt(self, what: str, remedy: str, read: Callable[[], T], *, given: bool = False) -> T | None:
         """Return what ``read`` returns; None, and a note of what is absent, where it cannot."""
         try:
             return read()
         except FileNotFoundError:
-            self.absent.append(Absent(what=what, why=remedy))
+            why = remedy
         except SpeechUnitsError as error:
-            self.absent.append(Absent(what=what, why=str(error)))
+            why = str(error)
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
-            self.absent.append(Absent(what=what, why=f"its file cannot be read ({error}); {remedy}"))
+            why = f"its file cannot be read ({error}); {remedy}"
+        self.absent.append(Absent(what=what, why=why, given=given))
         return None
 
 
@@ -116,13 +120,16 @@ def read_run(
     run.quality = (quality or {}).get("measures", quality or {})
     listed = sorted({file for pattern in EVALUATIONS for file in path.glob(pattern)})
     for file in [*listed, *also]:
-        content = run.attempt(f"the measurements of {file.name}", "measure again", partial(read_json, file))
+        given = file in also
+        remedy = "name a file that `speechunits evaluate` wrote with -o" if given else "measure again"
+        content = run.attempt(f"the measurements of {file.name}", remedy, partial(read_json, file), given=given)
         run.evaluations += [(file.stem, content)] if content is not None else []
     if not run.evaluations:
         run.absent.append(Absent(what="ABX and probes", why=f"no {' or '.join(EVALUATIONS)} here: not measured"))
     run.hypotheses = run.attempt("hypotheses", _again("reduction"), lambda: _hypotheses(run)) or []
-    run.units = run.attempt("units", _again("units"), lambda: _existing(units or path / "units.safetensors"))
-    run.corpus = run.attempt("recordings", "give --manifest", lambda: _corpus(run, manifest, phones))
+    run.units = run.attempt("units", _again("units"), lambda: _units(path, units), given=units is not None)
+    given = manifest is not None or phones is not None
+    run.corpus = run.attempt("recordings", "give --manifest", lambda: _corpus(run, manifest, phones), given=given)
     return run
 
 
@@ -134,6 +141,14 @@ def _existing(path: Path) -> Path:
     if not path.exists():
         raise FileNotFoundError(path)
     return path
+
+
+def _units(folder: Path, given: Path | None) -> Path:
+    if given is None:
+        return _existing(folder / "units.safetensors")
+    # What was named is checked even where there are no recordings to show its units of.
+    read_header(given, "units")
+    return given
 
 
 def _mapping(path: Path) -> dict[str, Any]:

@@ -73,7 +73,7 @@ def write_page(
         raise UsageError(f"rows must be at least 0 and minutes above 0, but are {rows} and {minutes:g}")
     _need_extras()
     found = read_run(run, manifest=manifest, phones=phones, units=units, also=also)
-    study = _study(found, minutes)
+    study = _study(found, minutes, given=units is not None)
     context = {"run": found, "facts": facts(found, study), **factor_parts(found), **learning_parts(found),
                **measurement_parts(found), **unit_parts(found, study)}  # fmt: skip
     listened = _listened(found, study, rows)
@@ -111,7 +111,7 @@ def _need_extras() -> None:
         raise UsageError(f"the page needs jinja2 and matplotlib ({error}); pip install 'speechunits[report]'") from None
 
 
-def _study(run: RunFiles, minutes: float) -> Study:
+def _study(run: RunFiles, minutes: float, *, given: bool = False) -> Study:
     """Return the units and phones of the reported split, as far as there are any."""
     held = [row for row in run.corpus.recordings if row.split == run.split] if run.corpus is not None else []
     if run.corpus is not None and not held:
@@ -120,7 +120,7 @@ def _study(run: RunFiles, minutes: float) -> Study:
     phones = run.corpus.phones if run.corpus is not None else {}
     if run.units is not None and held:
         bundle = run.units
-        done = run.attempt("units", "fit them again", lambda: study_units(bundle, held, phones))
+        done = run.attempt("units", "fit them again", lambda: study_units(bundle, held, phones), given=given)
         if done is not None:
             return done
     return Study(clusters=0, recordings=held, phones={row.id: phones[row.id] for row in held if row.id in phones})

@@ -11,6 +11,7 @@ import pytest
 from speechunits.cli import main
 from speechunits.errors import UsageError
 from speechunits.report.page.write import MAX_BYTES, write_page
+from speechunits.units.bundle import write_bundle
 from tests.report.page.example import EVIL, PHONES, ROWS, make_page, make_run, save, write_rows
 
 VOID = {"meta", "link", "input", "img", "br"}
@@ -155,6 +156,28 @@ def test_a_run_without_results_gives_a_page_that_says_so(tmp_path, capsys):
         assert part in said
         assert part in read.inside["dl"]
     assert {attributes["id"] for attributes in read.all("section")} == {"measurements", "absent"}
+
+
+def test_a_named_file_that_cannot_be_used_is_refused_and_the_page_written(tmp_path, capsys):
+    run, out = make_run(tmp_path), tmp_path / "r.html"
+    write_bundle(tmp_path / "asr.safetensors", {}, {"kind": "recognizer"})
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes((run / "units.safetensors").read_bytes()[:-8])
+    phones = run / "corpus" / "phones.tsv"
+    for option, file, said in (
+        ("--units", tmp_path / "asr.safetensors", "units: {} must be a bundle of kind 'units'"),
+        ("--units", damaged, "units: the bundle {} cannot be read"),
+        ("--also", phones, "the measurements of phones.tsv: its file cannot be read"),
+        ("--manifest", phones, "recordings: {}"),
+    ):
+        assert main(["report", str(run), option, str(file), "--rows", "2", "-o", str(out)]) == 1, option
+        assert f"not on the page: {said.format(file)}" in capsys.readouterr().err
+        assert said.format(file).partition(": ")[2][:20] in Reader(out.read_text(encoding="utf-8")).inside["dd"]
+        out.unlink()
+    # What the run itself holds is only said, used or not.
+    (run / "units.safetensors").write_bytes(damaged.read_bytes())
+    assert main(["report", str(run), "--also", str(run / "units.json"), "--rows", "2", "-o", str(out)]) == 0
+    assert "not on the page: units: the bundle" in capsys.readouterr().err
 
 
 def test_a_phone_may_be_spelled_with_what_no_page_can_hold(tmp_path):
