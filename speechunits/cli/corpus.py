@@ -45,13 +45,11 @@ def add(commands: Commands) -> None:
 def run_synth(options: argparse.Namespace) -> int:
     """Write a synthetic corpus."""
     from speechunits.audio.synthetic import synthesise
-    from speechunits.config import SynthConfig
+    from speechunits.config import SynthConfig, build_config
     from speechunits.progress import progress
 
-    config = SynthConfig(
-        hours=options.hours, seed=options.seed, voices=options.voices, jobs=options.jobs,
-        languages=tuple(options.languages.split(",")), difficulty=options.difficulty,
-    )  # fmt: skip
+    tree = {name: getattr(options, name) for name in ("hours", "seed", "voices", "difficulty", "jobs")}
+    config = build_config(SynthConfig, tree | {"languages": options.languages.split(",")}, origin="synth")
     with progress("synthesis", 1.0) as advance:
         report = synthesise(options.out, config, on_progress=advance)
     hours = ", ".join(f"{name} {hours:.2f} h" for name, hours in report.hours.items())

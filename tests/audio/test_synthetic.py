@@ -20,7 +20,7 @@ from speechunits.audio.render import Studio, Utterance, render
 from speechunits.audio.speech_engine import Voice
 from speechunits.audio.synthetic import split_hours, synthesise
 from speechunits.audio.voices import speakers
-from speechunits.config.recipe import SynthConfig
+from speechunits.config import SynthConfig, build_config
 from speechunits.errors import UsageError
 
 TINY = SynthConfig(hours=60 / 3600, voices=6, jobs=1)
@@ -182,9 +182,12 @@ def test_what_is_not_ours_is_left_alone(corpus, tmp_path):
     assert (tmp_path / "thesis.doc").exists()
 
 
-def test_wrong_configurations_name_every_fault(tmp_path):
-    with pytest.raises(UsageError, match=r"hours.*voices.*difficulty.*languages.*jobs"):
-        synthesise(tmp_path, SynthConfig(hours=0, voices=2, difficulty="hard", languages=(), jobs=0))
+def test_wrong_configurations_name_every_fault():
+    with pytest.raises(UsageError, match=r"hours must be above 0.*jobs must be at least 1.*voices must be at least 3"):
+        build_config(SynthConfig, {"hours": 0, "voices": 2, "jobs": 0})
+    for tree, said in (({"difficulty": "hard"}, "must be one of clean, field"), ({"languages": []}, "at least one")):
+        with pytest.raises(UsageError, match=said):
+            build_config(SynthConfig, tree)
 
 
 def test_an_unknown_language_is_a_usage_error(tmp_path):

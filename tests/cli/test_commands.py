@@ -48,6 +48,7 @@ def test_every_command_explains_itself(command, capsys):
         ["reduction", "r.yaml", "--unknown"], ["report", "runs/x"],
         ["synth", "out", "--seed", "-1"], ["manifest", "in", "-o", "m.tsv", "--seed", "-1"],
         ["finetune", "r.yaml", "--label-seed", "-1"], ["compare", "r.yaml", "-o", "out", "--seeds", "0"],
+        ["compare", "r.yaml", "-o", "out", "--minutes", "0"], ["compare", "r.yaml", "-o", "out", "--minutes", "1e400"],
         ["units", "fit", "mfcc", "--manifest", "m.tsv", "-o", "u", "--restarts", "0"],
         ["units", "fit", "mfcc", "--manifest", "m.tsv", "-o", "u", "--seed", "-1"],
         ["evaluate", "probe", "mfcc", "--manifest", "m.tsv", "--seeds", "0"],
