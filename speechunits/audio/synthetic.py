@@ -153,16 +153,20 @@ def _make(out: Path, config: SynthConfig, on_progress: Callable[[float, str], No
         for name in SPLITS
     ]
     rendered: dict[str, Rendered] = {}
+    left_s = {part.name: part.target_s for part in parts}
     # Durations are known once spoken, so a split is filled in rounds. What a round plans depends on earlier rounds'
     # durations only, never on which process was faster.
     while any(part.missing_s > 0 for part in parts):
         batch = [utterance for part in parts for utterance in _plan(out, part, config.seed, streams)]
         for done in render(batch, studio, jobs=config.jobs):
             rendered[done.id] = done
-            seconds = done.samples / SAMPLE_RATE_HZ
-            next(part for part in parts if done.id.startswith(part.name)).durations_s[done.id] = seconds
-            if on_progress is not None:
-                on_progress(seconds / (3600 * config.hours), done.id)
+            part = next(part for part in parts if done.id.startswith(part.name))
+            part.durations_s[done.id] = seconds = done.samples / SAMPLE_RATE_HZ
+            # What is spoken beyond a split's target is no part of the whole.
+            counted_s = min(seconds, left_s[part.name])
+            left_s[part.name] -= counted_s
+            if on_progress is not None and counted_s > 0:
+                on_progress(counted_s / (3600 * config.hours), done.id)
     return _write(out, config, parts, rendered, people)
 
 

@@ -31,9 +31,22 @@ def contents(folder):
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    out = tmp_path_factory.mktemp("synth") / "corpus"
-    return out, synthesise(out, TINY)
+def made(tmp_path_factory):
+    out, shares = tmp_path_factory.mktemp("synth") / "corpus", []
+    report = synthesise(out, TINY, on_progress=lambda share, _name: shares.append(share))
+    return out, report, shares
+
+
+@pytest.fixture(scope="module")
+def corpus(made):
+    return made[:2]
+
+
+def test_progress_reaches_the_whole_and_no_more(made):
+    _, report, shares = made
+    assert sum(report.hours.values()) > TINY.hours
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) > 0
 
 
 def test_splits_share_no_speaker_and_no_sentence(corpus):
