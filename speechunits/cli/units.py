@@ -172,6 +172,7 @@ def run_export(options: argparse.Namespace) -> int:
 
     check_output(options.onnx, inputs=[options.model])
     export_onnx(Units.load(options.model), options.onnx, seconds=options.seconds)
+    print(f"{options.onnx}: the units of windows of {options.seconds} s", file=sys.stderr)
     return 0
 
 
