@@ -15,13 +15,20 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     recognize = commands.add_parser("recognize", help="write the text of any recording with a fine-tuned recogniser")
-    recognize.add_argument("files", nargs="+", type=Path, metavar="FILE", help="recordings, folders, manifests (.tsv)")
-    recognize.add_argument("--model", type=Path, required=True, metavar="ASR.safetensors")
+    recognize.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="recordings, globs in quotes, folders, manifests (.tsv)"
+    )
+    recognize.add_argument(
+        "--model", type=Path, required=True, metavar="ASR.safetensors", help="the recogniser, as `finetune` writes it"
+    )
     recognize.add_argument("--lm", type=Path, metavar="LM.arpa", help="n-gram model over characters or words (.gz too)")
     recognize.add_argument("--lm-weight", type=float, metavar="W", help="of the language model's ln P (default: .5)")
     recognize.add_argument("--bonus", type=float, metavar="NATS", help="for each symbol written (default: 1)")
     recognize.add_argument("--beam", type=int, metavar="N", help="prefixes kept a frame (default with --lm: 32)")
-    recognize.add_argument("--format", choices=("text", "jsonl", "ctm", "textgrid", "srt"), default="text")
+    recognize.add_argument(
+        "--format", choices=("text", "jsonl", "ctm", "textgrid", "srt"), default="text",
+        help="what is written: docs/recognition.md says what each format holds (default: text)",
+    )  # fmt: skip
     recognize.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="one file a recording (default: standard output)"
     )
@@ -30,7 +37,7 @@ def add(commands: Commands) -> None:
 
     model = commands.add_parser("lm", help="estimate an n-gram language model of texts")
     model.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="a line a sentence, or manifests (.tsv)")
-    model.add_argument("-o", "--out", type=Path, required=True, metavar="LM.arpa")
+    model.add_argument("-o", "--out", type=Path, required=True, metavar="LM.arpa", help="the model to write")
     model.add_argument("--order", type=int, default=6, help="longest n-gram (default: 6)")
     model.add_argument("--words", action="store_true", help="over words instead of characters")
     model.add_argument("--split", default="train", help="of a manifest that has splits (default: train)")

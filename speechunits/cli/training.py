@@ -32,7 +32,11 @@ def add(commands: Commands) -> None:
         help="label budget in minutes, or all that train has (default: the recipe's headline)",
     )  # fmt: skip
     finetune.add_argument("--label-seed", type=seed, default=0, help="seed of the label list and the training")
-    finetune.add_argument("--side", choices=("pretrained", "untrained", "logmel", "units"), default="pretrained")
+    finetune.add_argument(
+        "--side", choices=("pretrained", "untrained", "logmel", "units"), default="pretrained",
+        help="what it starts from: the pretrained encoder (default), its architecture untrained, a small network on "
+        "log-mel, or one that reads units",
+    )  # fmt: skip
     finetune.set_defaults(run=run_finetune)
 
     reduction = _add_recipe(commands, "reduction", "how many times fewer labels the pretraining saved")
@@ -64,7 +68,7 @@ def add(commands: Commands) -> None:
 
 def _add_recipe(commands: Commands, name: str, help_text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help_text)
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="such as those in recipes/")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="e.g. pretrain.budget.hours=2")
     return parser
 
