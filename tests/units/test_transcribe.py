@@ -4,6 +4,7 @@ import io
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +250,17 @@ def test_globs_and_lists_and_names_that_repeat(folder, units, tmp_path, monkeypa
     paths = read_list(io.BytesIO(listed.encode()))
     report = transcribe(paths, units, out=tmp_path / "b")
     assert report.done == ["x/deep/take", "y/deep/take", "good"]
+
+
+def test_the_same_file_twice_is_taken_once(units, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", noise(4_000), 16_000)
+    (tmp_path / "b.wav").symlink_to("a.wav")
+    inputs = [Path("b.wav"), Path("a.wav"), tmp_path / "a.wav", Path("b.wav")]
+    report = transcribe(inputs, units, out=tmp_path / "out")
+    assert (report.done, report.refused) == (["b", "a"], [])
+    assert transcribe([Path("a.wav"), Path("a.wav")], units).done == ["a"]
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_the_command_reads_lists(folder, units, tmp_path, monkeypatch, capsys):
