@@ -44,3 +44,24 @@ def check_output(
             f"-o {shown} is there already, in a folder that is read, and not of this command: perhaps an input, which "
             "would be written over; name another file"
         )
+
+
+def check_texts(out: Path | None, suffixes: Iterable[str], own: str | None = None) -> None:
+    """Check the place of a command's texts: a folder, or one file where it ends in ``own``; None: standard output.
+
+    Raises
+    ------
+    UsageError
+        If it is ``-``, or is named like a file of another one of the formats' ``suffixes``.
+    """
+    from speechunits.audio.load import printable
+
+    if out is None or out.is_dir():
+        return
+    where = "a folder" if own is None else f"a folder, or a file that ends in {own}"
+    remedy = "leave out -o for standard output" if own is None else "nothing goes to standard output"
+    if out == Path("-"):
+        raise UsageError(f"-o must name {where}, but is -; {remedy}")
+    kind = out.suffix.lower()
+    if kind in {suffix.lower() for suffix in suffixes} and kind != (own or "").lower():
+        raise UsageError(f"-o must name {where}, but {printable(out)} is named like a file of {kind}; rename it")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.output import check_output
+from speechunits.cli.output import check_output, check_texts
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -48,7 +48,10 @@ def run_recognize(options: argparse.Namespace) -> int:
     """Recognise; exit code 1 if an input was refused."""
     from speechunits.asr.beam import Search
     from speechunits.asr.decode import recognize
+    from speechunits.asr.formats import FORMATS
     from speechunits.errors import UsageError
+
+    check_texts(options.out, [form.suffix for form in FORMATS.values()])
 
     given = {"width": options.beam, "weight": options.lm_weight, "bonus": options.bonus}
     given = {name: value for name, value in given.items() if value is not None}

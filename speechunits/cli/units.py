@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import MANIFEST_HELP, positive, seed
-from speechunits.cli.output import check_output
+from speechunits.cli.output import check_output, check_texts
 from speechunits.cli.pseudotext import add as add_pseudotext
 from speechunits.errors import UsageError
 
@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
         "signed, little-endian: s16le) to text or ctm on standard output. Latency: 25 ms (400 samples), 20 ms for each "
         "frame that smoothing looks ahead (`speechunits info` states the sum), and a chunk",
     )  # fmt: skip
-    transcribe.add_argument("--chunk", type=int, default=100, metavar="MS", help="of --stream (default: 100)")
+    transcribe.add_argument("--chunk", type=int, metavar="MS", help="of --stream (default: 100)")
     transcribe.set_defaults(run=run_transcribe)
     _add_convert(commands)
 
@@ -158,11 +158,15 @@ def run_export(options: argparse.Namespace) -> int:
 
 def run_transcribe(options: argparse.Namespace) -> int:
     """Transcribe; exit code 1 if an input was refused."""
+    from speechunits.units.formats import FORMATS
     from speechunits.units.inputs import read_list
     from speechunits.units.transcribe import transcribe
 
     if options.stream:
         return _run_stream(options)
+    if options.chunk is not None:
+        raise UsageError("--chunk is what --stream reads at a time, but is given without it; leave it out")
+    check_texts(options.out, [form.suffix for form in FORMATS.values()])
     if not options.files:
         raise UsageError("name recordings to transcribe, or `-` to read a list of them from standard input")
     listed = read_list(sys.stdin.buffer) if Path("-") in options.files else []
@@ -189,7 +193,7 @@ def _run_stream(options: argparse.Namespace) -> int:
         )
     transcribe_stream(
         sys.stdin.buffer, sys.stdout, Units.load(options.model), form=options.format, frames=options.frames,
-        chunk_ms=options.chunk,
+        chunk_ms=100 if options.chunk is None else options.chunk,
     )  # fmt: skip
     return 0
 
@@ -197,8 +201,10 @@ def _run_stream(options: argparse.Namespace) -> int:
 def run_convert(options: argparse.Namespace) -> int:
     """Convert transcripts; exit code 1 if one was refused."""
     from speechunits.units.convert import convert
+    from speechunits.units.formats import FORMATS
     from speechunits.units.units import Units
 
+    check_texts(options.out, [form.suffix for form in FORMATS.values()], own=FORMATS[options.format].suffix)
     pseudotext = None if options.bpe is None else Units.load(options.bpe).pseudotext
     report = convert(
         options.source, options.out, options.format, source_form=options.source_format, frames=options.frames,
