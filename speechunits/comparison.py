@@ -112,7 +112,7 @@ def compare(
         timed = [(contender, row["audio_hours_per_hour"]) for contender, row in zip(contenders, rows[1:], strict=True)]
         timed = timed[: len(recipes) * (seeds if minutes_seeds is None else minutes_seeds)]
         for number, (contender, speed) in enumerate(timed, start=1):
-            hours = round(speed * minutes / 60, 3)
+            hours = max(0.001, round(speed * minutes / 60, 3))
             pretrain = contender.recipe.pretrain
             budget = replace(pretrain.budget, hours=hours)
             recipe = replace(contender.recipe, pretrain=replace(pretrain, budget=budget))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 from torch.optim import AdamW
@@ -14,7 +13,7 @@ from speechunits.asr.tokens import Tokenizer
 from speechunits.audio.batch import AudioBatch
 from speechunits.cell import cells, further, trials
 from speechunits.compute import equal_hours
-from speechunits.config import BudgetConfig, FinetuneConfig, RecipeConfig
+from speechunits.config import FinetuneConfig, RecipeConfig
 from speechunits.encoder.encoder import Encoder
 from speechunits.engine.machine import machine_state
 from speechunits.evaluation.score import Side
@@ -44,7 +43,7 @@ def estimated_minutes(recipe: RecipeConfig) -> float:
     more = equal_hours(recipe.pretrain, recipe.pretrain.encoder, recipe.pretrain.budget.hours)
     jobs = 1 if torch.cuda.is_available() else min(reduction.jobs, len(todo))
     with machine_state(recipe.pretrain.engine.threads):
-        minutes = _minutes(recipe.pretrain.budget, training_speed(recipe))
+        minutes = _minutes(recipe.pretrain.budget.hours, recipe.pretrain.budget.minutes, training_speed(recipe))
     for side in dict.fromkeys(cell.side for cell in todo):
         own: FinetuneConfig = getattr(reduction, FIELDS[side])
         with machine_state(own.engine.threads or max(1, cores() // jobs)):
@@ -54,13 +53,13 @@ def estimated_minutes(recipe: RecipeConfig) -> float:
             if cell.trial is not None:
                 # One of the trials is a cell of the sweep as well, unless they last otherwise.
                 hours = (hours if cell.trial else 0.0) if reduction.tuning.hours is None else reduction.tuning.hours
-            minutes += _minutes(replace(own.budget, hours=hours), speed) / jobs
+            minutes += _minutes(hours, own.budget.minutes, speed) / jobs
     return _OVERHEAD * minutes
 
 
-def _minutes(budget: BudgetConfig, speed: float) -> float:
-    found = 60 * budget.hours / speed
-    return found if budget.minutes is None else min(found, budget.minutes)
+def _minutes(hours: float, most: float | None, speed: float) -> float:
+    found = 60 * hours / speed
+    return found if most is None else min(found, most)
 
 
 def training_speed(recipe: RecipeConfig, side: Side | None = None) -> float:

@@ -53,7 +53,8 @@ def fit_units(
         made_by["clusters_choice"] = chosen.to_tree()
         print(f"K = {chosen.clusters}: the best by {chosen.criterion} on held-out speech", file=sys.stderr)
         config = replace(config, clusters=chosen.clusters)
-    fit_bundle(source, train, config, path=out, provenance=made_by, on_fault=corpus.refuse)
+    fitted = fit_bundle(source, train, config, path=out, provenance=made_by, on_fault=corpus.refuse)
+    print(f"{out}: {fitted.clusters} units", file=sys.stderr)
 
 
 def fit_pseudotext(bundle: Path, corpus: Corpus, config: PseudotextConfig, out: Path) -> None:
@@ -74,10 +75,15 @@ def fit_pseudotext(bundle: Path, corpus: Corpus, config: PseudotextConfig, out: 
     model = Pseudotext.fit(sequences, inventory.clusters, pieces=config.pieces, model=config.model)
     before = sum(map(len, sequences))
     after = sum(len(model.encode(sequence.tolist())) for sequence in sequences)
-    print(f"pseudo-text: {len(model)} pieces, {before / max(after, 1):.2f} units a piece", file=sys.stderr)
     inventory = inventory.with_pseudotext(model)
     inventory.header |= {"pseudotext_config": to_tree(config), "pseudotext_provenance": made_by}
     inventory.save(out)
+    # Sentencepiece says nothing where there are fewer.
+    fewer = "" if len(model) >= config.pieces else (
+        f" (not the {config.pieces} asked for: no more sequences of units recur often enough in train)"
+    )  # fmt: skip
+    units = f"{before / max(after, 1):.2f} units a piece"
+    print(f"{out}: pseudo-text of {len(model)} pieces{fewer}, {units}", file=sys.stderr)
 
 
 def _has_pseudotext(out: Path, inventory: Units, config: PseudotextConfig, made_by: Mapping[str, str]) -> bool:

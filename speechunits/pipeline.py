@@ -124,6 +124,8 @@ def data(experiment: Experiment) -> None:
 def pretrain(experiment: Experiment) -> None:
     """Pretrain the encoder on all of train, without its texts; held-out figures read ``tune``."""
     pretrain_passes(experiment.recipe.pretrain, experiment.corpus, experiment.folder / "pretrain")
+    if is_first_rank():
+        print(f"{experiment.encoder}: the encoder", file=sys.stderr)
 
 
 def units(experiment: Experiment) -> None:
@@ -176,9 +178,14 @@ def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, see
 
 
 def _finetune(experiment: Experiment, cell: Cell, setting: Setting) -> None:
-    scores = sweep.run_cell(cell, setting, keep=experiment.recognizer)
+    place = experiment.recognizer
+    before = file_hash(place) if place.exists() else None
+    scores = sweep.run_cell(cell, setting, keep=place)
     if is_first_rank():
-        print(summarised(cell, scores), file=sys.stderr)
+        print(f"{summarised(cell, scores)}\n{place}: the recogniser", file=sys.stderr)
+        if before is not None and file_hash(place) != before:
+            print(f"the one that was there before is replaced; {setting.folder} keeps its scores, not its weights: its "
+                  "own command trains it again, to be copied elsewhere", file=sys.stderr)  # fmt: skip
 
 
 def reduction(experiment: Experiment) -> None:

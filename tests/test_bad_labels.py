@@ -55,13 +55,13 @@ def test_a_budget_that_the_corpus_does_not_hold(tmp_path):
             {"minutes": [2, 4], "headline_minutes": 1},
             r"headline_minutes must be one of minutes, \[2.0, 4.0\]",
         ),
-        ({"minutes": [1, 1]}, r"minutes must be above 0 and differ, but are \[1.0, 1.0\]"),
-        ({"minutes": [1, -4]}, r"minutes must be above 0 and differ"),
+        ({"minutes": [1, 1]}, r"minutes must differ, but are \[1.0, 1.0\]"),
+        ({"minutes": [1, -4]}, r"minutes must be above 0, but is \[1.0, -4.0\]"),
         ({"baseline_minutes": [0, 4]}, r"baseline_minutes must be above 0"),
         ({"baseline_minutes": []}, "baseline_minutes must name at least one budget"),
         ({"language": {"rows": ["own"], "weights": []}}, "must name at least one value each"),
         ({"language": {"rows": ["mine"]}}, "must be one of own, text, but is 'mine'"),
-        ({"language": {"weights": [-1]}}, "weights at least 0"),
+        ({"language": {"weights": [-1]}}, "weights must be at least 0"),
     ],
 )
 def test_contradictory_budgets_are_refused(changes, message):

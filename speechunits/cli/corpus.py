@@ -20,10 +20,13 @@ def add(commands: Commands) -> None:
         "out", type=Path, metavar="OUT", help="folder to write: audio/, manifest.tsv, phones.tsv, words.tsv"
     )
     synth.add_argument("--hours", type=float, default=1.0, help="hours of speech (default %(default)s)")
-    synth.add_argument("--seed", type=seed, default=0)
+    synth.add_argument("--seed", type=seed, default=0, help="another seed, another corpus (default %(default)s)")
     synth.add_argument("--voices", type=int, default=60, help="speakers over all splits (default %(default)s)")
     synth.add_argument("--languages", default="es", help="espeak languages, comma-separated (default %(default)s)")
-    synth.add_argument("--difficulty", choices=("clean", "field"), default="field")
+    synth.add_argument(
+        "--difficulty", choices=("clean", "field"), default="field",
+        help="clean: voices alone; field: rooms, noise and levels as in the field (default)",
+    )  # fmt: skip
     synth.add_argument("--jobs", type=int, default=2, help="processes; the bytes do not depend on it")
     synth.set_defaults(run=run_synth)
 
@@ -31,7 +34,9 @@ def add(commands: Commands) -> None:
     manifest.add_argument(
         "folder", type=Path, metavar="FOLDER", help="folder of recordings, Kaldi data folder, or fairseq .tsv"
     )
-    manifest.add_argument("-o", "--out", type=Path, required=True, metavar="MANIFEST.tsv")
+    manifest.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="MANIFEST.tsv", help="the manifest to write (docs/formats.md)"
+    )
     manifest.add_argument("--card", type=Path, help="read FOLDER as the corpus this card describes")
     manifest.add_argument("--segment", action="store_true", help="cut recordings of more than 15 s at pauses")
     manifest.add_argument(
@@ -45,13 +50,11 @@ def add(commands: Commands) -> None:
 def run_synth(options: argparse.Namespace) -> int:
     """Write a synthetic corpus."""
     from speechunits.audio.synthetic import synthesise
-    from speechunits.config import SynthConfig
+    from speechunits.config import SynthConfig, build_config
     from speechunits.progress import progress
 
-    config = SynthConfig(
-        hours=options.hours, seed=options.seed, voices=options.voices, jobs=options.jobs,
-        languages=tuple(options.languages.split(",")), difficulty=options.difficulty,
-    )  # fmt: skip
+    tree = {name: getattr(options, name) for name in ("hours", "seed", "voices", "difficulty", "jobs")}
+    config = build_config(SynthConfig, tree | {"languages": options.languages.split(",")}, origin="synth")
     with progress("synthesis", 1.0) as advance:
         report = synthesise(options.out, config, on_progress=advance)
     hours = ", ".join(f"{name} {hours:.2f} h" for name, hours in report.hours.items())

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechunits.cli.naming import named, positive, results_path, seed
+from speechunits.cli.naming import MANIFEST_HELP, SPLIT_HELP, named, positive, results_path, seed
 from speechunits.cli.output import check_output, has_suffix
 
 if TYPE_CHECKING:
@@ -30,14 +30,17 @@ def add(kinds: Commands) -> None:
     abx.add_argument(
         "--context", choices=("within", "any"), help="compare within equal neighbours (default for triphones), or any"
     )
-    abx.add_argument("--speaker", choices=("within", "across", "both"), default="both")
+    abx.add_argument(
+        "--speaker", choices=("within", "across", "both"), default="both",
+        help="X of the speaker of A and B, of another one, or both in turn (default)",
+    )  # fmt: skip
     abx.add_argument(
         "--distance", choices=DISTANCES, default="angular",
         help="of frames, averaged over the warped path (kl: of their softmax); `edit`: of the merged units of bundles",
     )  # fmt: skip
     abx.add_argument("--max-group", type=int, metavar="N", help="items of a phone and speaker, drawn (default: all)")
     abx.add_argument("--max-other-speakers", type=int, default=5, metavar="N", help="speakers of X (default 5; 0: all)")
-    abx.add_argument("--seed", type=seed, default=0)
+    abx.add_argument("--seed", type=seed, default=0, help="of what is drawn: items, speakers of X (default: 0)")
     abx.add_argument(
         "--drop-last-frame",
         action="store_true",
@@ -59,8 +62,8 @@ def add(kinds: Commands) -> None:
 
 def _add_common(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("sources", nargs="+", metavar="[NAME=]SOURCE", help=SOURCE_HELP)
-    verb.add_argument("--manifest", type=Path, required=True)
-    verb.add_argument("--split", default="dev")
+    verb.add_argument("--manifest", type=Path, required=True, help=MANIFEST_HELP)
+    verb.add_argument("--split", default="dev", help=SPLIT_HELP)
     verb.add_argument("--layer", type=int, action="append", metavar="N", help="layers (default: all of an encoder, "
                       "the one of a units bundle)")  # fmt: skip
     verb.add_argument("--untrained", action="store_true", help="also each encoder's architecture with random weights")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli import discrimination
-from speechunits.cli.naming import named, results_path
+from speechunits.cli.naming import MANIFEST_HELP, SPLIT_HELP, named, results_path
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -28,18 +28,24 @@ def add(commands: Commands) -> None:
 def _add_units(kinds: Commands) -> None:
     units = kinds.add_parser("units", help="PNMI, purity, information, boundaries, rates; bundles side by side")
     units.add_argument("bundles", nargs="+", metavar="[NAME=]UNITS.safetensors", help="NAME stands in the table")
-    units.add_argument("--manifest", type=Path, required=True)
+    units.add_argument("--manifest", type=Path, required=True, help=MANIFEST_HELP)
     units.add_argument("--phones", type=Path, required=True, help="phone alignment: id, start, end, phone")
-    units.add_argument("--split", default="dev")
+    units.add_argument("--split", default="dev", help=SPLIT_HELP)
     units.add_argument("-o", "--out", type=Path, metavar="DIR", help="units.json, units.md, a heat map a bundle")
     units.set_defaults(run=run_units)
 
 
 def _add_layers(kinds: Commands) -> None:
     layers = kinds.add_parser("layers", help="what choosing a layer without labels costs, criterion by criterion")
-    layers.add_argument("encoders", nargs="+", metavar="[NAME=]RUN|ENCODER.safetensors")
-    layers.add_argument("--corpus", nargs=3, action="append", required=True, metavar=("NAME", "MANIFEST", "PHONES"))
-    layers.add_argument("--clusters", nargs="+", type=int, default=[100], metavar="K")
+    layers.add_argument(
+        "encoders", nargs="+", metavar="[NAME=]RUN|ENCODER.safetensors",
+        help="run folders or encoder bundles; NAME stands in the table",
+    )  # fmt: skip
+    layers.add_argument(
+        "--corpus", nargs=3, action="append", required=True, metavar=("NAME", "MANIFEST", "PHONES"),
+        help="a corpus to measure on: its name in the table, manifest, phone alignment; may be given again",
+    )  # fmt: skip
+    layers.add_argument("--clusters", nargs="+", type=int, default=[100], metavar="K", help="of k-means (default: 100)")
     layers.add_argument("--sample-frames", type=int, default=50_000, help="of train, for k-means and the predictor")
     layers.add_argument("--split", default="dev", help="that judges")
     layers.add_argument(
@@ -50,11 +56,11 @@ def _add_layers(kinds: Commands) -> None:
 
 def _add_asr(kinds: Commands) -> None:
     asr = kinds.add_parser("asr", help="character and word error rate of a recogniser")
-    asr.add_argument("model", type=Path, metavar="ASR.safetensors")
-    asr.add_argument("--manifest", type=Path, required=True)
+    asr.add_argument("model", type=Path, metavar="ASR.safetensors", help="the recogniser's bundle")
+    asr.add_argument("--manifest", type=Path, required=True, help=MANIFEST_HELP)
     asr.add_argument("--phones", type=Path, help="for a recogniser of phones: id, start, end, phone")
     asr.add_argument("--strip-marks", action="store_true", help="from references, like corpus.strip_marks of a recipe")
-    asr.add_argument("--split", default="dev")
+    asr.add_argument("--split", default="dev", help=SPLIT_HELP)
     asr.set_defaults(run=run_asr)
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from speechunits.errors import UsageError
 
+MANIFEST_HELP = "manifest of the recordings, as `speechunits manifest` writes it"
+SPLIT_HELP = "split of the manifest that is measured (default: %(default)s)"
+
 
 def named(words: Sequence[str]) -> dict[str, str]:
     """Return the path of each ``[NAME=]PATH`` by its name; a path without one is its own, and so is one that exists.

@@ -60,3 +60,24 @@ def is_arpa(path: Path) -> bool:
 def has_suffix(suffix: str) -> Callable[[Path], bool]:
     """Return a test of a file's suffix, in any case."""
     return lambda path: path.suffix.lower() == suffix
+
+
+def check_texts(out: Path | None, suffixes: Iterable[str], own: str | None = None) -> None:
+    """Check the place of a command's texts: a folder, or one file where it ends in ``own``; None: standard output.
+
+    Raises
+    ------
+    UsageError
+        If it is ``-``, or is named like a file of another one of the formats' ``suffixes``.
+    """
+    from speechunits.audio.load import printable
+
+    if out is None or out.is_dir():
+        return
+    where = "a folder" if own is None else f"a folder, or a file that ends in {own}"
+    remedy = "leave out -o for standard output" if own is None else "nothing goes to standard output"
+    if out == Path("-"):
+        raise UsageError(f"-o must name {where}, but is -; {remedy}")
+    kind = out.suffix.lower()
+    if kind in {suffix.lower() for suffix in suffixes} and kind != (own or "").lower():
+        raise UsageError(f"-o must name {where}, but {printable(out)} is named like a file of {kind}; rename it")

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from speechunits.cli.naming import MANIFEST_HELP
 from speechunits.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -16,9 +17,9 @@ def add(commands: Commands) -> None:
     """Add the command of this file."""
     picture = commands.add_parser("picture", help="draw a recording: spectrogram, phones, units")
     picture.add_argument("id", metavar="ID", help="of a recording in the manifest")
-    picture.add_argument("--manifest", type=Path, required=True)
+    picture.add_argument("--manifest", type=Path, required=True, help=MANIFEST_HELP)
     picture.add_argument("--phones", type=Path, help="phone alignment to draw: id, start, end, phone")
-    picture.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
+    picture.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors", help="the units to draw")
     picture.add_argument("-o", "--out", type=Path, required=True, metavar="OUT.png", help="or .pdf, .svg, .jpg")
     picture.set_defaults(run=run_picture)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import listed
-from speechunits.cli.output import check_output, is_arpa
+from speechunits.cli.output import check_output, check_texts, is_arpa
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -18,14 +18,19 @@ def add(commands: Commands) -> None:
     recognize = commands.add_parser("recognize", help="write the text of any recording with a fine-tuned recogniser")
     recognize.add_argument(
         "files", nargs="+", type=Path, metavar="FILE",
-        help="recordings, globs, folders, manifests (.tsv); `-` reads a list of these, one a line",
+        help="recordings, globs in quotes, folders, manifests (.tsv); `-` reads a list of these, one a line",
     )  # fmt: skip
-    recognize.add_argument("--model", type=Path, required=True, metavar="ASR.safetensors")
+    recognize.add_argument(
+        "--model", type=Path, required=True, metavar="ASR.safetensors", help="the recogniser, as `finetune` writes it"
+    )
     recognize.add_argument("--lm", type=Path, metavar="LM.arpa", help="n-gram model over characters or words (.gz too)")
     recognize.add_argument("--lm-weight", type=float, metavar="W", help="of the language model's ln P (default: .5)")
     recognize.add_argument("--bonus", type=float, metavar="NATS", help="for each symbol written (default: 1)")
     recognize.add_argument("--beam", type=int, metavar="N", help="prefixes kept a frame (default with --lm: 32)")
-    recognize.add_argument("--format", choices=("text", "jsonl", "ctm", "textgrid", "srt"), default="text")
+    recognize.add_argument(
+        "--format", choices=("text", "jsonl", "ctm", "textgrid", "srt"), default="text",
+        help="what is written: docs/recognition.md says what each format holds (default: text)",
+    )  # fmt: skip
     recognize.add_argument(
         "-o", "--out", type=Path, metavar="DIR", help="one file a recording (default: standard output)"
     )
@@ -34,7 +39,7 @@ def add(commands: Commands) -> None:
 
     model = commands.add_parser("lm", help="estimate an n-gram language model of texts")
     model.add_argument("texts", nargs="+", type=Path, metavar="TEXT", help="a line a sentence, or manifests (.tsv)")
-    model.add_argument("-o", "--out", type=Path, required=True, metavar="LM.arpa")
+    model.add_argument("-o", "--out", type=Path, required=True, metavar="LM.arpa", help="the model to write")
     model.add_argument("--order", type=int, default=6, help="longest n-gram (default: 6)")
     model.add_argument("--words", action="store_true", help="over words instead of characters")
     model.add_argument("--split", default="train", help="of a manifest that has splits (default: train)")
@@ -45,7 +50,10 @@ def run_recognize(options: argparse.Namespace) -> int:
     """Recognise; exit code 1 if an input was refused."""
     from speechunits.asr.beam import Search
     from speechunits.asr.decode import recognize
+    from speechunits.asr.formats import FORMATS
     from speechunits.errors import UsageError
+
+    check_texts(options.out, [form.suffix for form in FORMATS.values()])
 
     given = {"width": options.beam, "weight": options.lm_weight, "bonus": options.bonus}
     given = {name: value for name, value in given.items() if value is not None}

@@ -17,7 +17,7 @@ def add(commands: Commands) -> None:
     """Add the commands of this file."""
     report = commands.add_parser("report", help="a run as one HTML file: curves, factor, heat map, recordings to hear")
     report.add_argument("folder", type=Path, metavar="RUN", help="a run folder, finished or not")
-    report.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT.html")
+    report.add_argument("-o", "--out", type=Path, required=True, metavar="REPORT.html", help="the page to write")
     report.add_argument("--rows", type=int, default=24, help="recordings to listen to (default %(default)s)")
     report.add_argument("--manifest", type=Path, help="where the recordings are, if not where the recipe says")
     report.add_argument("--phones", type=Path, help="phone alignment: id, start, end, phone")

@@ -32,7 +32,11 @@ def add(commands: Commands) -> None:
         help="label budget in minutes, or all that train has (default: the recipe's headline)",
     )  # fmt: skip
     finetune.add_argument("--label-seed", type=seed, default=0, help="seed of the label list and the training")
-    finetune.add_argument("--side", choices=("pretrained", "untrained", "logmel", "units"), default="pretrained")
+    finetune.add_argument(
+        "--side", choices=("pretrained", "untrained", "logmel", "units"), default="pretrained",
+        help="what it starts from: the pretrained encoder (default), its architecture untrained, a small network on "
+        "log-mel, or one that reads units",
+    )  # fmt: skip
     finetune.set_defaults(run=run_finetune)
 
     reduction = _add_recipe(commands, "reduction", "how many times fewer labels the pretraining saved")
@@ -52,7 +56,7 @@ def add(commands: Commands) -> None:
     compare.add_argument("recipes", nargs="+", metavar="RECIPE.yaml", help="and key=value, for all of them")
     compare.add_argument("--seeds", type=positive, default=1, help="trainings of each recipe (default: 1)")
     compare.add_argument(
-        "--minutes", type=float, help="each recipe once more, with what it trains on in so many minutes of one core"
+        "--minutes", type=_minutes, help="each recipe once more, with what it trains on in so many minutes of one core"
     )
     compare.add_argument("--minutes-seeds", type=int, help="seeds of that second ranking (default: all)")
     compare.add_argument(
@@ -64,7 +68,7 @@ def add(commands: Commands) -> None:
 
 def _add_recipe(commands: Commands, name: str, help_text: str) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=help_text)
-    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml")
+    parser.add_argument("recipe", type=Path, metavar="RECIPE.yaml", help="such as those in recipes/")
     # Without a default of its own it would be named among what is required.
     parser.add_argument("overrides", nargs="*", default=[], metavar="key=value", help="e.g. pretrain.budget.hours=2")
     return parser
@@ -72,13 +76,23 @@ def _add_recipe(commands: Commands, name: str, help_text: str) -> argparse.Argum
 
 def _label_budget(text: str) -> tuple[float | None]:
     """Return the minutes in a tuple, which nobody takes for a missing option: None is all of train."""
-    try:
-        minutes = None if text == "all" else float(text)
-    except ValueError:
-        minutes = math.nan
+    minutes = None if text == "all" else _number(text)
     if minutes is not None and not 0 < minutes < math.inf:
         raise argparse.ArgumentTypeError(f"must be minutes of labels, such as 6, or all, but is {text!r}")
     return (minutes,)
+
+
+def _minutes(text: str) -> float:
+    if not 0 < (minutes := _number(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"must be minutes above 0, but is {text!r}")
+    return minutes
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 def _recipe(options: argparse.Namespace) -> RecipeConfig:

@@ -1,4 +1,4 @@
-"""Commands about units: ``units fit``, ``transcribe``, ``pseudotext``, ``export``, ``info``."""
+"""Commands about units: ``units fit``, ``transcribe``, ``convert``, ``export``, ``info``, and those of pseudo-text."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.naming import listed, positive, seed
-from speechunits.cli.output import check_output, has_suffix, is_bundle
-from speechunits.errors import InputRefused, UsageError
+from speechunits.cli.naming import MANIFEST_HELP, listed, positive, seed
+from speechunits.cli.output import check_output, check_texts, has_suffix, is_bundle
+from speechunits.cli.pseudotext import add as add_pseudotext
+from speechunits.errors import UsageError
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 FORMAT_NAMES = ("text", "jsonl", "ctm", "textgrid", "eaf", "km", "textless")
 """Of ``speechunits.units.formats``, which is too heavy for a parser."""
+FORMATS_HELP = "what is written: docs/formats.md says what each format holds"
 
 
 def add(commands: Commands) -> None:
@@ -27,8 +29,10 @@ def add(commands: Commands) -> None:
         "files", nargs="*", type=Path, metavar="FILE",
         help="recordings, globs, folders, manifests (.tsv); `-` reads a list of these, one a line",
     )  # fmt: skip
-    transcribe.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
-    transcribe.add_argument("--format", choices=FORMAT_NAMES, default="text")
+    transcribe.add_argument(
+        "--model", type=Path, required=True, metavar="UNITS.safetensors", help="the bundle whose units are written"
+    )
+    transcribe.add_argument("--format", choices=FORMAT_NAMES, default="text", help=f"{FORMATS_HELP} (default: text)")
     transcribe.add_argument("--frames", action="store_true", help="keep every frame instead of merging repeated units")
     transcribe.add_argument("--bpe", action="store_true", help="write pseudo-text pieces instead of units")
     transcribe.add_argument("--jobs", type=int, metavar="N", help="recordings at a time (default: one a core)")
@@ -43,25 +47,25 @@ def add(commands: Commands) -> None:
         "signed, little-endian: s16le) to text or ctm on standard output. Latency: 25 ms (400 samples), 20 ms for each "
         "frame that smoothing looks ahead (`speechunits info` states the sum), and a chunk",
     )  # fmt: skip
-    transcribe.add_argument("--chunk", type=int, default=100, metavar="MS", help="of --stream (default: 100)")
+    transcribe.add_argument("--chunk", type=int, metavar="MS", help="of --stream (default: 100)")
     transcribe.set_defaults(run=run_transcribe)
     _add_convert(commands)
 
-    _add_pseudotext(commands)
+    add_pseudotext(commands)
     export = commands.add_parser("export", help="units for other programs")
-    export.add_argument("model", type=Path, metavar="UNITS.safetensors")
+    export.add_argument("model", type=Path, metavar="UNITS.safetensors", help="the bundle to export")
     export.add_argument("--onnx", type=Path, required=True, metavar="OUT.onnx", help="samples of a window to its units")
     export.add_argument("--seconds", type=int, default=20, help="the window: 1 to 20 (default)")
     export.set_defaults(run=run_export)
     info = commands.add_parser("info", help="print the header and quality card of a bundle")
-    info.add_argument("bundle", type=Path)
+    info.add_argument("bundle", type=Path, metavar="BUNDLE.safetensors", help="an encoder, units or a recogniser")
     info.set_defaults(run=run_info)
 
 
 def _add_convert(commands: Commands) -> None:
     verb = commands.add_parser("convert", help="unit transcripts of one format into another, naming what is lost")
     verb.add_argument("source", type=Path, metavar="IN", help="a file of transcripts, or a folder of them")
-    verb.add_argument("--format", choices=FORMAT_NAMES, required=True)
+    verb.add_argument("--format", choices=FORMAT_NAMES, required=True, help=FORMATS_HELP)
     verb.add_argument("--from", dest="source_format", choices=FORMAT_NAMES, help="of IN (default: by its suffix)")
     verb.add_argument("--frames", action="store_true", help="write every frame; text of IN holds one unit a frame")
     verb.add_argument("--bpe", type=Path, metavar="UNITS.safetensors", help="write this bundle's pseudo-text pieces")
@@ -77,8 +81,11 @@ def _add_fit(commands: Commands) -> None:
         "source_model", type=Path, metavar="RUN|BUNDLE|FOLDER|NAME",
         help="run folder, encoder.safetensors, Hugging Face folder or hub name, fairseq2 checkpoint; `mfcc`",
     )  # fmt: skip
-    fit.add_argument("--manifest", type=Path, required=True)
-    fit.add_argument("--source", choices=("kmeans", "codebook"), default="kmeans")
+    fit.add_argument("--manifest", type=Path, required=True, help=MANIFEST_HELP)
+    fit.add_argument(
+        "--source", choices=("kmeans", "codebook"), default="kmeans",
+        help="k-means on a layer (default), or the codebook that the learner learned itself",
+    )  # fmt: skip
     fit.add_argument(
         "--clusters", default="100", metavar="K", help="a number, or `auto`, `auto:50,100,200`: the best without labels"
     )
@@ -87,41 +94,14 @@ def _add_fit(commands: Commands) -> None:
     )
     fit.add_argument("--latents", action="store_true", help="`auto` may also choose -1")
     fit.add_argument("--criterion", default="predictability", help="by which `auto` chooses (docs/evaluation.md)")
-    fit.add_argument("--seed", type=seed, default=0)
+    fit.add_argument("--seed", type=seed, default=0, help="of the sample of frames and the first centroids (default 0)")
     fit.add_argument("--restarts", type=positive, default=1, help="k-means runs, of which the best is kept")
     fit.add_argument("--seeding", choices=("sample", "k-means++", "pass"), default="sample", help="first centroids")
     fit.add_argument("--stream-passes", type=int, default=0, help="mini-batch passes over every frame")
     fit.add_argument("--residual-clusters", type=int, default=0, help="entries of a second codebook (K times as many)")
     fit.add_argument("--allow-pickle", action="store_true", help="read a foreign checkpoint that is a pickle")
-    fit.add_argument("-o", "--out", type=Path, required=True, metavar="UNITS.safetensors")
+    fit.add_argument("-o", "--out", type=Path, required=True, metavar="UNITS.safetensors", help="the bundle to write")
     fit.set_defaults(run=run_fit)
-
-
-def _add_pseudotext(commands: Commands) -> None:
-    verbs = commands.add_parser("pseudotext", help="units as text, by sentencepiece").add_subparsers(required=True)
-    fit = verbs.add_parser("fit", help="fit a model and store it in the units bundle")
-    fit.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
-    fit.add_argument("--manifest", type=Path, required=True)
-    fit.add_argument("--pieces", type=int, default=500)
-    fit.add_argument("--type", choices=("unigram", "bpe"), default="unigram")
-    fit.add_argument("-o", "--out", type=Path, help="bundle to write (default: the same)")
-    fit.set_defaults(run=run_pseudotext_fit)
-    stats = verbs.add_parser("stats", help="what the pseudo-text is like, and its word candidates with their places")
-    stats.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
-    stats.add_argument("--manifest", type=Path, required=True)
-    stats.add_argument("--split", default="dev")
-    stats.add_argument("--phones", type=Path, help="phone alignment, to score boundaries against")
-    stats.add_argument("--words", type=Path, help="word alignment, in the same columns (id, start, end, phone)")
-    stats.add_argument("--steps", type=int, default=400, help="of the recurrent language model; 0: n-gram only")
-    stats.add_argument("-o", "--out", type=Path, metavar="DIR", help="pseudotext.json, pseudotext.md, TextGrids")
-    stats.set_defaults(run=run_pseudotext_stats)
-    for name, text in (
-        ("encode", "lines of units into lines of pieces"),
-        ("decode", "lines of pieces into lines of units"),
-    ):
-        verb = verbs.add_parser(name, help=f"{text}, standard input to standard output")
-        verb.add_argument("--model", type=Path, required=True, metavar="UNITS.safetensors")
-        verb.set_defaults(run=run_pseudotext, verb=name)
 
 
 def run_fit(options: argparse.Namespace) -> int:
@@ -172,15 +152,20 @@ def run_export(options: argparse.Namespace) -> int:
 
     check_output(options.onnx, inputs=[options.model], is_result=has_suffix(".onnx"))
     export_onnx(Units.load(options.model), options.onnx, seconds=options.seconds)
+    print(f"{options.onnx}: the units of windows of {options.seconds} s", file=sys.stderr)
     return 0
 
 
 def run_transcribe(options: argparse.Namespace) -> int:
     """Transcribe; exit code 1 if an input was refused."""
+    from speechunits.units.formats import FORMATS
     from speechunits.units.transcribe import transcribe
 
     if options.stream:
         return _run_stream(options)
+    if options.chunk is not None:
+        raise UsageError("--chunk is what --stream reads at a time, but is given without it; leave it out")
+    check_texts(options.out, [form.suffix for form in FORMATS.values()])
     if not options.files:
         raise UsageError("name recordings to transcribe, or `-` to read a list of them from standard input")
     report = transcribe(
@@ -205,7 +190,7 @@ def _run_stream(options: argparse.Namespace) -> int:
         )
     transcribe_stream(
         sys.stdin.buffer, sys.stdout, Units.load(options.model), form=options.format, frames=options.frames,
-        chunk_ms=options.chunk,
+        chunk_ms=100 if options.chunk is None else options.chunk,
     )  # fmt: skip
     return 0
 
@@ -213,8 +198,10 @@ def _run_stream(options: argparse.Namespace) -> int:
 def run_convert(options: argparse.Namespace) -> int:
     """Convert transcripts; exit code 1 if one was refused."""
     from speechunits.units.convert import convert
+    from speechunits.units.formats import FORMATS
     from speechunits.units.units import Units
 
+    check_texts(options.out, [form.suffix for form in FORMATS.values()], own=FORMATS[options.format].suffix)
     pseudotext = None if options.bpe is None else Units.load(options.bpe).pseudotext
     report = convert(
         options.source, options.out, options.format, source_form=options.source_format, frames=options.frames,
@@ -226,57 +213,6 @@ def run_convert(options: argparse.Namespace) -> int:
         print(f"{options.format} does not hold {lost}", file=sys.stderr)
     print(f"{options.out}: {report.transcripts} transcripts", file=sys.stderr)
     return 1 if report.refused else 0
-
-
-def run_pseudotext_fit(options: argparse.Namespace) -> int:
-    """Fit a sentencepiece model over units."""
-    from speechunits import fitting, pipeline
-    from speechunits.config import PseudotextConfig
-
-    config = PseudotextConfig(pieces=options.pieces, model=options.type)
-    check_output(options.out or options.model, inputs=[options.manifest], is_result=is_bundle)
-    corpus = pipeline.corpus_of(options.manifest)
-    fitting.fit_pseudotext(options.model, corpus, config, options.out or options.model)
-    return 1 if corpus.refused else 0
-
-
-def run_pseudotext_stats(options: argparse.Namespace) -> int:
-    """Describe the pseudo-text of a split."""
-    from speechunits.audio.phones import read_phones
-    from speechunits.evaluation.statistics import pseudotext_statistics
-    from speechunits.pipeline import corpus_of
-    from speechunits.report.statistics import statistics_markdown
-    from speechunits.run import path_inside, write_json, write_text
-    from speechunits.units.textgrid import to_textgrid
-    from speechunits.units.units import Units
-
-    words = read_phones(options.words) if options.words is not None else None
-    corpus = corpus_of(options.manifest, options.phones)
-    found = pseudotext_statistics(options.model, corpus, options.split, words=words, steps=options.steps)
-    text = statistics_markdown(found.figures)
-    if options.out is not None:
-        write_json(options.out / "pseudotext.json", found.figures)
-        write_text(options.out / "pseudotext.md", text)
-        model = Units.load(options.model).pseudotext
-        for row in found.transcripts:
-            try:
-                path = path_inside(options.out / "textgrid", f"{row.id}.TextGrid")
-                write_text(path, to_textgrid(row, pseudotext=model, candidates=found.words))
-            except InputRefused as error:
-                corpus.refuse(row.id, str(error))
-    print(text)
-    return 1 if corpus.refused else 0
-
-
-def run_pseudotext(options: argparse.Namespace) -> int:
-    """Encode or decode lines."""
-    from speechunits.units.formats import from_text
-    from speechunits.units.units import Units
-
-    model = Units.load(options.model).pseudotext
-    for line in sys.stdin:
-        print(*(model.encode(from_text(line)) if options.verb == "encode" else model.decode(line.split())))
-    return 0
 
 
 def run_info(options: argparse.Namespace) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from speechunits.config.loader import LATER
+from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, NOT_0, SHARE, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,11 @@ class EncoderConfig:
     }  # fmt: skip
 
     def __post_init__(self) -> None:
+        sizes = ("channels", "mel_bins", "dim", "layers", "heads", "ffn_dim", "position_kernel", "position_groups",
+                 "relative_distance")  # fmt: skip
+        check_ranges(
+            self, {AT_LEAST_1: sizes, AT_LEAST_0: ("relative_buckets", "input_epsilon"), BELOW_1: ("dropout",)}
+        )
         if self.input_norm == "running" and self.frontend != "logmel":
             raise ValueError("input_norm must be none or window with the waveform front end, but is running instead")
         if self.causal and (self.input_norm == "window" or self._group_norm):
@@ -93,6 +99,9 @@ class MaskConfig:
     min_spans: int = 2
     """Spans an utterance gets at least, where it is long enough."""
 
+    def __post_init__(self) -> None:
+        check_ranges(self, {SHARE: ("start_prob",), AT_LEAST_1: ("span",), AT_LEAST_0: ("min_spans",)})
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizerConfig:
@@ -106,3 +115,7 @@ class QuantizerConfig:
     temperature_end: float = 0.5
     temperature_decay: float = 0.999995
     """``latent_temp``: max(end, start * decay ** step)."""
+
+    def __post_init__(self) -> None:
+        temperatures = ("temperature_start", "temperature_end")
+        check_ranges(self, {AT_LEAST_1: ("groups", "entries"), ABOVE_0: temperatures, NOT_0: ("temperature_decay",)})

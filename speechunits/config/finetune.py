@@ -8,6 +8,7 @@ from typing import Literal
 from speechunits.config.encoder import EncoderConfig
 from speechunits.config.loader import LATER
 from speechunits.config.pretrain import BatchConfig, BudgetConfig, EngineConfig, OptimizerConfig
+from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, NOT_0, SHARE, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,14 @@ class AugmentConfig:
     masks_from: float = field(default=0.0, metadata=LATER)
     """How many times the budget must hear each recording for there to be masks: with fewer than some thirty a network
     learns more slowly for them, and that is all (LOG, 2026-11-30)."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            AT_LEAST_0: ("time_masks", "time_mask_s", "channel_masks", "masks_from"), SHARE: ("channel_mask_share",),
+            ABOVE_0: ("speed",),
+        })  # fmt: skip
+        if not self.speed:
+            raise ValueError("speed must name at least one factor, but is empty; [1] leaves recordings as they are")
 
     def masked(self, share: float) -> AugmentConfig:
         """Return the same with a share of its masks, however often it is heard; more than all where it is above 1."""
@@ -48,8 +57,7 @@ class SelfTrainingConfig:
     """Of the unlabelled recordings in which it hears something, the surest share."""
 
     def __post_init__(self) -> None:
-        if self.rounds < 0 or not 0 < self.share <= 1:
-            raise ValueError(f"rounds must be at least 0 and share in (0, 1], but are {self.rounds}, {self.share:g}")
+        check_ranges(self, {AT_LEAST_0: ("rounds",), NOT_0: ("share",)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +77,7 @@ class TuningConfig:
         for name, values in (("dropout", self.dropout), ("lr", self.lr), ("masks", self.masks)):
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} must name each value to try once, but is {list(values)}")
-        if any(not 0 <= share < 1 for share in self.dropout) or any(rate <= 0 for rate in self.lr):
-            raise ValueError(
-                f"dropout must be within [0, 1) and lr above 0, but are {list(self.dropout)}, {list(self.lr)}"
-            )
-        if any(share < 0 for share in self.masks):
-            raise ValueError(f"masks must be shares of at least 0, but are {list(self.masks)}")
-        if self.hours is not None and self.hours <= 0:
-            raise ValueError(f"hours must be above 0, but is {self.hours:g} instead")
+        check_ranges(self, {BELOW_1: ("dropout",), ABOVE_0: ("lr", "hours"), AT_LEAST_0: ("masks",)})
 
     def candidates(self, own: FinetuneConfig) -> list[FinetuneConfig]:
         """Return a side's settings with each combination of the values in place of its own, for a whole training."""
@@ -133,11 +134,9 @@ class FinetuneConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, share in (("frozen", self.frozen), ("average", self.average)):
-            if not 0 <= share < 1:
-                raise ValueError(f"{name} must be a share within [0, 1), but is {share:g} instead")
-        for name in ("patience", "seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be at least 0, but is {getattr(self, name)} instead")
+        check_ranges(self, {
+            BELOW_1: ("frozen", "average", "dropout"), AT_LEAST_0: ("encoder_lr_scale", "patience", "seed"),
+            AT_LEAST_1: ("pieces",),
+        })  # fmt: skip
         if self.patience and self.average:
             raise ValueError("patience must be 0 where weights are averaged: of an early end there is no last share")

@@ -7,6 +7,7 @@ from typing import Literal
 
 from speechunits.config.encoder import QuantizerConfig
 from speechunits.config.loader import LATER
+from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, LAYER, SHARE, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,10 @@ class Wav2Vec2Config:
     """Weight of the same contrast at the frames that are not masked (training only; 0 in the paper): a small network
     leaves the plateau sooner where the context first learns to tell a frame that it sees."""
 
+    def __post_init__(self) -> None:
+        weights = ("diversity_weight", "feature_penalty", "unmasked_weight")
+        check_ranges(self, {AT_LEAST_1: ("final_dim", "negatives"), ABOVE_0: ("temperature",), AT_LEAST_0: weights})
+
 
 @dataclass(frozen=True, kw_only=True)
 class CpcConfig:
@@ -45,6 +50,9 @@ class CpcConfig:
     negatives_from: Literal["utterance", "speaker", "batch"] = "utterance"
     """Whose frames they are; the same for all frames of an utterance."""
 
+    def __post_init__(self) -> None:
+        check_ranges(self, {AT_LEAST_1: ("steps", "negatives")})
+
 
 @dataclass(frozen=True, kw_only=True)
 class SimclrConfig:
@@ -57,6 +65,9 @@ class SimclrConfig:
     """Pairs of frames a batch at most, drawn at random: memory grows with their square."""
     negatives_from: Literal["utterance", "batch"] = "utterance"
     """With ``batch`` speaker and channel tell frames apart, and become part of what is coded."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {AT_LEAST_1: ("final_dim", "pairs"), ABOVE_0: ("temperature",)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +89,12 @@ class SwavConfig:
     """Frames of earlier batches that take part in the assignments; 0: batches are large enough."""
     pairs: int = 4096
     """Pairs of frames a batch at most, drawn at random."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            AT_LEAST_1: ("final_dim", "prototypes", "iterations", "pairs"), ABOVE_0: ("temperature", "epsilon"),
+            SHARE: ("frozen",), AT_LEAST_0: ("queue",),
+        })  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +125,10 @@ class DirectMIConfig:
     """Of the target network, a perceptron over the latents of a frame."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, {
+            AT_LEAST_1: ("symbols", "hidden_dim"), AT_LEAST_0: ("unmasked_weight", "speakers"), BELOW_1: ("decay",),
+            SHARE: ("frozen",), ABOVE_0: ("sharpness",),
+        })  # fmt: skip
         if 0 < self.shift < 5 or self.shift < 0:
             raise ValueError(f"shift must be 0 or at least 5 frames, but is {self.shift} instead: neighbours overlap")
 
@@ -128,6 +149,10 @@ class TeacherConfig:
     """… and after ``ramp``."""
     ramp: float = 0.075
     """Share of the budget (30k of 400k steps)."""
+
+    def __post_init__(self) -> None:
+        shares = ("codebook_decay", "decay_start", "decay_end", "ramp")
+        check_ranges(self, {AT_LEAST_1: ("codewords", "layers"), SHARE: shares})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,3 +181,9 @@ class MaskedPredictionConfig:
     """Share of the rows that are heard through ``views`` (noise, room, timbre, pitch) while the units stay those of the
     original: denoising, as WavLM's (Chen et al. 2022, §III-B). Not with ``targets: online``."""
     teacher: TeacherConfig = field(default_factory=TeacherConfig)
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            AT_LEAST_1: ("clusters", "passes", "final_dim"), ABOVE_0: ("temperature",), SHARE: ("altered",),
+            AT_LEAST_0: ("unmasked_weight",), LAYER: ("target_layer",),
+        })  # fmt: skip

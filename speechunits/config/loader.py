@@ -153,18 +153,24 @@ def _value(hint: Any, value: Any, where: str, faults: list[str], base: Any = Non
 def _scalar(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
-    if hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        if math.isfinite(value):
-            return float(value)
+    if hint is float and _is_number(value):
+        try:
+            number = float(value)
+        except OverflowError:  # a whole number of more than 308 digits
+            number = math.inf
+        if math.isfinite(number):
+            return number
         faults.append(f"{where}: must be a finite number, but is {value!r} instead")
         return None
-    if hint is float and isinstance(value, str) and _EXPONENT.fullmatch(value):
-        return float(value)
     if hint in (int, str, bool) and type(value) is hint:
         return value
     name = {Path: "a path", float: "a number", int: "a whole number", str: "text", bool: "true or false"}[hint]
     faults.append(f"{where}: must be {name}, but is {value!r} instead")
     return None
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) or (isinstance(value, str) and _EXPONENT.fullmatch(value) is not None)
 
 
 def to_tree(config: Any) -> Any:

@@ -16,6 +16,7 @@ from speechunits.config.learners import (
     Wav2Vec2Config,
 )
 from speechunits.config.loader import LATER, to_tree
+from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, SHARE, check_ranges
 from speechunits.config.views import ViewsConfig
 
 
@@ -40,12 +41,9 @@ class BatchConfig:
     and in ``cache_dir``; or all of it, which pays where a core is idle."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, {ABOVE_0: ("batch_s",), AT_LEAST_0: ("min_s", "cache_mb", "cache_disk_mb")})
         if not 0 < self.crop_s <= 20:
             raise ValueError(f"crop_s must be within (0, 20] seconds, but is {self.crop_s} instead")
-        if self.cache_mb < 0 or self.cache_disk_mb < 0:
-            raise ValueError(
-                f"cache_mb and cache_disk_mb must be at least 0, but are {self.cache_mb} and {self.cache_disk_mb}"
-            )
 
 
 def deciding_batch(config: BatchConfig) -> dict[str, Any]:
@@ -74,6 +72,16 @@ class OptimizerConfig:
     max_grad_norm: float = 5.0
     """Gradients are clipped to this norm; 0 switches clipping off."""
 
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            ABOVE_0: ("lr", "epsilon"), BELOW_1: ("betas",), SHARE: ("warmup", "hold", "final_scale"),
+            AT_LEAST_0: ("weight_decay", "max_grad_norm"),
+        })  # fmt: skip
+        if self.warmup + self.hold > 1:
+            raise ValueError(
+                f"warmup and hold must be shares that sum to at most 1, but are {self.warmup:g} and {self.hold:g}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class BudgetConfig:
@@ -83,6 +91,9 @@ class BudgetConfig:
     """Audio-hours seen over all ranks; a second counts once a step."""
     minutes: float | None = None
     """Wall-clock limit; reaching it ends the run early, named in the results."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {ABOVE_0: ("hours", "minutes")})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +119,12 @@ class EngineConfig:
     progress_s: float = 5.0
     """Seconds between progress lines where the output is not a terminal."""
     tensorboard: bool = True
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {
+            AT_LEAST_1: ("accumulate", "checkpoint_steps"),
+            AT_LEAST_0: ("threads", "checkpoint_minutes", "held_out_evaluations", "progress_s"),
+        })  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +156,7 @@ class PretrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ValueError(f"seed must be at least 0, but is {self.seed} instead")
+        check_ranges(self, {AT_LEAST_0: ("seed",)})
         shifted = self.learner == "direct_mi" and self.direct_mi.shift > 0
         if (self.learner == "cpc" or shifted) and not self.encoder.causal:
             raise ValueError(f"encoder.causal must be true for {self.learner}, which predicts the future, but is false")
@@ -149,6 +165,11 @@ class PretrainConfig:
             raise ValueError(
                 f"masked_prediction.passes must be 1 where targets are {targets}, which need no earlier pass, but is "
                 f"{passes} instead"
+            )
+        top = self.masked_prediction.teacher.layers
+        if self.learner == "masked_prediction" and self.units_online and top > self.encoder.layers:
+            raise ValueError(
+                f"masked_prediction.teacher.layers must be at most the encoder's {self.encoder.layers}, but is {top}"
             )
         altered = self.masked_prediction.altered
         if self.learner == "masked_prediction" and self.units_online and altered > 0:

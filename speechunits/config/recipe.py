@@ -9,9 +9,11 @@ from typing import Literal, TypeVar
 from speechunits.config.finetune import FinetuneConfig, TuningConfig
 from speechunits.config.loader import LATER
 from speechunits.config.pretrain import PretrainConfig
+from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, Range, check_ranges
 from speechunits.config.units import PseudotextConfig, UnitsConfig
 
 Training = TypeVar("Training", PretrainConfig, FinetuneConfig)
+_ENOUGH_VOICES = Range("at least 3 (train, dev and test share none)", lambda voices: voices >= 3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +40,15 @@ class SynthConfig:
     seed: int = 0
     voices: int = 60
     languages: tuple[str, ...] = ("es",)
-    difficulty: str = "field"
+    difficulty: Literal["clean", "field"] = "field"
     jobs: int = 2
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, {ABOVE_0: ("hours",), AT_LEAST_0: ("seed",), AT_LEAST_1: ("jobs",), _ENOUGH_VOICES: ("voices",)}
+        )
+        if not self.languages:
+            raise ValueError("languages must name at least one espeak-ng language, such as es, but is empty")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +74,7 @@ class LanguageConfig:
     def __post_init__(self) -> None:
         if self.rows and not (self.weights and self.bonuses):
             raise ValueError("weights and bonuses must name at least one value each to try, but one of them is empty")
-        if self.width < 1 or any(weight < 0 for weight in self.weights):
-            raise ValueError(f"width must be at least 1 and weights at least 0, but are {self.width}, {self.weights}")
+        check_ranges(self, {AT_LEAST_1: ("sentences", "order", "width"), AT_LEAST_0: ("weights",)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +113,10 @@ class ReductionConfig:
     """Resamples of utterances behind the interval."""
 
     def __post_init__(self) -> None:
+        check_ranges(self, {
+            ABOVE_0: ("minutes", "baseline_minutes"), AT_LEAST_1: ("seeds", "jobs", "bootstrap"),
+            AT_LEAST_0: ("headline_seeds", "equal_compute_seeds"),
+        })  # fmt: skip
         if self.headline_minutes not in self.minutes:
             raise ValueError(
                 f"headline_minutes must be one of minutes, {list(self.minutes)}, but is {self.headline_minutes:g}"
@@ -112,10 +124,8 @@ class ReductionConfig:
         if not self.baseline_minutes and not self.all_labels:
             raise ValueError("baseline_minutes must name at least one budget, but is empty; no factor without them")
         for name, budgets in (("minutes", self.minutes), ("baseline_minutes", self.baseline_minutes)):
-            if any(budget <= 0 for budget in budgets) or len(set(budgets)) < len(budgets):
-                raise ValueError(f"{name} must be above 0 and differ, but are {list(budgets)}")
-        if self.jobs < 1:
-            raise ValueError(f"jobs must be at least 1, but is {self.jobs} instead")
+            if len(set(budgets)) < len(budgets):
+                raise ValueError(f"{name} must differ, but are {list(budgets)}")
         sides = ("finetune", "untrained", "logmel", *(["units"] if self.read_units else []))
         kinds = {side: getattr(self, side).tokens for side in sides}
         if "phones" in kinds.values() and len(set(kinds.values())) > 1:

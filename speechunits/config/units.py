@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from speechunits.config.loader import LATER
+from speechunits.config.ranges import AT_LEAST_0, AT_LEAST_1, LAYER, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +53,11 @@ class UnitsConfig:
     ``predictability``, ``view_abx`` or ``speaker``."""
 
     def __post_init__(self) -> None:
-        for name, least in (("stream_passes", 0), ("residual_clusters", 0), ("seed", 0), ("restarts", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, but is {getattr(self, name)} instead")
+        check_ranges(self, {
+            AT_LEAST_0: ("clusters", "stream_passes", "residual_clusters", "seed"),
+            AT_LEAST_1: ("sample_frames", "iterations", "restarts"),
+            LAYER: ("layer",),
+        })  # fmt: skip
         if self.smooth < 1 or self.smooth % 2 == 0:
             raise ValueError(f"smooth must be an odd number of frames, at least 1, but is {self.smooth} instead")
 
@@ -67,3 +70,6 @@ class PseudotextConfig:
     """``vocab_size``."""
     model: str = "unigram"
     """``unigram`` or ``bpe``."""
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {AT_LEAST_1: ("pieces",)})

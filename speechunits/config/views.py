@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from speechunits.config.ranges import AT_LEAST_0, NOT_0, SHARE, check_ranges
+
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:
@@ -33,9 +35,7 @@ class ViewsConfig:
     """Widest band of frequencies set to zero."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.crop <= 1 or not 0 <= self.probability <= 1:
-            raise ValueError(
-                f"crop must be within (0, 1] and probability within [0, 1], but are {self.crop} and {self.probability}"
-            )
+        sizes = ("pitch_cents", "equaliser_db", "decay_s", "dropped_s", "dropped_hz")
+        check_ranges(self, {NOT_0: ("crop",), SHARE: ("probability",), AT_LEAST_0: sizes})
         if not 0 <= self.speed < 0.5:
             raise ValueError(f"speed must be within [0, 0.5), but is {self.speed} instead")

@@ -239,12 +239,7 @@ def make_trainer(learner: Learner, model: nn.Module, task: TrainingTask, parts: 
 
 
 def _schedule(optimizer: torch.optim.Optimizer, config: OptimizerConfig, total_steps: int) -> TriStageLR:
-    decay = 1.0 - config.warmup - config.hold
-    if min(decay, config.warmup, config.hold) < 0:
-        raise UsageError(
-            f"optimizer.warmup and optimizer.hold must be shares that sum to at most 1, but are {config.warmup:g} and "
-            f"{config.hold:g} instead"
-        )
+    decay = max(0.0, 1.0 - config.warmup - config.hold)
     return TriStageLR(
         optimizer, total_steps, (config.warmup, config.hold, decay), start_lr_scale=_START_SCALE,
         final_lr_scale=max(config.final_scale, 1e-8),

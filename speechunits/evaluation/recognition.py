@@ -10,6 +10,7 @@ from speechunits.asr.decode import SpeechRecognizer, greedy_text, recording_post
 from speechunits.asr.hypothesis import Precision
 from speechunits.asr.tokens import transcript
 from speechunits.audio.corpus import Corpus, with_phones_as_text
+from speechunits.audio.load import printable
 from speechunits.errors import InputRefused, UsageError
 from speechunits.evaluation.edit import character_edits, error_rate, word_edits
 
@@ -37,12 +38,17 @@ def evaluate_recognizer(model: Path, corpus: Corpus, split: str, *, precision: P
     Raises
     ------
     UsageError
-        If none has a text, or phones are recognised and none are known.
+        If none has a text, or phones are recognised and none are known, or are known and texts are recognised.
     InputRefused
         If the bundle cannot be read, or no recording.
     """
     recognizer = SpeechRecognizer.load(model).recognizer
     tokenizer = recognizer.tokenizer
+    if corpus.phones and not tokenizer.spaced:
+        raise UsageError(
+            f"phones are for a recogniser of phones, but {printable(model)} writes texts and is compared with those of "
+            "the manifest; leave out --phones"
+        )
     held = (with_phones_as_text(corpus) if tokenizer.spaced else corpus).split(split)
     labelled = [recording for recording in held if transcript(recording)]
     if not labelled:

@@ -105,7 +105,7 @@ def each_features(
 ) -> Iterator[tuple[Recording, FloatArray]]:
     """Yield each recording with its ``(S, D)`` features, all representations of the source side by side."""
     extractor = FeatureExtractor(source.features)
-    with progress(f"frames of {source.name}", len(recordings)) as advance:
+    with progress(f"frames of {source.name or 'the supervised network'}", len(recordings)) as advance:
         for recording, features in map_recordings(extractor.features, recordings, on_fault):
             yield recording, features
             advance(1, "")

@@ -76,7 +76,7 @@ def write_each(
         report.refused.append((name, reason))
         tell(name, reason)
 
-    found = _fitting(find_inputs(inputs, refuse), out, suffix, refuse)
+    found = _fitting(find_inputs(_once(inputs), refuse), out, suffix, refuse)
     names = [item.name for item in found]
     with (
         claimed(out, claim, names, suffix, overwrite=overwrite, done=report.done),
@@ -103,6 +103,15 @@ def write_each(
             report.done.append(item.name)
             advance(item, written.duration_s)
     return report
+
+
+def _once(inputs: Sequence[Path]) -> list[Path]:
+    """Return the paths without those given before: the same file twice is no other input of that name."""
+    first: dict[Path, Path] = {}
+    for path in inputs:
+        # Links are not followed: two of them are two names.
+        first.setdefault(path.absolute(), path)
+    return list(first.values())
 
 
 def _wrong_duration(item: Input, written: Written) -> str | None:

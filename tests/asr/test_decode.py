@@ -283,6 +283,8 @@ def test_error_rates_of_a_bundle(bundle, silent_bundle, waveforms, tmp_path, cap
     # What it cannot write would only look like errors.
     accented = corpus_of([replace(rows[0], text="a\u0301ba\u0301")])
     assert evaluate_recognizer(bundle, accented, "dev").unknown == {"\u00e1": 2}
+    with pytest.raises(UsageError, match=r"phones are for a recogniser of phones, but .* leave out --phones"):
+        evaluate_recognizer(bundle, corpus_of(rows, {"b": [Phone(0.0, 1.0, "b")]}), "dev")
     with pytest.raises(UsageError, match="none of the 1 recordings of dev"):
         evaluate_recognizer(bundle, corpus_of([untold]), "dev")
     with pytest.raises(InputRefused, match="no recording of split 'dev' can be read"):

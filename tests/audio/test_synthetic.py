@@ -20,7 +20,7 @@ from speechunits.audio.render import Studio, Utterance, render
 from speechunits.audio.speech_engine import Voice
 from speechunits.audio.synthetic import split_hours, synthesise
 from speechunits.audio.voices import speakers
-from speechunits.config.recipe import SynthConfig
+from speechunits.config import SynthConfig, build_config
 from speechunits.errors import UsageError
 
 TINY = SynthConfig(hours=60 / 3600, voices=6, jobs=1)
@@ -31,9 +31,22 @@ def contents(folder):
 
 
 @pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    out = tmp_path_factory.mktemp("synth") / "corpus"
-    return out, synthesise(out, TINY)
+def made(tmp_path_factory):
+    out, shares = tmp_path_factory.mktemp("synth") / "corpus", []
+    report = synthesise(out, TINY, on_progress=lambda share, _name: shares.append(share))
+    return out, report, shares
+
+
+@pytest.fixture(scope="module")
+def corpus(made):
+    return made[:2]
+
+
+def test_progress_reaches_the_whole_and_no_more(made):
+    _, report, shares = made
+    assert sum(report.hours.values()) > TINY.hours
+    assert sum(shares) == pytest.approx(1)
+    assert min(shares) > 0
 
 
 def test_splits_share_no_speaker_and_no_sentence(corpus):
@@ -182,9 +195,12 @@ def test_what_is_not_ours_is_left_alone(corpus, tmp_path):
     assert (tmp_path / "thesis.doc").exists()
 
 
-def test_wrong_configurations_name_every_fault(tmp_path):
-    with pytest.raises(UsageError, match=r"hours.*voices.*difficulty.*languages.*jobs"):
-        synthesise(tmp_path, SynthConfig(hours=0, voices=2, difficulty="hard", languages=(), jobs=0))
+def test_wrong_configurations_name_every_fault():
+    with pytest.raises(UsageError, match=r"hours must be above 0.*jobs must be at least 1.*voices must be at least 3"):
+        build_config(SynthConfig, {"hours": 0, "voices": 2, "jobs": 0})
+    for tree, said in (({"difficulty": "hard"}, "must be one of clean, field"), ({"languages": []}, "at least one")):
+        with pytest.raises(UsageError, match=said):
+            build_config(SynthConfig, tree)
 
 
 def test_an_unknown_language_is_a_usage_error(tmp_path):

@@ -1,5 +1,6 @@
 """What every command says: help without heavy imports, usage and configuration faults, bundles."""
 
+import argparse
 import io
 import json
 import subprocess
@@ -40,6 +41,28 @@ def test_every_command_explains_itself(command, capsys):
     assert f"usage: speechunits {' '.join(command)}".strip() in capsys.readouterr().out
 
 
+def parsers(parser):
+    """Yield a parser and those of its verbs."""
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for verb in action.choices.values():
+                yield from parsers(verb)
+
+
+@pytest.mark.parametrize("parser", list(parsers(make_parser())), ids=lambda parser: parser.prog)
+def test_every_option_explains_itself(parser):
+    options = [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]
+    assert not [action.option_strings or action.dest for action in options if not action.help]
+
+
+@pytest.mark.parametrize("command", ["recognize", "transcribe"])
+def test_that_globs_are_read_is_in_the_help(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert "globs" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -48,6 +71,7 @@ def test_every_command_explains_itself(command, capsys):
         ["reduction", "r.yaml", "--unknown"], ["report", "runs/x"],
         ["synth", "out", "--seed", "-1"], ["manifest", "in", "-o", "m.tsv", "--seed", "-1"],
         ["finetune", "r.yaml", "--label-seed", "-1"], ["compare", "r.yaml", "-o", "out", "--seeds", "0"],
+        ["compare", "r.yaml", "-o", "out", "--minutes", "0"], ["compare", "r.yaml", "-o", "out", "--minutes", "1e400"],
         ["units", "fit", "mfcc", "--manifest", "m.tsv", "-o", "u", "--restarts", "0"],
         ["units", "fit", "mfcc", "--manifest", "m.tsv", "-o", "u", "--seed", "-1"],
         ["evaluate", "probe", "mfcc", "--manifest", "m.tsv", "--seeds", "0"],

@@ -133,8 +133,9 @@ def test_probes_of_phone_and_speaker_and_a_reason_for_words(tiny_corpus, tiny_ru
     assert accuracy["supervised"] > phone["majority"]
     assert all(len(row["accuracies"]) == 2 for row in phone["rows"])
     assert measured["labels"]["speaker"]["majority"] < 1
-    shown = capsys.readouterr().out
-    assert "majority class" in shown
+    shown = capsys.readouterr()
+    assert "majority class" in shown.out
+    assert "frames of the supervised network: 100 %" in shown.err
     again = tmp_path / "again.json"
     assert main([*command[:-1], str(again)]) == 0
     assert json.loads(again.read_text()) == measured

@@ -27,6 +27,7 @@ def test_units_of_a_hugging_face_folder(tiny_corpus, tmp_path, capsys):
     assert recording.stem in capsys.readouterr().out
     assert main(["export", str(out), "--onnx", str(tmp_path / "units.onnx"), "--seconds", "2"]) == 0
     assert (tmp_path / "units.onnx").stat().st_size > 1000
+    assert f"{tmp_path / 'units.onnx'}: the units of windows of 2 s" in capsys.readouterr().err
 
 
 def test_a_name_that_is_nowhere_is_an_error_with_its_remedy(tiny_corpus, tmp_path, monkeypatch, capsys):

@@ -84,7 +84,16 @@ def test_from_recordings_to_units(tiny_corpus, tmp_path, capsys):
         )
         == 0
     )
-    assert main(["pseudotext", "fit", "--model", str(units), "--manifest", str(manifest), "--pieces", "20"]) == 0
+    said = capsys.readouterr().err
+    for line in (f"{run / 'pretrain' / 'encoder.safetensors'}: the encoder", f"{units}: 8 units"):
+        assert line in said.splitlines()
+    fit = ["pseudotext", "fit", "--model", str(units), "--manifest", str(manifest), "--pieces"]
+    assert main([*fit, "20"]) == 0
+    assert f"{units}: pseudo-text of 20 pieces, " in (said := capsys.readouterr().err)
+    assert "asked for" not in said
+    assert main([*fit, "100000"]) == 0
+    assert "not the 100000 asked for: no more sequences of units recur often enough" in capsys.readouterr().err
+    assert main([*fit, "20"]) == 0
     capsys.readouterr()
     take = str(next(recordings.rglob("*.flac")))
     assert main(["transcribe", take, "--model", str(units), "--bpe"]) == 0
@@ -97,8 +106,11 @@ def test_from_recordings_to_units(tiny_corpus, tmp_path, capsys):
 def test_from_labels_to_a_recogniser(prepared, tiny_corpus, capsys):
     run, manifest = prepared.parent / "runs" / "tiny", str(tiny_corpus / "manifest.tsv")
     assert main(["finetune", str(prepared)]) == 0
-    assert "pretrained-0.5-0: CER" in capsys.readouterr().err
     asr = str(run / "asr.safetensors")
+    said = capsys.readouterr().err
+    assert "pretrained-0.5-0: CER" in said
+    assert f"{asr}: the recogniser" in said.splitlines()
+    assert "replaced" not in said
     takes = [str(row.audio) for row in read_manifest(tiny_corpus / "manifest.tsv")[:2]]
     assert main(["recognize", *takes, "--model", asr, "--format", "jsonl"]) == 0
     heard = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -110,6 +122,8 @@ def test_from_labels_to_a_recogniser(prepared, tiny_corpus, capsys):
     assert "recordings: CER " in capsys.readouterr().out
     assert main(["finetune", str(prepared), "--minutes", "1", "--side", "logmel", "--label-seed", "1"]) == 0
     assert len(list((run / "cells").glob("logmel-1-1-*.json"))) == 1
+    said = capsys.readouterr().err
+    assert f"the one that was there before is replaced; {run / 'cells'} keeps its scores, not its weights" in said
     assert main(["finetune", str(prepared), "--minutes", "100"]) == 2
     assert "100" in capsys.readouterr().err
 

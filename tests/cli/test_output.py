@@ -182,6 +182,31 @@ def test_a_full_standard_output_is_2_and_no_traceback(tiny_runs, unbuffered):
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("command", "out", "said"),
+    [
+        ("transcribe", "-", "-o must name a folder, but is -; leave out -o for standard output"),
+        ("recognize", "-", "-o must name a folder, but is -; leave out -o for standard output"),
+        ("convert", "-", "-o must name a folder, or a file that ends in .eaf, but is -; nothing goes to standard"),
+        ("transcribe", "out.jsonl", "-o must name a folder, but out.jsonl is named like a file of .jsonl; rename it"),
+        ("recognize", "out.SRT", "-o must name a folder, but out.SRT is named like a file of .srt; rename it"),
+        ("convert", "out.txt", "or a file that ends in .eaf, but out.txt is named like a file of .txt; rename it"),
+    ],
+)
+def test_texts_go_into_no_folder_that_looks_like_a_file(tmp_path, monkeypatch, capsys, command, out, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in.jsonl").write_text('{"id": "a", "duration_s": 0.1, "runs": []}\n')
+    options = ["--format", "eaf"] if command == "convert" else ["--model", "m.safetensors"]
+    assert main([command, "in.jsonl", *options, "-o", out]) == 2
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["in.jsonl"]
+    if command == "convert":
+        assert main([command, "in.jsonl", *options, "-o", "out.EAF"]) == 0
+        (tmp_path / "named.txt").mkdir()
+        assert main([command, "in.jsonl", *options, "-o", "named.txt"]) == 0
+        assert (tmp_path / "named.txt" / "a.eaf").exists()
+
+
 @pytest.mark.parametrize("option", ["--manifest", "--phones", "--units", "--also"])
 def test_a_report_of_what_is_not_there_is_2(tiny_runs, tmp_path, capsys, option):
     missing = tmp_path / "nope.tsv"

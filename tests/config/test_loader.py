@@ -1,6 +1,7 @@
 """Recipes: presets, overrides, and every fault at once."""
 
-from dataclasses import dataclass, field
+import typing
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 
 import pytest
@@ -102,12 +103,77 @@ def test_a_missing_recipe_and_a_bad_override(tmp_path):
         ("units.seed=-1", "seed must be at least 0"),
         ("units.restarts=0", "restarts must be at least 1"),
         ("reduction.finetune.seed=-1", "seed must be at least 0"),
+        ("pretrain.budget.hours=1e400", "pretrain.budget.hours: must be a finite number, but is '1e400'"),
+        (f"pretrain.budget.hours=1{400 * '0'}", "pretrain.budget.hours: must be a finite number"),
+        ("reduction.tuning.lr=[1e-3,1e999]", r"reduction.tuning.lr\[1\]: must be a finite number"),
+        ("pretrain.budget.hours=0", "pretrain.budget: hours must be above 0, but is 0.0 instead"),
+        ("pretrain.budget.minutes=0", "minutes must be above 0"),
+        ("pretrain.batch.batch_s=0", "batch_s must be above 0"),
+        ("pretrain.optimizer.lr=0", "lr must be above 0"),
+        ("pretrain.optimizer={lr: -1, epsilon: 0}", "lr must be above 0, but is -1.0 instead; epsilon must be above 0"),
+        ("pretrain.optimizer.betas=[0.9,1]", r"betas must be within \[0, 1\), but is \[0.9, 1.0\] instead"),
+        ("pretrain.optimizer={warmup: 0.8, hold: 0.8}", "warmup and hold must be shares that sum to at most 1"),
+        ("reduction.logmel.optimizer.lr=-1", "reduction.logmel.optimizer: lr must be above 0"),
+        ("reduction.logmel.dropout=2", r"reduction.logmel: dropout must be within \[0, 1\)"),
+        ("reduction.finetune.augment.speed=[]", "speed must name at least one factor"),
+        ("pretrain.encoder.dropout=2", r"dropout must be within \[0, 1\)"),
+        ("pretrain.encoder.heads=0", "heads must be at least 1"),
+        ("pretrain.encoder.layers=0", "layers must be at least 1"),
+        ("pretrain.mask.start_prob=1.5", r"start_prob must be within \[0, 1\]"),
+        ("pretrain.masked_prediction.altered=7", r"altered must be within \[0, 1\]"),
+        (
+            "pretrain={learner: masked_prediction, masked_prediction: {targets: online, teacher: {layers: 5}}}",
+            "teacher.layers must be at most the encoder's 4, but is 5",
+        ),
+        ("pretrain.wav2vec2.quantizer.temperature_decay=1.1", r"temperature_decay must be within \(0, 1\]"),
+        ("pretrain.views.crop=0", r"crop must be within \(0, 1\]"),
+        ("pretrain.views.dropped_s=-3", "dropped_s must be at least 0, but is -3.0 instead"),
+        ("units.layer=-2", "layer must be at least -1"),
+        ("synth={hours: 0, voices: 2}", "hours must be above 0, but is 0.0 instead; voices must be at least 3"),
     ],
 )
 def test_values_that_no_run_can_use(tmp_path, override, said):
     path = write(tmp_path, "name: x\ncorpus: {manifest: m.tsv}\n")
     with pytest.raises(UsageError, match=said):
         load_config(RecipeConfig, path, [override])
+
+
+ANY_SIGN = ["pretrain.views.snr_db", "reduction.language.bonuses"]
+
+
+def numbers(kind, where=""):
+    """Yield the places of all numbers of a configuration, each with one that is far too low."""
+    hints = typing.get_type_hints(kind)
+    for each in fields(kind):
+        place = f"{where}.{each.name}".removeprefix(".")
+        kinds = {hints[each.name], *typing.get_args(hints[each.name])}
+        if section := next((own for own in kinds if is_dataclass(own)), None):
+            yield from numbers(section, place)
+        elif kinds & {int, float}:
+            yield pytest.param(place, "[-7, -7]" if "tuple" in str(hints[each.name]) else "-7", id=place)
+
+
+@pytest.mark.parametrize(("place", "value"), list(numbers(RecipeConfig)))
+def test_no_number_of_a_recipe_goes_unchecked(tmp_path, place, value):
+    path = write(tmp_path, "name: x\ncorpus: {manifest: m.tsv}\n")
+    if place in ANY_SIGN:
+        assert load_config(RecipeConfig, path, [f"{place}={value}"])
+        return
+    with pytest.raises(UsageError, match=rf"{place.rpartition('.')[2]}\b.* must "):
+        load_config(RecipeConfig, path, [f"{place}={value}"])
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "reduction.finetune.encoder_lr_scale=0", "reduction.finetune.frozen=0", "pretrain.wav2vec2.unmasked_weight=0",
+        "pretrain.encoder.layers=1", "pretrain.budget.minutes=null", "pretrain.engine.checkpoint_minutes=0",
+        "pretrain.optimizer={warmup: 0.3, hold: 0.7, final_scale: 0}", "units.layer=-1", "units.clusters=0",
+        "pretrain.encoder.dropout=0", "pretrain.masked_prediction.altered=1", "pretrain.mask.min_spans=0",
+    ],
+)  # fmt: skip
+def test_the_ends_of_ranges_are_in_them(tmp_path, override):
+    assert load_config(RecipeConfig, write(tmp_path, "name: x\ncorpus: {manifest: m.tsv}\n"), [override])
 
 
 def test_not_utf8(tmp_path):

@@ -110,7 +110,7 @@ def settings(corpus, *, steps=12, engine=None, batch=None, minutes=None, per_ste
         "labels": None,
         "batch": config,
         "optimizer": OptimizerConfig(lr=1e-2),
-        "budget": BudgetConfig(hours=(seen_s - 0.1) / 3600, minutes=minutes),
+        "budget": BudgetConfig(hours=max(seen_s - 0.1, 0.1) / 3600, minutes=minutes),
         "engine": EngineConfig(**engine),
         "seed": 3,
         **changes,

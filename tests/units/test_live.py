@@ -252,8 +252,9 @@ def test_what_cannot_be_streamed_is_refused_with_the_reason(causal, units, corpu
     assert main(["transcribe", "--stream", "--model", str(tmp_path / "plain.safetensors")]) == 2
     assert main(["transcribe", "--stream", "a.wav", "--model", str(tmp_path / "causal.safetensors")]) == 2
     assert main(["transcribe", "--model", str(tmp_path / "causal.safetensors")]) == 2
+    assert main(["transcribe", "a.wav", "--model", str(tmp_path / "causal.safetensors"), "--chunk", "100"]) == 2
     told = capsys.readouterr().err
-    for words in ("reads the whole window", "FILE is given too", "name recordings"):
+    for words in ("reads the whole window", "FILE is given too", "name recordings", "--chunk is what --stream reads"):
         assert words in told
 
 

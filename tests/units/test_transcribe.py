@@ -4,6 +4,7 @@ import io
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -257,6 +258,17 @@ def test_a_recording_is_no_list(folder, units, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO((folder / "good.wav").read_bytes())))
     assert main(["transcribe", "-", "--model", str(tmp_path / "u.safetensors")]) == 2
     assert "`-` reads a list of paths, one a line, but standard input holds binary data" in capsys.readouterr().err
+
+
+def test_the_same_file_twice_is_taken_once(units, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    soundfile.write("a.wav", noise(4_000), 16_000)
+    (tmp_path / "b.wav").symlink_to("a.wav")
+    inputs = [Path("b.wav"), Path("a.wav"), tmp_path / "a.wav", Path("b.wav")]
+    report = transcribe(inputs, units, out=tmp_path / "out")
+    assert (report.done, report.refused) == (["b", "a"], [])
+    assert transcribe([Path("a.wav"), Path("a.wav")], units).done == ["a"]
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_the_command_reads_lists(folder, units, tmp_path, monkeypatch, capsys):
