@@ -81,8 +81,17 @@ def _runs(child):
         return False
 
 
-def test_every_item_is_worked_on_once_and_by_as_many_processes_as_asked():
-    found = list(in_processes(squares, range(7), 2, name="test"))
+def squares_of_two(items):
+    """Square numbers once two processes are there: else the first to come might take them all."""
+    for item, folder in items:
+        (folder / str(os.getpid())).touch()
+        while len(list(folder.iterdir())) < 2:
+            time.sleep(0.01)
+        yield item, item * item, os.getpid()
+
+
+def test_every_item_is_worked_on_once_and_by_as_many_processes_as_asked(tmp_path):
+    found = list(in_processes(squares_of_two, [(item, tmp_path) for item in range(7)], 2, name="test"))
     assert sorted((item, square) for item, square, _ in found) == [(item, item * item) for item in range(7)]
     assert len({process for _, _, process in found}) == 2
     assert os.getpid() not in {process for _, _, process in found}
