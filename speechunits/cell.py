@@ -111,8 +111,13 @@ def _budgets(config: ReductionConfig) -> dict[Side, list[float | None]]:
     }
 
 
-def summarised(cell: Cell, scores: Sequence[Score]) -> str:
+def rate_name(tokens: str) -> str:
+    """Return what error rates are called: of characters, or of phones where those are the ``tokens``."""
+    return "PER" if tokens == "phones" else "CER"
+
+
+def summarised(cell: Cell, scores: Sequence[Score], config: ReductionConfig) -> str:
     """Return the error rates of a cell in a line."""
     rates = ", ".join(f"{100 * score.cer:.1f} % on {score.split}" for score in scores)
     blank = " (all blank: it recognised nothing)" if any(score.all_blank for score in scores) else ""
-    return f"{cell.name}: CER {rates}{blank}"
+    return f"{cell.name}: {rate_name(config.finetune.tokens)} {rates}{blank}"

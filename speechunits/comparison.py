@@ -6,6 +6,7 @@ import json
 import resource
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -81,11 +82,10 @@ def compare(
     Raises
     ------
     UsageError
-        If the recipes differ in corpus or units: their figures could not be compared.
+        If the recipes differ in corpus or units: their figures could not be compared; or if two have one name.
     """
+    _check_comparable(recipes)
     first = recipes[0]
-    if any((other.corpus, other.units) != (first.corpus, first.units) for other in recipes):
-        raise UsageError("recipes that are compared must have the same corpus and units, but differ in one of them")
     contenders = [
         Contender(recipe=replace(recipe, pretrain=replace(recipe.pretrain, seed=seed)), ranking="hours")
         for seed in range(seeds)
@@ -118,6 +118,18 @@ def compare(
             recipe = replace(contender.recipe, pretrain=replace(pretrain, budget=budget))
             add(Contender(recipe=recipe, ranking="minutes"), f"{number} of {len(timed)}, equal minutes")
     return results(rows)
+
+
+def _check_comparable(recipes: Sequence[RecipeConfig]) -> None:
+    first = recipes[0]
+    if any((other.corpus, other.units) != (first.corpus, first.units) for other in recipes):
+        raise UsageError("recipes that are compared must have the same corpus and units, but differ in one of them")
+    names = Counter(recipe.name for recipe in recipes)
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise UsageError(
+            f"recipes that are compared must have names of their own, but several are named {', '.join(twice)}: they "
+            "would be taken for seeds of one; give each its own `name:`"
+        )
 
 
 def _row(contender: Contender, place: str, known: Mapping[tuple[str, str], Row]) -> Row:

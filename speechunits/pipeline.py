@@ -182,7 +182,7 @@ def _finetune(experiment: Experiment, cell: Cell, setting: Setting) -> None:
     before = file_hash(place) if place.exists() else None
     scores = sweep.run_cell(cell, setting, keep=place)
     if is_first_rank():
-        print(f"{summarised(cell, scores)}\n{place}: the recogniser", file=sys.stderr)
+        print(f"{summarised(cell, scores, setting.config)}\n{place}: the recogniser", file=sys.stderr)
         if before is not None and file_hash(place) != before:
             print(f"the one that was there before is replaced; {setting.folder} keeps its scores, not its weights: its "
                   "own command trains it again, to be copied elsewhere", file=sys.stderr)  # fmt: skip
@@ -226,7 +226,8 @@ def _train_cells(part: Sequence[Cell], results: SweepResults, setting: Setting) 
         ahead = sum(cell not in results.scores for cell in results.todo)
         left = f", about {seconds_text((time.monotonic() - started) / trained * ahead)} left" if trained else ""
         count = len(results.todo)
-        print(f"{summarised(cell, scores)}; {count - ahead} of {count} trainings{left}", file=sys.stderr, flush=True)
+        said = summarised(cell, scores, setting.config)
+        print(f"{said}; {count - ahead} of {count} trainings{left}", file=sys.stderr, flush=True)
 
 
 def report(experiment: Experiment) -> None:

@@ -57,7 +57,11 @@ def add_language_rows(
     done: dict[tuple[Cell, str], Rescored] = {}
     for rescored in rescore(todo, setting, synth):
         done[rescored.cell, rescored.row] = rescored
-        print(f"lm={rescored.row} {summarised(rescored.cell, rescored.scores)}", file=sys.stderr, flush=True)
+        print(
+            f"lm={rescored.row} {summarised(rescored.cell, rescored.scores, setting.config)}",
+            file=sys.stderr,
+            flush=True,
+        )
     rows = [done[cell, row] for row in language.rows for cell in todo if (cell, row) in done]
     results["scores"] += scores_to_json([score for rescored in rows for score in rescored.scores])
     results["language"] = {

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from speechunits.cell import Cell, trials
+from speechunits.cell import Cell, rate_name, trials
 from speechunits.config import RecipeConfig
 from speechunits.errors import UsageError
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
@@ -83,10 +83,16 @@ class SweepResults:
 
 def audio_hours(saved: Mapping[str, Any]) -> float | None:
     """Return the audio-hours that every training of saved results heard; None where an earlier version did not say."""
+    hours = _finetuning(saved).get("budget", {}).get("hours")
+    return None if hours is None else float(hours)
+
+
+def _finetuning(saved: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the settings of the pretrained side; none where an earlier version did not save them."""
     try:
-        return float(saved["provenance"]["config"]["reduction"]["finetune"]["budget"]["hours"])
-    except (KeyError, TypeError):
-        return None
+        return dict(saved["provenance"]["config"]["reduction"]["finetune"])
+    except (KeyError, TypeError, ValueError):
+        return {}
 
 
 def saved_results(recipe: RecipeConfig) -> Path:
@@ -133,6 +139,8 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     text = reduction_markdown(
         table, dict(zip(conditions, others, strict=True)), saved.get("tuning", {}), audio_hours(saved)
     )
+    # All that is counted is of one kind.
+    text = text.replace("CER", rate_name(_finetuning(saved).get("tokens", "")))
     if saved.get("unfinished"):
         text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"
     write_text(out / "reduction.md", text)

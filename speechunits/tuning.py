@@ -40,7 +40,9 @@ def tune(setting: Setting, only: Cell | None = None) -> Iterator[tuple[Setting, 
     yield _chosen(setting, groups, keys, rates)
     for number, (cell, scores) in enumerate(run_cells(todo, setting), start=1):
         rates[keys[cell]] = _tune_cer(scores)
-        print(f"{summarised(cell, scores)}; {number} of {len(todo)} trials", file=sys.stderr, flush=True)
+        print(
+            f"{summarised(cell, scores, setting.config)}; {number} of {len(todo)} trials", file=sys.stderr, flush=True
+        )
         yield _chosen(setting, groups, keys, rates)
 
 

@@ -159,3 +159,12 @@ def test_recipes_of_other_units_are_refused(tiny_corpus, tmp_path):
     other = replace(other, units=replace(other.units, clusters=13))
     with pytest.raises(UsageError, match="same corpus and units"):
         compare([one, other], seeds=1)
+
+
+def test_recipes_of_one_name_are_refused(tiny_corpus, tmp_path):
+    """A table would take them for seeds."""
+    one, _ = recipes(tiny_corpus, tmp_path)
+    other = replace(one, pretrain=replace(one.pretrain, batch=replace(one.pretrain.batch, batch_s=7.0)))
+    for pair in ([one, one], [one, other]):
+        with pytest.raises(UsageError, match=f"several are named {one.name}: they would be taken for seeds of one"):
+            compare(pair, seeds=1)

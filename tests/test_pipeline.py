@@ -184,6 +184,19 @@ def test_the_table_is_computed_from_saved_results_alone(tmp_path, capsys):
     assert (tmp_path / "reduction.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_rates_over_phones_are_called_so(tmp_path, capsys):
+    recipe = make_recipe(tmp_path / "gone", tmp_path / "runs")
+    saved = read_json(written_results(tmp_path / "results.json"))
+    config = {"reduction": {"finetune": {"tokens": "phones", "budget": {"hours": 3.0}}}}
+    write_json(tmp_path / "results.json", saved | {"provenance": {"config": config}})
+    show_reduction(tmp_path / "results.json", recipe, tmp_path)
+    shown = capsys.readouterr().out
+    assert "PER %, pretrained" in shown
+    assert "PER: mean over seeds" in shown
+    assert "CER" not in shown
+    assert "Every training heard 3 audio-hours" in shown
+
+
 def test_published_results_come_before_those_of_the_run_and_finished_ones_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     recipe = make_recipe(tmp_path / "gone", tmp_path / "runs")

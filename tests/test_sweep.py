@@ -174,7 +174,9 @@ def test_what_recognises_nothing_is_named(setting, trained, monkeypatch):
     scores = run_cell(cell(), setting)
     assert all(score.all_blank and score.errors == score.lengths and score.cer == 1.0 for score in scores)
     said = "logmel-0.5-0: CER 100.0 % on dev, 100.0 % on tune (all blank: it recognised nothing)"
-    assert summarised(cell(), scores) == said
+    assert summarised(cell(), scores, setting.config) == said
+    phones = SimpleNamespace(finetune=SimpleNamespace(tokens="phones"))
+    assert summarised(cell(), scores, phones) == said.replace("CER", "PER")
 
 
 def test_characters_unseen_in_training_are_counted(setting, trained):

@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-
 from speechunits.asr.beam import Search
 from speechunits.asr.decoder import Decoder
 from speechunits.asr.formats import format_named
@@ -22,8 +20,9 @@ from speechunits.asr.hypothesis import (
     make_hypothesis,
 )
 from speechunits.asr.recognizer import Recognizer, recognizer_from_bundle
-from speechunits.audio.load import Samples, load_waveform, resample
+from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import Recording
+from speechunits.audio.resample import Samples, mono, resample
 from speechunits.audio.written import RECOGNIZED
 from speechunits.errors import InputRefused, UsageError
 from speechunits.frames import RECEPTIVE_FIELD, SAMPLE_RATE_HZ
@@ -74,8 +73,14 @@ class SpeechRecognizer:
         return self.recognize_waveform(load_waveform(path, start_s=start_s, end_s=end_s), name=path.stem)
 
     def recognize_waveform(self, waveform: Samples, rate_hz: float = SAMPLE_RATE_HZ, *, name: str = "") -> Hypothesis:
-        """Recognise ``(T,)`` mono samples of rate ``rate_hz``."""
-        samples = resample(np.asarray(waveform, dtype=np.float32), rate_hz)
+        """Recognise ``(T,)`` mono samples of rate ``rate_hz``.
+
+        Raises
+        ------
+        InputRefused
+            If the samples are not one-dimensional, or not finite, or the rate is none.
+        """
+        samples = resample(mono(waveform), rate_hz)
         # Two of the longest windows at a time: a long file must not take the memory of all its windows at once.
         heard = frame_posteriors(self.recognizer, [samples], batch_s=40.0, precision=self.precision)[0]
         return make_hypothesis(self.recognizer, name, len(samples), self.decoder.labels(heard), heard)

@@ -17,7 +17,7 @@ from torch import Tensor
 from speechunits.asr.greedy import collapse, spikes
 from speechunits.asr.recognizer import Recognizer
 from speechunits.asr.words import TimedToken, TimedWord, timed_words
-from speechunits.audio.load import Samples
+from speechunits.audio.resample import Samples
 from speechunits.frames import SAMPLE_RATE_HZ, Window, canonical_windows, frame_count, frame_edges_s
 from speechunits.objectives.ctc import BLANK
 from speechunits.units.extract import check_wanted

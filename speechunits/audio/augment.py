@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import fft
 
-from speechunits.audio.load import resample
+from speechunits.audio.resample import resample
 from speechunits.config import ViewsConfig
 from speechunits.frames import HOP, RECEPTIVE_FIELD, SAMPLE_RATE_HZ, frame_count, matching_frames
 

@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from speechunits.audio.container import UnclosedFile, is_truncated, left_out, never_closed
 from speechunits.audio.levels import FLOAT_SUBTYPES, Levels, peak_of, within
+from speechunits.audio.resample import Samples, resample
 from speechunits.errors import InputRefused
 from speechunits.frames import SAMPLE_RATE_HZ
-
-Samples = npt.NDArray[np.float32]
 
 _BLOCK = 1 << 18
 """Samples decoded at a time while a file is only verified: bounds the memory a three-hour recording takes."""
@@ -133,17 +131,6 @@ def stream_waveform(path: Path) -> Iterator[Samples]:
             out = out if yielded or len(out) else head
             if len(out):
                 yield out
-
-
-def resample(samples: Samples, rate_hz: float) -> Samples:
-    """Return ``(T,)`` samples of rate ``rate_hz`` at 16 kHz; at least one sample where there was one."""
-    import soxr  # noqa: PLC0415 - imported where needed: manifests and splits work without it
-
-    if rate_hz == SAMPLE_RATE_HZ or len(samples) == 0:
-        return samples
-    resampled: Samples = soxr.resample(samples, rate_hz, SAMPLE_RATE_HZ, quality="HQ")
-    # The filter may return nothing for a handful of samples, but a recording that exists is never zero samples long.
-    return resampled if len(resampled) else samples[:1]
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from speechunits.audio.load import Samples, stream_waveform
+from speechunits.audio.load import stream_waveform
 from speechunits.audio.manifest import Recording
+from speechunits.audio.resample import Samples
 from speechunits.errors import InputRefused
 from speechunits.frames import FRAME_RATE_HZ, HOP
 from speechunits.run import content_key

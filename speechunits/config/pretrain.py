@@ -44,6 +44,10 @@ class BatchConfig:
         check_ranges(self, {ABOVE_0: ("batch_s",), AT_LEAST_0: ("min_s", "cache_mb", "cache_disk_mb")})
         if not 0 < self.crop_s <= 20:
             raise ValueError(f"crop_s must be within (0, 20] seconds, but is {self.crop_s} instead")
+        if self.crop_s < self.min_s:
+            raise ValueError(
+                f"crop_s must be at least min_s, {self.min_s:g} s, but is {self.crop_s:g}: no piece is as long"
+            )
 
 
 def deciding_batch(config: BatchConfig) -> dict[str, Any]:

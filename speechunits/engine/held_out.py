@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -69,6 +69,7 @@ class HeldOut(Validator):
         with torch.no_grad(), self._precision.autocast(self._gang.device):
             metrics, histograms = self._sums()
         self._learner.train(was_training)
+        _check_targets(metrics)
         averages = {name: float(total / count) for name, (total, count) in metrics.items()}
         report = {name: float(value) for name, value in self._learner.report(averages, histograms).items()}
         journal = self._journal
@@ -136,6 +137,16 @@ class HeldOut(Validator):
             zeros = partial(torch.zeros, dtype=torch.float64, device=gang.device)
             metrics.update({name: (zeros(()), zeros(())) for name in known[0]})
             histograms.update({name: zeros(shape) for name, shape in known[1].items()})
+
+
+def _check_targets(metrics: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    """Raise TrainingStopped where nothing was there to be told: that is no loss of zero, and no figure at all."""
+    if "loss" in metrics and float(metrics["loss"][1]) == 0:
+        raise TrainingStopped(
+            "no frame of the held-out recordings is a target, so that nothing can be measured: are all of them, or "
+            "their crops, shorter than a masked span (mask.span frames of 20 ms), or whatever the learner needs? Lower "
+            "it, or take longer recordings"
+        )
 
 
 class HeldOutStopper(EarlyStopper):

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from speechunits.audio.augment import augment, make_views
 from speechunits.audio.batch import AudioBatch, Row, collate
 from speechunits.audio.cache import WaveformCache
-from speechunits.audio.load import resample
 from speechunits.audio.manifest import Recording
+from speechunits.audio.resample import resample
 from speechunits.audio.sampler import Batch, Piece, Sampler
 from speechunits.audio.store import WaveformStore
 from speechunits.config import ViewsConfig

@@ -47,7 +47,7 @@ def comparison_markdown(results: Mapping[str, Any]) -> str:
     """Return a table for each ranking, the best PNMI first: means over seeds, lowest and highest beside them."""
     rows = results["rows"]
     columns = [column for column in COLUMNS if any(_value(row, column.path) is not None for row in rows)]
-    parts = []
+    parts, alone = [], _alone(rows)
     for ranking, title in _TITLES.items():
         groups = list(_groups(rows, ranking))
         if not groups:
@@ -55,7 +55,7 @@ def comparison_markdown(results: Mapping[str, Any]) -> str:
         groups = [*groups, *([row] for row in rows if row["ranking"] is None)]
         groups.sort(key=lambda group: -_mean(group, COLUMNS[0].path))
         lines = [[_name(group), *(_cell(group, column) for column in columns)] for group in groups]
-        minutes = f", {results['minutes']:g} minutes of one core" if ranking == "minutes" else ""
+        minutes = f", {results['minutes']:g} minutes{' of one core' if alone else ''}" if ranking == "minutes" else ""
         count = max(map(len, groups))
         seeds = f"; {count} seed{'s' if count > 1 else ''}"
         parts.append(
@@ -65,7 +65,8 @@ def comparison_markdown(results: Mapping[str, Any]) -> str:
     parts.append(
         "Means over seeds, lowest to highest in brackets. K-means, layer without labels, on "
         f"{results['fitted_hours']:g} h of train; phones and units on dev, without silence. Own bounds speak of "
-        "different variables: they rank nothing. Speed: a core's own time; memory: the training process at its peak.\n"
+        f"different variables: they rank nothing. Speed: {'' if alone else 'the clock, or of one thread '}a core's own "
+        "time; memory: the training process at its peak.\n"
     )
     return "\n".join(parts)
 
@@ -109,6 +110,13 @@ def _groups(rows: Sequence[Row], ranking: str) -> Iterator[list[Row]]:
     chosen = [row for row in rows if row["ranking"] == ranking]
     for name in dict.fromkeys(row["name"] for row in chosen):
         yield [row for row in chosen if row["name"] == name]
+
+
+def _alone(rows: Sequence[Row]) -> bool:
+    """Tell whether every training had one thread: others are timed by the clock."""
+    trained = [row for row in rows if row["ranking"] is not None]
+    settings = [row.get("provenance", {}).get("config", {}).get("pretrain", {}) for row in trained]
+    return {setting.get("engine", {}).get("threads", 1) for setting in settings} <= {1}
 
 
 def _name(group: Sequence[Row]) -> str:

@@ -12,11 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from speechunits.audio.load import load_waveform, resample, stream_waveform
+from speechunits.audio.load import load_waveform, stream_waveform
 from speechunits.audio.manifest import Recording
+from speechunits.audio.resample import mono, resample
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.encoder.quantizer import quantizer_from_export
-from speechunits.errors import InputRefused, ModelRefused, UsageError
+from speechunits.errors import ModelRefused, UsageError
 from speechunits.frames import CONTEXT_FRAMES, CORE_FRAMES, HOP, MAX_WINDOW, RECEPTIVE_FIELD, SAMPLE_RATE_HZ
 from speechunits.run import content_key
 from speechunits.units.bundle import read_bundle, refused_header, tensors_hash, write_bundle
@@ -152,7 +153,7 @@ class Units:
 
         0 where two centroids are equally near, 1 on a centroid, and where there is but one, or no centroids at all.
         """
-        if self._centroids is None or self.clusters == 1:
+        if self._centroids is None or len(self._centroids) == 1:
             return np.ones(len(features), np.float32)
         return margins(normalized(features, self.tensors), self._centroids)
 
@@ -162,15 +163,10 @@ class Units:
         Raises
         ------
         InputRefused
-            If the samples are not one-dimensional, or not finite.
+            If the samples are not one-dimensional, or not finite, or the rate is none.
         """
-        samples = np.asarray(waveform, dtype=np.float32)
-        if samples.ndim != 1:
-            raise InputRefused(f"a waveform must be (T,) mono samples, but has shape {samples.shape} instead")
-        if not np.isfinite(samples).all():
-            raise InputRefused("a waveform must be finite, but holds NaN or infinite samples")
         # Window by window, so that a long recording's features are never in memory at once.
-        pieces = self.extractor.pieces(resample(samples, rate_hz))
+        pieces = self.extractor.pieces(resample(mono(waveform), rate_hz))
         return np.concatenate([np.zeros(0, np.int64), *(self.assign(piece.features) for piece in pieces)])
 
     def transcribe(

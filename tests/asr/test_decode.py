@@ -215,6 +215,15 @@ def test_confidence_is_the_mean_posterior_of_the_path(chatty):
     assert make_hypothesis(chatty, "x", 400, np.array([0]), posteriors[:1]).confidence is None
 
 
+@pytest.mark.parametrize(
+    ("waveform", "said"),
+    [(np.full(800, np.nan), "finite"), (np.zeros((1, 800)), r"shape \(1, 800\)"), (np.zeros((800, 2)), r"\(800, 2\)")],
+)
+def test_samples_that_are_none_are_refused(bundle, waveform, said):
+    with pytest.raises(InputRefused, match=said):
+        SpeechRecognizer.load(bundle).recognize_waveform(waveform)
+
+
 def test_a_language_model_changes_the_text_and_a_long_file_goes_through_it(bundle, lm, chatty, waveforms):
     long = np.concatenate([waveforms[0]] * 6)
     greedy = SpeechRecognizer.load(bundle).recognize_waveform(long)

@@ -45,6 +45,19 @@ def test_it_learns_and_reports(tmp_path, corpus, held_out):
     assert not learner.training
 
 
+def test_held_out_speech_without_a_target_stops_it(tmp_path, corpus, held_out):
+    class Targetless(TinyLearner):
+        def forward(self, batch):
+            loss = super().forward(batch)
+            if self.training:
+                return loss
+            metrics = {name: (total * 0, count * 0) for name, (total, count) in loss.metrics.items()}
+            return loss._replace(sum=loss.sum * 0, count=loss.count * 0, metrics=metrics)
+
+    with pytest.raises(TrainingStopped, match="no frame of the held-out recordings is a target"):
+        run(Targetless(), tmp_path, corpus, held_out, steps=4)
+
+
 def test_the_learning_rate_rises_holds_and_decays(tmp_path, corpus):
     config = OptimizerConfig(lr=1e-3, warmup=0.25, hold=0.5, final_scale=0.1)
     rates = [row["lr"] for row in history(run(TinyLearner(), tmp_path, corpus, steps=40, optimizer=config))]

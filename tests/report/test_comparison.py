@@ -37,6 +37,16 @@ def test_a_second_ranking_and_a_collapse_are_shown():
     assert text.count("MFCC k-means") == 2
 
 
+def test_speeds_of_several_threads_are_by_the_clock():
+    alone = comparison_markdown(results(row("cpc", 0.35)))
+    assert "Speed: a core's own time; memory" in alone
+    threads = {"provenance": {"config": {"pretrain": {"engine": {"threads": 0}}}}}
+    rows = [row("cpc", 0.35), row("swav", 0.4, ranking="minutes") | threads]
+    text = comparison_markdown(results(*rows, minutes=5))
+    assert "Speed: the clock, or of one thread a core's own time; memory" in text
+    assert "Equal wall clock, 5 minutes; 1 seed" in text
+
+
 def test_bars_are_the_same_bytes_for_the_same_rows(tmp_path):
     found = results(row("cpc", 0.35), row("swav", 0.42), row("cpc", 0.3, ranking="minutes"), row("gru", None))
     for name in ("a.png", "b.png"):

@@ -141,6 +141,13 @@ def test_units_of_a_second_codebook_and_of_a_streamed_corpus(encoder_bundle, cor
     assert (ids % 5).tolist() == reference.nearest(rest, two.tensors[RESIDUAL].numpy())
 
 
+def test_one_centroid_with_a_second_codebook_has_no_second_nearest(encoder_bundle, corpus, tmp_path):
+    config = UnitsConfig(clusters=1, layer=1, sample_frames=100, iterations=2, residual_clusters=3)
+    units = fit_units(encoder_bundle, corpus[:4], config, path=tmp_path / "u.safetensors")
+    features = units.extractor.features(np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32))
+    assert units.margins(features).tolist() == [1.0] * len(features)
+
+
 def test_settings_at_their_defaults_leave_keys_as_they_were():
     assert not {"seeding", "stream_passes", "residual_clusters"} & set(to_tree(UnitsConfig()))
     assert to_tree(UnitsConfig(stream_passes=2))["stream_passes"] == 2

@@ -1,5 +1,6 @@
 """Inventories: fitted, saved, loaded, applied; a unit depends on its window alone."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -7,8 +8,8 @@ import pytest
 import soundfile
 import torch
 
-from speechunits.audio.load import resample
 from speechunits.audio.manifest import Recording
+from speechunits.audio.resample import resample
 from speechunits.config import UnitsConfig
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import InputRefused, UsageError
@@ -126,6 +127,9 @@ def test_bad_waveforms_are_refused(units):
         units.units(np.zeros((2, 800), np.float32))
     with pytest.raises(InputRefused, match="finite"):
         units.units(np.full(800, np.nan, np.float32))
+    for rate_hz in (0, -16_000, math.nan, math.inf):
+        with pytest.raises(InputRefused, match="a rate must be above 0 Hz, but is"):
+            units.units(noise(800), rate_hz)
 
 
 def test_the_card_says_what_was_measured(units):

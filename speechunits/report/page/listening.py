@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from speechunits.audio.load import Samples, load_waveform
+from speechunits.audio.load import load_waveform
 from speechunits.audio.manifest import Recording
+from speechunits.audio.resample import Samples
 from speechunits.errors import InputRefused
 from speechunits.report.page.marking import Span, error_rate, marked
 from speechunits.report.page.media import flac_address, spectrogram_address

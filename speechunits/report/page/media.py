@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 
-from speechunits.audio.load import Samples
+from speechunits.audio.resample import Samples
 from speechunits.frames import SAMPLE_RATE_HZ
 
 _RANGE_DB = 65.0
