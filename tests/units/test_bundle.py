@@ -66,6 +66,14 @@ def test_the_wrong_kind_is_refused(bundle):
         read_bundle(bundle, "encoder")
 
 
+def test_a_folder_is_refused_with_the_bundles_it_holds(bundle, tmp_path):
+    with pytest.raises(InputRefused, match=rf"must be a bundle, but is a folder; name one in it .*{bundle.name}"):
+        read_bundle(bundle.parent)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputRefused, match=r"there: none"):
+        read_bundle(tmp_path / "none")
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(InputRefused, match="No such file"):
         read_bundle(tmp_path / "absent.safetensors")
