@@ -63,7 +63,7 @@ class Beside:
                 f"{len(doubled)} {self._shown} files are not read, since another one of their name is: the first is "
                 f"{self._name(doubled[0])} ({printable(other.name)} is read)"
             )
-        alone = [path for path in left if path not in doubled]
+        alone = [path for path in left if (path.parent, composed(path.stem)) not in beside]
         if alone:
             said.append(
                 f"{len(alone)} {self._shown} files are not read, since they have no recording's name, or not its "

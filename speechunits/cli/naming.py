@@ -10,6 +10,7 @@ from pathlib import Path
 from speechunits.errors import UsageError
 
 MANIFEST_HELP = "manifest of the recordings, as `speechunits manifest` writes it"
+FILES_HELP = "recordings, globs in quotes, folders, manifests (.tsv); `-` reads a list of these, one a line"
 SPLIT_HELP = "split of the manifest that is measured (default: %(default)s)"
 
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.naming import listed
+from speechunits.cli.naming import FILES_HELP, listed
 from speechunits.cli.output import check_output, check_texts, is_arpa
 
 if TYPE_CHECKING:
@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 def add(commands: Commands) -> None:
     """Add the commands of this file."""
     recognize = commands.add_parser("recognize", help="write the text of any recording with a fine-tuned recogniser")
-    recognize.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE",
-        help="recordings, globs in quotes, folders, manifests (.tsv); `-` reads a list of these, one a line",
-    )  # fmt: skip
+    recognize.add_argument("files", nargs="+", type=Path, metavar="FILE", help=FILES_HELP)
     recognize.add_argument(
         "--model", type=Path, required=True, metavar="ASR.safetensors", help="the recogniser, as `finetune` writes it"
     )

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.naming import MANIFEST_HELP, listed, positive, seed
+from speechunits.cli.naming import FILES_HELP, MANIFEST_HELP, listed, positive, seed
 from speechunits.cli.output import check_output, check_texts, has_suffix, is_bundle
 from speechunits.cli.pseudotext import add as add_pseudotext
 from speechunits.errors import UsageError
@@ -25,10 +25,7 @@ def add(commands: Commands) -> None:
     """Add the commands of this file."""
     _add_fit(commands)
     transcribe = commands.add_parser("transcribe", help="write the units of any recording")
-    transcribe.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE",
-        help="recordings, globs, folders, manifests (.tsv); `-` reads a list of these, one a line",
-    )  # fmt: skip
+    transcribe.add_argument("files", nargs="*", type=Path, metavar="FILE", help=FILES_HELP)
     transcribe.add_argument(
         "--model", type=Path, required=True, metavar="UNITS.safetensors", help="the bundle whose units are written"
     )
