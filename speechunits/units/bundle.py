@@ -206,7 +206,7 @@ def _metadata(path: Path) -> dict[str, str]:
     """Return the metadata of a safetensors file, read without trusting the sizes it states."""
     if path.is_dir():
         held = ", ".join(sorted(found.name for found in path.glob("*.safetensors"))) or "none"
-        raise ModelRefused(f"{path} must be a bundle, but is a folder; name one in it (there: {held})")
+        raise ModelRefused(f"cannot read {path}: it must be a bundle, but is a folder; name one in it (there: {held})")
     try:
         with path.open("rb") as file:
             prefix = file.read(_PREFIX_BYTES)
