@@ -15,7 +15,7 @@ from speechunits.cell import cells, further, trials
 from speechunits.compute import equal_hours
 from speechunits.config import FinetuneConfig, RecipeConfig
 from speechunits.encoder.encoder import Encoder
-from speechunits.engine.machine import machine_state
+from speechunits.engine.surroundings import machine_state
 from speechunits.evaluation.score import Side
 from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.hardware import cores, cpu_computes_bf16

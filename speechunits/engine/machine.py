@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import atexit
-import gc
 import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -19,7 +17,8 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from speechunits.config import EngineConfig
-from speechunits.hardware import cpu_computes_bf16, keep_memory_and_kernels
+from speechunits.engine.surroundings import own_device
+from speechunits.hardware import cpu_computes_bf16
 from speechunits.units.extract import exact_products
 
 _TIMEOUT = timedelta(minutes=30)
@@ -54,7 +53,7 @@ def open_gangs(config: EngineConfig) -> Gangs:
     if "RANK" not in os.environ and int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ:
         SlurmHandler().set_torch_distributed_env_variables()
     size = int(os.environ.get("WORLD_SIZE", "1"))
-    device = _own_device()
+    device = own_device()
     if device.type == "cuda":
         torch.cuda.set_device(device)
     root: Gang = FakeGang(device)
@@ -66,11 +65,6 @@ def open_gangs(config: EngineConfig) -> Gangs:
         root = _LastingGang(torch.distributed.group.WORLD, device)
     gangs = create_parallel_gangs(root)
     return create_fsdp_gangs(gangs) if config.parallel == "fsdp" and size > 1 else gangs
-
-
-def _own_device() -> torch.device:
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    return torch.device("cuda", local_rank) if torch.cuda.is_available() else torch.device("cpu")
 
 
 class _LastingGang(ProcessGroupGang):  # type: ignore[misc]  # final for type checkers
@@ -104,24 +98,3 @@ def _shard_blocks(module: nn.Module, wrapper: FSDPWrapper) -> nn.Module:
 def whole(tensor: Tensor) -> Tensor:
     """Return a tensor whose shards are gathered from all ranks; all of them must call it."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-
-
-@contextmanager
-def machine_state(threads: int) -> Iterator[None]:
-    """Use ``threads`` torch threads (0: leave them) and leave threads and random state as they were.
-
-    Python looks for rings of references every few hundred allocations: what was there before the training (modules by
-    the hundred thousand) is left out of that, 4 % of a step of the smallest encoder.
-    """
-    keep_memory_and_kernels()
-    gc.freeze()
-    before = torch.get_num_threads()
-    device = _own_device()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        if threads:
-            torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-            gc.unfreeze()

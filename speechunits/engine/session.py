@@ -19,10 +19,11 @@ from speechunits.engine.compilation import compiled
 from speechunits.engine.guard import FiniteGuard
 from speechunits.engine.history import HISTORY
 from speechunits.engine.journal import Journal
-from speechunits.engine.machine import choose_precision, machine_state, open_gangs, wrap
+from speechunits.engine.machine import choose_precision, open_gangs, wrap
 from speechunits.engine.seal import TRAINING
 from speechunits.engine.settings import earlier_result, training_settings
 from speechunits.engine.steering import signals_noted
+from speechunits.engine.surroundings import machine_state
 from speechunits.engine.train import TrainingResult, TrainingTask
 from speechunits.errors import Collapsed, Interrupted
 from speechunits.learners.learner import Learner

@@ -8,7 +8,7 @@ import pytest
 SCRIPT = """
 import sys
 {before}
-import speechunits.engine.train
+import speechunits.cli, speechunits.comparison, speechunits.doctor, speechunits.engine.train, speechunits.pipeline
 assert not any(name.split(".")[0] in ("fairseq2", "fairseq2n") for name in sys.modules), "imported too early"
 from speechunits.engine.native import prepare_fairseq2
 prepare_fairseq2()
