@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from speechunits import pipeline
+from speechunits.audio.corpus import corpus_of
 from speechunits.evaluation.abx.dtw import FrameTokens
 from speechunits.evaluation.abx.items import Item, item_frames, items_from_phones, write_items
 from speechunits.evaluation.abx.score import Speaker, abx_score
@@ -81,7 +81,7 @@ def main() -> None:
     parser.add_argument("--split", default="dev")
     parser.add_argument("-o", "--out", type=Path, default=Path("runs/benchmarks/abx.json"))
     options = parser.parse_args()
-    corpus = pipeline.corpus_of(options.manifest, options.phones)
+    corpus = corpus_of(options.manifest, options.phones)
     recordings = corpus.split(options.split)
     items = items_from_phones(recordings, corpus.phones, "triphone")
     features = features_of(open_sources({"mfcc": "mfcc"})[0], recordings)

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from speechunits.audio.corpus import Corpus
+from speechunits.audio.corpus import Corpus, corpus_of
 from speechunits.config import UnitsConfig
 from speechunits.evaluation.abx.items import items_from_phones
 from speechunits.evaluation.abx.measure import QUICK, measure_abx
 from speechunits.evaluation.layers import Choice, measure_layers
 from speechunits.evaluation.select import select_layer
 from speechunits.evaluation.survey import JUDGED_FRAMES
-from speechunits.pipeline import corpus_of
 from speechunits.report.tables import markdown
 from speechunits.run import read_json, write_json
 from speechunits.units.bundle import encoder_path

@@ -8,11 +8,11 @@ Each reads what the stages before left in the run folder, and keeps what it find
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -22,20 +22,20 @@ from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
 from speechunits.cell import Cell, cells, further, needed, summarised
 from speechunits.compute import extra_hours
-from speechunits.config import CorpusConfig, RecipeConfig
+from speechunits.config import RecipeConfig
 from speechunits.errors import UsageError
 from speechunits.estimate import estimated_minutes
 from speechunits.evaluation.score import Side, scores_from_json
 from speechunits.fitting import fit_pseudotext, fit_units
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.pretraining import pretrain_passes
-from speechunits.progress import progress, seconds_text
+from speechunits.progress import progress
 from speechunits.quality import aligned_example, measure_units
 from speechunits.report.tables import quality_markdown
 from speechunits.rescoring import add_language_rows
 from speechunits.results import SweepResults, show_reduction
 from speechunits.run import RunFolder, content_key, file_hash, is_first_rank, rank_and_size, read_json, write_json
-from speechunits.setting import Setting, check_equal_hours
+from speechunits.setting import KnownEncoder, Setting, check_equal_hours
 from speechunits.tuning import tune
 from speechunits.units.bundle import encoder_bundle
 from speechunits.units.units import Units
@@ -98,6 +98,15 @@ class Experiment:
             folder=self.folder / "cells", dev=self.recipe.corpus.dev,
             units=self.need(self.units, "units") if read_units else None,
         )  # fmt: skip
+
+    def setting_after(self, published: Sequence[Mapping[str, Any]]) -> Setting:
+        """Return what trainings share that go on from published ones, also where their encoder is gone."""
+        known = next(filter(None, map(KnownEncoder.of, published)), None)
+        if known is None or self.recipe.reduction.encoder is not None or self.encoder.exists():
+            return replace(self.setting, published=published)
+        print(f"{self.encoder} is gone: trainings that begin with it are those that are published", file=sys.stderr)
+        without = self.setting_without_encoder(read_units=self.recipe.reduction.read_units)
+        return replace(without, known=known, extra_hours=known.extra_hours, published=published)
 
     def setting_for(self, side: Side) -> Setting:
         """Return what the trainings of a side share: only what it reads must be there."""
@@ -199,14 +208,16 @@ def reduction(experiment: Experiment) -> None:
     todo = cells(recipe.reduction, labelled_s / 60)
     check_equal_hours(recipe.reduction, todo)
     places = [Path("results") / recipe.name / name for name in ("unfinished.json", "results.json")]
-    setting = replace(experiment.setting, published=[read_json(path) for path in places if path.exists()])
-    results = SweepResults(recipe=recipe, todo=todo, path=experiment.folder / "unfinished.json")
+    setting = experiment.setting_after([read_json(path) for path in places if path.exists()])
+    results = SweepResults(
+        recipe=recipe, todo=todo, path=experiment.folder / "unfinished.json", encoder=sweep.encoder_of(setting)
+    )
     for tuned, tried in tune(setting):
         results.tuned(tuned, tried)
     later = [cell for cell in todo if cell.compute or further(cell, recipe.reduction)]
-    _train_cells([cell for cell in todo if cell not in later], results, tuned)
+    results.fill([cell for cell in todo if cell not in later], tuned)
     results.todo = todo = needed(todo, results.listed(), recipe.reduction)
-    _train_cells([cell for cell in todo if cell in later], results, tuned)
+    results.fill([cell for cell in todo if cell in later], tuned)
     saved = results.tree()
     write_json(experiment.results, saved)
     results.path.unlink(missing_ok=True)
@@ -214,20 +225,6 @@ def reduction(experiment: Experiment) -> None:
         add_language_rows(saved, todo, tuned, recipe.synth)
         write_json(experiment.results, saved)
     show_reduction(experiment.results, recipe, experiment.folder.path)
-
-
-def _train_cells(part: Sequence[Cell], results: SweepResults, setting: Setting) -> None:
-    """Train some of the sweep's cells, or find them kept, and say how many are still to come."""
-    trained, started = 0, time.monotonic()
-    for cell, scores in sweep.run_cells(part, setting):
-        # Cells of an earlier run come at once: they say nothing about those to be trained.
-        trained += cell not in results.scores
-        results.add(cell, scores, setting)
-        ahead = sum(cell not in results.scores for cell in results.todo)
-        left = f", about {seconds_text((time.monotonic() - started) / trained * ahead)} left" if trained else ""
-        count = len(results.todo)
-        said = summarised(cell, scores, setting.config)
-        print(f"{said}; {count - ahead} of {count} trainings{left}", file=sys.stderr, flush=True)
 
 
 def report(experiment: Experiment) -> None:
@@ -255,11 +252,6 @@ def summary(experiment: Experiment) -> None:
         folder=experiment.folder.path,
     )  # fmt: skip
     Console().print(screen)
-
-
-def corpus_of(manifest: Path, phones: Path | None = None, *, strip_marks: bool = False) -> Corpus:
-    """Return the corpus of a manifest given on the command line."""
-    return load_corpus(CorpusConfig(manifest=manifest, phones=phones, strip_marks=strip_marks))
 
 
 STAGES = {

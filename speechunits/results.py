@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from speechunits.cell import Cell, rate_name, trials
+from speechunits import sweep
+from speechunits.cell import Cell, rate_name, summarised, trials
 from speechunits.config import RecipeConfig
 from speechunits.errors import UsageError
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
+from speechunits.progress import seconds_text
 from speechunits.report.tables import reduction_markdown
 from speechunits.run import provenance, read_json, write_json, write_text
-from speechunits.setting import Setting
-from speechunits.sweep import cell_key, kept_scores
+from speechunits.setting import KnownEncoder, Setting
 from speechunits.tuning import Tried
 
 
@@ -28,6 +30,7 @@ class SweepResults:
     todo: Sequence[Cell]
     path: Path
     """``unfinished.json``."""
+    encoder: KnownEncoder
     tried: Tried = field(default_factory=dict)
     scores: dict[Cell, list[Score]] = field(default_factory=dict)
     _keys: dict[Cell, str] = field(default_factory=dict)
@@ -38,8 +41,8 @@ class SweepResults:
         untried = not trials(setting.config)
         for cell in self.todo:
             if (untried or (cell.side, cell.minutes) in setting.chosen) and cell not in self.scores:
-                key = cell_key(cell, setting)
-                kept = kept_scores(cell, setting, key)
+                key = sweep.cell_key(cell, setting)
+                kept = sweep.kept_scores(cell, setting, key)
                 if kept is not None:
                     self.scores[cell], self._keys[cell] = kept, key
         if self.scores:
@@ -48,9 +51,21 @@ class SweepResults:
     def add(self, cell: Cell, scores: list[Score], setting: Setting) -> None:
         """Take in a finished cell."""
         if cell not in self._keys:
-            self._keys[cell] = cell_key(cell, setting)
+            self._keys[cell] = sweep.cell_key(cell, setting)
         self.scores[cell] = scores
         write_json(self.path, self.tree())
+
+    def fill(self, part: Sequence[Cell], setting: Setting) -> None:
+        """Train some of the sweep's cells, or find them kept, and say how many are still to come."""
+        trained, started = 0, time.monotonic()
+        for cell, scores in sweep.run_cells(part, setting):
+            # Cells of an earlier run come at once: they say nothing about those to be trained.
+            trained += cell not in self.scores
+            self.add(cell, scores, setting)
+            ahead, count = sum(cell not in self.scores for cell in self.todo), len(self.todo)
+            left = f", about {seconds_text((time.monotonic() - started) / trained * ahead)} left" if trained else ""
+            said = summarised(cell, scores, setting.config)
+            print(f"{said}; {count - ahead} of {count} trainings{left}", file=sys.stderr, flush=True)
 
     def listed(self) -> list[Score]:
         """Return the scores so far, in the order of their cells."""
@@ -64,6 +79,7 @@ class SweepResults:
             "trials": {cell.side: self._trials(cell) for cell in done},
             "tuning": self.tried,
             "keys": {cell.name: self._keys[cell] for cell in done},
+            "encoder": self.encoder.tree(),
             "unfinished": self._unfinished(),
             "scores": scores_to_json(self.listed()),
         }

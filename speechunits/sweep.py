@@ -29,7 +29,7 @@ from speechunits.finetuning import deciding, finetune, forget_checkpoints
 from speechunits.hardware import cores, cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, is_first_rank, provenance, read_json, write_json
-from speechunits.setting import FIELDS, Setting
+from speechunits.setting import FIELDS, KnownEncoder, Setting
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.units import Units
 
@@ -182,7 +182,16 @@ def _source_hash(cell: Cell, setting: Setting) -> str | None:
     """Return the hash of what a cell starts from: the encoder, the inventory, or nothing."""
     if cell.side == "units":
         return _inventory(setting).key
-    return file_hash(_encoder(setting)) if cell.side == "pretrained" else None
+    return encoder_of(setting).hash if cell.side == "pretrained" else None
+
+
+def encoder_of(setting: Setting) -> KnownEncoder:
+    """Return the encoder that trainings of a setting begin with: its file's, or one that is known without it."""
+    if setting.known is not None:
+        return setting.known
+    return KnownEncoder(
+        hash=file_hash(_encoder(setting)), config=_architecture(setting), extra_hours=setting.extra_hours
+    )
 
 
 def _inventory(setting: Setting) -> Units:
@@ -192,12 +201,19 @@ def _inventory(setting: Setting) -> Units:
 
 
 def _encoder(setting: Setting) -> Path:
+    if setting.known is not None:
+        raise UsageError(
+            "this training needs the encoder that the published ones began with, but its file is gone; put it back, or "
+            "run `speechunits pretrain RECIPE.yaml`: that makes another one, from which they are all trained again"
+        )
     if setting.encoder is None:
         raise UsageError("this side needs a pretrained encoder; run `speechunits pretrain RECIPE.yaml` first")
     return setting.encoder
 
 
 def _architecture(setting: Setting) -> EncoderConfig:
+    if setting.known is not None:
+        return setting.known.config
     if setting.encoder is None and setting.architecture is not None:
         return setting.architecture
     return encoder_from_export(*read_bundle(_encoder(setting), kind="encoder")).config

@@ -272,9 +272,9 @@ def test_the_time_left_is_that_of_what_is_trained(recipe, tmp_path, monkeypatch,
             clock[0] += 4 if number < 3 else 100
             yield cell, scores[cell]
 
-    monkeypatch.setattr("speechunits.results.kept_scores", lambda cell, *_: scores[cell] if cell in found[:3] else None)
+    monkeypatch.setattr(sweep, "kept_scores", lambda cell, *_: scores[cell] if cell in found[:3] else None)
     monkeypatch.setattr(pipeline.sweep, "run_cells", run_cells)
-    monkeypatch.setattr(pipeline.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr("speechunits.results.time.monotonic", lambda: clock[0])
     capsys.readouterr()
     pipeline.run(recipe, ("reduction",))
     lines = [line for line in capsys.readouterr().err.splitlines() if " trainings" in line]
@@ -347,6 +347,46 @@ def test_a_published_sweep_is_gone_on_from_where_the_run_folder_is_gone(recipe, 
     shown = capsys.readouterr().out
     assert "An early look: 1 trainings" in shown
     assert "Every training heard 0.005 audio-hours" in shown
+
+
+def test_a_published_sweep_is_gone_on_from_where_its_encoder_is_gone_too(recipe, tmp_path, monkeypatch, capsys):
+    """What is published names its encoder: baselines are trained on, what begins with the encoder is as published."""
+    pipeline.run(recipe, ("reduction",))
+    whole = read_json(recipe.runs / "tiny" / "results.json")
+    monkeypatch.chdir(tmp_path)
+    trained = []
+
+    def train(cell, config, *_):
+        trained.append((cell, config.encoder))
+        raise Interrupted("stopped", 2)
+
+    monkeypatch.setattr(sweep, "_train", train)
+    elsewhere = replace(recipe, runs=tmp_path / "elsewhere")
+    published = tmp_path / "results" / "tiny" / "unfinished.json"
+
+    def without(side):
+        *_, last = (cell for cell in cells(recipe.reduction) if cell.side == side)
+        keys = {name: key for name, key in whole["keys"].items() if name != last.name}
+        write_json(published, whole | {"keys": keys})
+        return last
+
+    last = without("untrained")
+    with pytest.raises(Interrupted):
+        pipeline.run(elsewhere, ("reduction",))
+    assert trained == [(last, recipe.pretrain.encoder)]
+    early = read_json(tmp_path / "elsewhere" / "tiny" / "unfinished.json")
+    assert early["encoder"] == whole["encoder"]
+    assert early["unfinished"] == 1
+    assert "encoder.safetensors is gone" in capsys.readouterr().err
+    without("pretrained")
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"needs the encoder .* but its file is gone; put it back, or run"):
+        pipeline.run(elsewhere, ("reduction",))
+    # Results that name no encoder are those of an earlier version: then there is nothing to know it by.
+    write_json(published, {name: value for name, value in whole.items() if name != "encoder"})
+    with pytest.raises(UsageError, match=r"pretrain/encoder\.safetensors does not exist yet"):
+        pipeline.run(elsewhere, ("reduction",))
 
 
 def test_a_sweep_whose_sides_hear_more_than_others_is_refused_before_any_training(tiny_corpus, tmp_path, monkeypatch):

@@ -222,7 +222,9 @@ def test_an_early_look_has_all_cells_of_budgets_that_have_chosen(setting, ran, t
     """Cells of other seeds may be there, from a sweep before: they are shown before every trial is done."""
     recipe = replace(make_recipe(tiny_corpus, tmp_path), reduction=replace(setting.config, seeds=2))
     todo = cells(recipe.reduction)
-    results = SweepResults(recipe=recipe, todo=todo, path=tmp_path / "unfinished.json")
+    results = SweepResults(
+        recipe=recipe, todo=todo, path=tmp_path / "unfinished.json", encoder=sweep.encoder_of(setting)
+    )
     steps = tuning.tune(setting)
     other = Cell(side="pretrained", minutes=0.5, seed=1)
     for number, (tuned, tried) in enumerate(steps):

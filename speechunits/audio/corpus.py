@@ -90,6 +90,11 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     )
 
 
+def corpus_of(manifest: Path, phones: Path | None = None, *, strip_marks: bool = False) -> Corpus:
+    """Return the corpus of a manifest given on the command line."""
+    return load_corpus(CorpusConfig(manifest=manifest, phones=phones, strip_marks=strip_marks))
+
+
 def readable(corpus: Corpus, splits: Collection[str]) -> Corpus:
     """Return the corpus without the recordings of some splits that cannot be decoded to their end; each is refused.
 

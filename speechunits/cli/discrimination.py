@@ -93,9 +93,9 @@ def _write(options: argparse.Namespace, measured: dict[str, Any], table: str) ->
 
 def run_abx(options: argparse.Namespace) -> int:
     """Measure ABX."""
+    from speechunits.audio.corpus import corpus_of
     from speechunits.evaluation.abx.items import items_from_phones, read_items, write_items
     from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
-    from speechunits.pipeline import corpus_of
     from speechunits.report.discrimination import abx_markdown
 
     if options.out is not None:
@@ -126,10 +126,10 @@ def run_abx(options: argparse.Namespace) -> int:
 
 def run_probe(options: argparse.Namespace) -> int:
     """Fit and score probes."""
+    from speechunits.audio.corpus import corpus_of
     from speechunits.audio.phones import read_phones
     from speechunits.evaluation.probe.measure import ProbeSettings, measure_probes
     from speechunits.evaluation.sources import PLAIN
-    from speechunits.pipeline import corpus_of
     from speechunits.report.discrimination import probe_markdown
 
     if options.out is not None:

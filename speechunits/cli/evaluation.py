@@ -66,7 +66,7 @@ def _add_asr(kinds: Commands) -> None:
 
 def run_units(options: argparse.Namespace) -> int:
     """Measure units bundles side by side, beside MFCC units of the same K."""
-    from speechunits.pipeline import corpus_of
+    from speechunits.audio.corpus import corpus_of
     from speechunits.quality import evaluate_units
 
     bundles = {name: Path(path) for name, path in named(options.bundles).items()}
@@ -77,8 +77,8 @@ def run_units(options: argparse.Namespace) -> int:
 
 def run_layers(options: argparse.Namespace) -> int:
     """Measure every layer of encoders, and what each criterion's choice among them costs."""
+    from speechunits.audio.corpus import corpus_of
     from speechunits.evaluation.survey import survey
-    from speechunits.pipeline import corpus_of
     from speechunits.report.regret import regret_markdown
     from speechunits.run import write_text
     from speechunits.units.bundle import encoder_path
@@ -96,8 +96,8 @@ def run_layers(options: argparse.Namespace) -> int:
 
 def run_asr(options: argparse.Namespace) -> int:
     """Measure a recogniser."""
+    from speechunits.audio.corpus import corpus_of
     from speechunits.evaluation.recognition import evaluate_recognizer
-    from speechunits.pipeline import corpus_of
 
     corpus = corpus_of(options.manifest, options.phones, strip_marks=options.strip_marks)
     rates = evaluate_recognizer(options.model, corpus, options.split)

@@ -47,21 +47,22 @@ def add(commands: Commands) -> None:
 
 def run_pseudotext_fit(options: argparse.Namespace) -> int:
     """Fit a sentencepiece model over units."""
-    from speechunits import fitting, pipeline
+    from speechunits import fitting
+    from speechunits.audio.corpus import corpus_of
     from speechunits.config import PseudotextConfig
 
     config = PseudotextConfig(pieces=options.pieces, model=options.type)
     check_output(options.out or options.model, inputs=[options.manifest], is_result=is_bundle)
-    corpus = pipeline.corpus_of(options.manifest)
+    corpus = corpus_of(options.manifest)
     fitting.fit_pseudotext(options.model, corpus, config, options.out or options.model)
     return 1 if corpus.refused else 0
 
 
 def run_pseudotext_stats(options: argparse.Namespace) -> int:
     """Describe the pseudo-text of a split."""
+    from speechunits.audio.corpus import corpus_of
     from speechunits.audio.phones import read_phones
     from speechunits.evaluation.statistics import pseudotext_statistics
-    from speechunits.pipeline import corpus_of
     from speechunits.report.statistics import statistics_markdown
     from speechunits.run import path_inside, write_json, write_text
     from speechunits.units.textgrid import to_textgrid

@@ -105,7 +105,8 @@ def run_fit(options: argparse.Namespace) -> int:
     """Fit units."""
     import tempfile
 
-    from speechunits import fitting, pipeline
+    from speechunits import fitting
+    from speechunits.audio.corpus import corpus_of
     from speechunits.config import UnitsConfig, build_config
     from speechunits.units.bundle import encoder_bundle
 
@@ -119,7 +120,7 @@ def run_fit(options: argparse.Namespace) -> int:
     }
     config = build_config(UnitsConfig, tree, origin="units fit")
     check_output(options.out, inputs=[options.manifest, options.source_model], is_result=is_bundle)
-    corpus = pipeline.corpus_of(options.manifest)
+    corpus = corpus_of(options.manifest)
     with tempfile.TemporaryDirectory() as folder:
         source = None
         if not mfcc:

@@ -49,7 +49,8 @@ def write_rows(path, header, rows):
 
 def make_run(folder):
     """Write a run that holds all that a page can show."""
-    from speechunits import fitting, pipeline
+    from speechunits import fitting
+    from speechunits.audio.corpus import corpus_of
     from speechunits.config import UnitsConfig
 
     run = folder / "<script>run"
@@ -60,7 +61,7 @@ def make_run(folder):
     (run / "recipe.yaml").write_text(yaml.safe_dump({"version": EVIL, "commit": EVIL, "config": config}))
     with contextlib.redirect_stderr(io.StringIO()):
         fitting.fit_units(
-            None, pipeline.corpus_of(run / "corpus" / "manifest.tsv"),
+            None, corpus_of(run / "corpus" / "manifest.tsv"),
             UnitsConfig(source="mfcc", clusters=6, sample_frames=400, iterations=3), run / "units.safetensors",
         )  # fmt: skip
     key = "0123456789abcdef"
