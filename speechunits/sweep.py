@@ -182,16 +182,16 @@ def _source_hash(cell: Cell, setting: Setting) -> str | None:
     """Return the hash of what a cell starts from: the encoder, the inventory, or nothing."""
     if cell.side == "units":
         return _inventory(setting).key
-    return encoder_of(setting).hash if cell.side == "pretrained" else None
+    return _encoder_hash(setting) if cell.side == "pretrained" else None
 
 
 def encoder_of(setting: Setting) -> KnownEncoder:
     """Return the encoder that trainings of a setting begin with: its file's, or one that is known without it."""
-    if setting.known is not None:
-        return setting.known
-    return KnownEncoder(
-        hash=file_hash(_encoder(setting)), config=_architecture(setting), extra_hours=setting.extra_hours
-    )
+    return KnownEncoder(hash=_encoder_hash(setting), config=_architecture(setting), extra_hours=setting.extra_hours)
+
+
+def _encoder_hash(setting: Setting) -> str:
+    return file_hash(_encoder(setting)) if setting.known is None else setting.known.hash
 
 
 def _inventory(setting: Setting) -> Units:
