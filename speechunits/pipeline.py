@@ -22,7 +22,7 @@ from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
 from speechunits.cell import Cell, cells, further, needed, summarised
 from speechunits.compute import extra_hours
-from speechunits.config import RecipeConfig
+from speechunits.config import EncoderConfig, RecipeConfig, build_config
 from speechunits.errors import UsageError
 from speechunits.estimate import estimated_minutes
 from speechunits.evaluation.score import Side, scores_from_json
@@ -35,7 +35,7 @@ from speechunits.report.tables import quality_markdown
 from speechunits.rescoring import add_language_rows
 from speechunits.results import SweepResults, show_reduction
 from speechunits.run import RunFolder, content_key, file_hash, is_first_rank, rank_and_size, read_json, write_json
-from speechunits.setting import KnownEncoder, Setting, check_equal_hours
+from speechunits.setting import Setting, check_equal_hours
 from speechunits.tuning import tune
 from speechunits.units.bundle import encoder_bundle
 from speechunits.units.units import Units
@@ -101,12 +101,17 @@ class Experiment:
 
     def setting_after(self, published: Sequence[Mapping[str, Any]]) -> Setting:
         """Return what trainings share that go on from published ones, also where their encoder is gone."""
-        known = next(filter(None, map(KnownEncoder.of, published)), None)
+        # Results of an earlier version name none.
+        known = next((saved["encoder"] for saved in published if "encoder" in saved), None)
         if known is None or self.recipe.reduction.encoder is not None or self.encoder.exists():
             return replace(self.setting, published=published)
         print(f"{self.encoder} is gone: trainings that begin with it are those that are published", file=sys.stderr)
         without = self.setting_without_encoder(read_units=self.recipe.reduction.read_units)
-        return replace(without, known=known, extra_hours=known.extra_hours, published=published)
+        shape = build_config(EncoderConfig, known["config"], origin="the encoder of published results")
+        return replace(
+            without, encoder_hash=known["hash"], architecture=shape, extra_hours=known["extra_hours"],
+            published=published,
+        )  # fmt: skip
 
     def setting_for(self, side: Side) -> Setting:
         """Return what the trainings of a side share: only what it reads must be there."""

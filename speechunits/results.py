@@ -18,7 +18,7 @@ from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
 from speechunits.progress import seconds_text
 from speechunits.report.tables import reduction_markdown
 from speechunits.run import provenance, read_json, write_json, write_text
-from speechunits.setting import KnownEncoder, Setting
+from speechunits.setting import Setting
 from speechunits.tuning import Tried
 
 
@@ -30,7 +30,7 @@ class SweepResults:
     todo: Sequence[Cell]
     path: Path
     """``unfinished.json``."""
-    encoder: KnownEncoder
+    encoder: Mapping[str, Any]
     tried: Tried = field(default_factory=dict)
     scores: dict[Cell, list[Score]] = field(default_factory=dict)
     _keys: dict[Cell, str] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class SweepResults:
             "trials": {cell.side: self._trials(cell) for cell in done},
             "tuning": self.tried,
             "keys": {cell.name: self._keys[cell] for cell in done},
-            "encoder": self.encoder.tree(),
+            "encoder": self.encoder,
             "unfinished": self._unfinished(),
             "scores": scores_to_json(self.listed()),
         }

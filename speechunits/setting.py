@@ -12,7 +12,7 @@ from speechunits.asr.tokens import transcript
 from speechunits.audio.corpus import Corpus, with_phones_as_text
 from speechunits.audio.manifest import Recording
 from speechunits.cell import Cell
-from speechunits.config import EncoderConfig, ReductionConfig, build_config, to_tree
+from speechunits.config import EncoderConfig, ReductionConfig
 from speechunits.errors import UsageError
 from speechunits.evaluation.score import Side
 
@@ -20,30 +20,6 @@ FIELDS: Mapping[Side, str] = {
     "pretrained": "finetune", "untrained": "untrained", "logmel": "logmel", "units": "units",
 }  # fmt: skip
 """Where the configuration of a sweep has the training of each side."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KnownEncoder:
-    """What an earlier sweep wrote of the encoder it began with: enough to know its trainings by, not to train more."""
-
-    hash: str
-    """SHA-256 of its file."""
-    config: EncoderConfig
-    extra_hours: Mapping[Side, float]
-    """Of baselines of equal compute, where the sweep had any."""
-
-    @classmethod
-    def of(cls, saved: Mapping[str, Any]) -> KnownEncoder | None:
-        """Return the encoder that a sweep's results name; None where they name none (those of an earlier version)."""
-        named = saved.get("encoder")
-        if named is None:
-            return None
-        config = build_config(EncoderConfig, named["config"], origin="the encoder of published results")
-        return cls(hash=named["hash"], config=config, extra_hours=named["extra_hours"])
-
-    def tree(self) -> dict[str, Any]:
-        """Return what :meth:`of` reads."""
-        return {"hash": self.hash, "config": to_tree(self.config), "extra_hours": dict(self.extra_hours)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +38,8 @@ class Setting:
     """Audio-hours on top for baselines of equal compute."""
     architecture: EncoderConfig | None = None
     """What pretraining would have made, where there is no ``encoder`` to ask."""
-    known: KnownEncoder | None = None
-    """The encoder that published trainings began with, where its file is gone."""
+    encoder_hash: str | None = None
+    """SHA-256 of the encoder that published trainings began with, where its file is gone: they are known by it."""
     chosen: Mapping[tuple[Side, float | None], int] = field(default_factory=dict)
     """Which of the settings that were tried trains the cells of a side and label budget."""
     published: Sequence[Mapping[str, Any]] = ()

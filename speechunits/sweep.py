@@ -20,7 +20,7 @@ from speechunits.asr.tokens import transcript
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
 from speechunits.cell import Cell
-from speechunits.config import EncoderConfig, FinetuneConfig
+from speechunits.config import EncoderConfig, FinetuneConfig, to_tree
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import TrainingStopped, UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
@@ -29,7 +29,7 @@ from speechunits.finetuning import deciding, finetune, forget_checkpoints
 from speechunits.hardware import cores, cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, is_first_rank, provenance, read_json, write_json
-from speechunits.setting import FIELDS, KnownEncoder, Setting
+from speechunits.setting import FIELDS, Setting
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.units import Units
 
@@ -185,13 +185,14 @@ def _source_hash(cell: Cell, setting: Setting) -> str | None:
     return _encoder_hash(setting) if cell.side == "pretrained" else None
 
 
-def encoder_of(setting: Setting) -> KnownEncoder:
-    """Return the encoder that trainings of a setting begin with: its file's, or one that is known without it."""
-    return KnownEncoder(hash=_encoder_hash(setting), config=_architecture(setting), extra_hours=setting.extra_hours)
+def encoder_of(setting: Setting) -> dict[str, Any]:
+    """Return what results say of the encoder that trainings of a setting begin with (docs/formats.md)."""
+    config, hours = to_tree(_architecture(setting)), dict(setting.extra_hours)
+    return {"hash": _encoder_hash(setting), "config": config, "extra_hours": hours}
 
 
 def _encoder_hash(setting: Setting) -> str:
-    return file_hash(_encoder(setting)) if setting.known is None else setting.known.hash
+    return setting.encoder_hash or file_hash(_encoder(setting))
 
 
 def _inventory(setting: Setting) -> Units:
@@ -201,7 +202,7 @@ def _inventory(setting: Setting) -> Units:
 
 
 def _encoder(setting: Setting) -> Path:
-    if setting.known is not None:
+    if setting.encoder_hash is not None:
         raise UsageError(
             "this training needs the encoder that the published ones began with, but its file is gone; put it back, or "
             "run `speechunits pretrain RECIPE.yaml`: that makes another one, from which they are all trained again"
@@ -212,8 +213,6 @@ def _encoder(setting: Setting) -> Path:
 
 
 def _architecture(setting: Setting) -> EncoderConfig:
-    if setting.known is not None:
-        return setting.known.config
     if setting.encoder is None and setting.architecture is not None:
         return setting.architecture
     return encoder_from_export(*read_bundle(_encoder(setting), kind="encoder")).config

@@ -1,4 +1,4 @@
-"""The machine at hand: its ranks, device, threads and arithmetic."""
+"""The machine at hand: its ranks, how models are spread over them, its arithmetic."""
 
 from __future__ import annotations
 
