@@ -118,6 +118,8 @@ def rate_name(tokens: str) -> str:
 
 def summarised(cell: Cell, scores: Sequence[Score], config: ReductionConfig) -> str:
     """Return the error rates of a cell in a line."""
-    rates = ", ".join(f"{100 * score.cer:.1f} % on {score.split}" for score in scores)
+    rates = ", ".join(f"{100 * score.cer:.1f} % on {score.split}" for score in scores) or (
+        "unknown, for want of held-out transcripts"
+    )
     blank = " (all blank: it recognised nothing)" if any(score.all_blank for score in scores) else ""
     return f"{cell.name}: {rate_name(config.finetune.tokens)} {rates}{blank}"

@@ -65,7 +65,8 @@ def finetune(
             inventory,
         )  # fmt: skip
         rounds = [*outcome.get("rounds", []), {"self_labelled": len(own), "audio_hours": latest["audio_hours"]}]
-        outcome = {**latest, "rounds": rounds}
+        heard = {name: outcome[name] + latest[name] for name in ("steps", "audio_hours", "wall_s")}
+        outcome = {**latest, **heard, "rounds": rounds}
     return recognizer, outcome
 
 
@@ -133,8 +134,15 @@ def _once(
         speed=config.augment.speed, lasting=False, patience=config.patience, origin=origin,
     )  # fmt: skip
     recognizer.finish()
+    unaligned = [recording.id for recording in kept if recording.id in recognizer.alignments.never()]
+    for each in unaligned:
+        print(f"{name}: {each} taught nothing: its text needs more frames than the speech in it has; is it the text of "
+              "another recording?", file=sys.stderr)  # fmt: skip
+    if len(unaligned) == len(kept):
+        raise UsageError(f"{name}: none of the {len(kept)} labelled recordings could be trained on; check their texts")
     outcome = {
-        "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s, "left_out": len(left_out),
+        "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s,
+        "left_out": len(left_out) + len(unaligned),
         "unseen_characters": dict(unseen), "tokens": len(tokenizer), "stopped": result.stopped,
     }  # fmt: skip
     return recognizer.eval(), outcome

@@ -20,7 +20,7 @@ from speechunits import sweep
 from speechunits.audio.corpus import Corpus, load_corpus, readable
 from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
-from speechunits.cell import Cell, cells, further, needed, summarised
+from speechunits.cell import Cell, cells, further, needed, rate_name, summarised
 from speechunits.compute import extra_hours
 from speechunits.config import EncoderConfig, RecipeConfig, build_config
 from speechunits.errors import UsageError
@@ -86,7 +86,7 @@ class Experiment:
         encoder = (
             self.need(self.encoder, "pretrain")
             if config.encoder is None
-            else encoder_bundle(config.encoder, self.folder / "given")
+            else encoder_bundle(config.encoder, self.folder / "given", allow_pickle=config.allow_pickle)
         )
         more = extra_hours(encoder, encoder.with_name("pretrain.json")) if config.equal_compute_seeds else {}
         return replace(self.setting_without_encoder(read_units=config.read_units), encoder=encoder, extra_hours=more)
@@ -188,7 +188,8 @@ def finetune(experiment: Experiment) -> None:
 
 def finetune_cell(experiment: Experiment, side: Side, minutes: float | None, seed: int) -> None:
     """Fine-tune one recogniser with the recipe's own settings and write its bundle to ``asr.safetensors``."""
-    _finetune(experiment, Cell(side=side, minutes=minutes, seed=seed), experiment.setting_for(side))
+    setting = replace(experiment.setting_for(side), unscored=True)
+    _finetune(experiment, Cell(side=side, minutes=minutes, seed=seed), setting)
 
 
 def _finetune(experiment: Experiment, cell: Cell, setting: Setting) -> None:
@@ -254,7 +255,7 @@ def summary(experiment: Experiment) -> None:
         example=aligned_example(experiment.units, experiment.corpus, recipe.corpus.dev),
         quality=read_json(experiment.quality)["measures"] if experiment.quality.exists() else None,
         reduction=compute(scores, recipe.reduction, split=recipe.corpus.dev, smoke=recipe.smoke),
-        folder=experiment.folder.path,
+        rate=rate_name(recipe.reduction.finetune.tokens), folder=experiment.folder.path,
     )  # fmt: skip
     Console().print(screen)
 

@@ -100,7 +100,12 @@ class SweepResults:
 def audio_hours(saved: Mapping[str, Any]) -> float | None:
     """Return the audio-hours that every training of saved results heard; None where an earlier version did not say."""
     hours = _finetuning(saved).get("budget", {}).get("hours")
-    return None if hours is None else float(hours)
+    return None if hours is None else (1 + _rounds(saved)) * float(hours)
+
+
+def _rounds(saved: Mapping[str, Any]) -> int:
+    """Return how many rounds of self-training followed each training; every one heard the budget again."""
+    return int(_finetuning(saved).get("self_training", {}).get("rounds", 0))
 
 
 def _finetuning(saved: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -152,11 +157,11 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
             f"{results} must hold the results of a sweep, but cannot be read ({type(error).__name__}: {error}); name a "
             "results.json or unfinished.json that `speechunits reduction RECIPE.yaml` wrote"
         ) from error
+    rate = rate_name(_finetuning(saved).get("tokens", ""))
     text = reduction_markdown(
-        table, dict(zip(conditions, others, strict=True)), saved.get("tuning", {}), audio_hours(saved)
-    )
-    # All that is counted is of one kind.
-    text = text.replace("CER", rate_name(_finetuning(saved).get("tokens", "")))
+        table, dict(zip(conditions, others, strict=True)), saved.get("tuning", {}), audio_hours(saved),
+        rounds=_rounds(saved), rate=rate,
+    )  # fmt: skip
     if saved.get("unfinished"):
         text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"
     write_text(out / "reduction.md", text)
@@ -166,4 +171,4 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
         return
     from speechunits.report.plots import plot_reduction  # noqa: PLC0415 - an optional dependency
 
-    plot_reduction(table, out / "reduction.png")
+    plot_reduction(table, out / "reduction.png", rate)

@@ -42,6 +42,8 @@ class Setting:
     """SHA-256 of the encoder that published trainings began with, where its file is gone: they are known by it."""
     chosen: Mapping[tuple[Side, float | None], int] = field(default_factory=dict)
     """Which of the settings that were tried trains the cells of a side and label budget."""
+    unscored: bool = False
+    """A split without transcripts is not recognised: who trains one recogniser from two minutes may have no others."""
     published: Sequence[Mapping[str, Any]] = ()
     """What earlier sweeps have written: their cells of the same key are not trained again."""
 
@@ -55,12 +57,13 @@ class Setting:
         Raises
         ------
         UsageError
-            If the split has none.
+            If the split has none, unless trainings are ``unscored``.
         """
-        held = self.corpus.split(split)
+        held = [row for row in self.corpus.recordings if row.split == split]
         transcribed = [recording for recording in held if transcript(recording)]
         # Found out now, not after the training.
-        if not transcribed:
+        if not transcribed and not self.unscored:
+            held = self.corpus.split(split)
             raise UsageError(
                 f"error rates on {split} need its transcripts, but none of its {len(held)} recordings has one; "
                 "transcribe at least three recordings (or annotated parts), and have the manifest split anew: make it "

@@ -153,7 +153,8 @@ def _unlabelled(labelled: Sequence[Recording], setting: Setting) -> list[Recordi
 
 
 def _held_out(setting: Setting) -> dict[str, list[Recording]]:
-    return {split: setting.scored(split) for split in (setting.dev, "tune")}
+    scored = {split: setting.scored(split) for split in (setting.dev, "tune")}
+    return {split: held for split, held in scored.items() if held}
 
 
 def _is_of(bundle: Path, key: str) -> bool:
@@ -222,7 +223,7 @@ def _train(
     cell: Cell, config: FinetuneConfig, labelled: list[Recording], setting: Setting, folder: Path
 ) -> tuple[Recognizer, dict[str, Any]]:
     return finetune(
-        config, labelled, setting.corpus.split("tune"), folder=folder, name=cell.name,
+        config, labelled, setting.scored("tune"), folder=folder, name=cell.name,
         encoder=_encoder(setting) if cell.side == "pretrained" else None,
         inventory=_inventory(setting) if cell.side == "units" else None,
         unlabelled=_unlabelled(labelled, setting),

@@ -1,16 +1,21 @@
 """Labels and budgets nobody can train on are refused before anything is trained."""
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
 
+from speechunits import finetuning
 from speechunits.audio.corpus import Corpus
 from speechunits.audio.manifest import Recording
-from speechunits.cell import Cell
+from speechunits.cell import Cell, summarised
 from speechunits.config import RecipeConfig, ReductionConfig, build_config
+from speechunits.engine.train import TrainingResult
 from speechunits.errors import UsageError
 from speechunits.setting import Setting
 from speechunits.sweep import run_cell
+from speechunits.units.bundle import read_bundle
 
 
 def setting(tmp_path, texts):
@@ -33,6 +38,45 @@ def test_a_held_out_split_without_transcripts(tmp_path, split, text):
     with pytest.raises(UsageError, match=f"error rates on {split} need its transcripts, but none of its 2"):
         run_cell(CELL, setting(tmp_path, GOOD | {split: [text, text]}))
     assert not (tmp_path / "cells").exists()
+
+
+def test_one_recogniser_is_trained_without_held_out_transcripts(tmp_path, monkeypatch):
+    """Who has two minutes of labels has no others: the budget ends the training, and nothing is scored."""
+    heard = []
+
+    def train(recognizer, **arguments):
+        heard.append(arguments["held_out"])
+        return TrainingResult(steps=1, total_steps=1, audio_hours=0.1, wall_s=1.0, history=arguments["folder"] / "m")
+
+    monkeypatch.setattr(finetuning, "train", train)
+    texts = {"train": GOOD["train"], "tune": [None, ""]}
+    alone = replace(setting(tmp_path, texts), unscored=True)
+    assert run_cell(CELL, alone, keep=tmp_path / "asr.safetensors") == []
+    assert heard == [[]]
+    assert read_bundle(tmp_path / "asr.safetensors", "recognizer")
+    assert summarised(CELL, [], alone.config) == "logmel-0.5-0: CER unknown, for want of held-out transcripts"
+    with pytest.raises(UsageError, match="no recording in split 'dev'"):
+        run_cell(CELL, setting(tmp_path, texts))
+
+
+def test_what_has_more_text_than_speech_is_named_and_counted(tmp_path, monkeypatch, capsys):
+    """The file may be long enough: the pauses at its ends are not heard."""
+    never = {"train0"}
+
+    def train(recognizer, **arguments):
+        for row in arguments["train"]:
+            recognizer.alignments.note((row.id,), torch.tensor([row.id not in never]))
+        return TrainingResult(steps=1, total_steps=1, audio_hours=0.1, wall_s=1.0, history=arguments["folder"] / "m")
+
+    monkeypatch.setattr(finetuning, "train", train)
+    alone = replace(setting(tmp_path, GOOD | {"dev": [None], "tune": [None]}), unscored=True)
+    run_cell(replace(CELL, minutes=1.0), alone)
+    saved = json.loads(next((tmp_path / "cells").glob("*.json")).read_text())
+    assert saved["outcome"]["left_out"] == 1
+    assert "train0 taught nothing: its text needs more frames than the speech in it has" in capsys.readouterr().err
+    never.add("train1")
+    with pytest.raises(UsageError, match="none of the 2 labelled recordings could be trained on"):
+        run_cell(replace(CELL, minutes=1.0, seed=1), alone)
 
 
 def test_no_transcripts_to_train_on(tmp_path):

@@ -19,7 +19,7 @@ from speechunits.audio.manifest import read_manifest
 from speechunits.cell import cells
 from speechunits.cli import main
 from speechunits.config import LanguageConfig, RecipeConfig, TuningConfig, UnitsConfig, load_config
-from speechunits.errors import InputRefused, Interrupted, UsageError
+from speechunits.errors import InputRefused, Interrupted, ModelRefused, UsageError
 from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
 from speechunits.progress import seconds_text
 from speechunits.results import saved_results, show_reduction
@@ -28,6 +28,8 @@ from speechunits.setting import check_equal_hours
 from speechunits.units.bundle import encoder_path, read_bundle
 from speechunits.units.units import Units
 from tests.encoder.test_foreign import write_model
+from tests.encoder.test_foreign_fairseq2 import VARIANTS, make_model
+from tests.encoder.test_foreign_fairseq2 import write as write_checkpoint
 from tests.spine import make_recipe, write_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -550,6 +552,18 @@ def test_a_recogniser_starts_from_the_encoder_that_is_named(recipe, tiny_corpus,
     assert "pretrained-0.5-0: CER" in capsys.readouterr().err
     header = read_bundle(recipe.runs / "other" / "asr.safetensors", "recognizer")[1]
     assert (header["encoder"]["frontend"], header["encoder"]["layers"]) == ("waveform", 3)
+
+
+def test_a_recogniser_starts_from_a_pickle_where_that_is_allowed(recipe, tiny_corpus, tmp_path):
+    """As all checkpoints of fairseq2 are."""
+    model, settings = make_model(**VARIANTS["base"])
+    write_checkpoint(tmp_path, model, settings)
+    given = replace(recipe, name="other", reduction=replace(recipe.reduction, encoder=tmp_path))
+    with pytest.raises(ModelRefused, match=r"reduction\.allow_pickle=true"):
+        _ = pipeline.Experiment(given).setting
+    allowed = replace(given, reduction=replace(given.reduction, allow_pickle=True))
+    header = read_bundle(pipeline.Experiment(allowed).setting.encoder, "encoder")[1]
+    assert header["origin"]["library"] == "fairseq2"
 
 
 def test_quality_is_measured_where_phones_are_known(recipe, capsys):

@@ -18,7 +18,7 @@ from speechunits.asr.recognizer import Recognizer
 from speechunits.audio.corpus import load_corpus
 from speechunits.audio.split import label_list
 from speechunits.cell import Cell, cells, summarised
-from speechunits.config import FinetuneConfig, LanguageConfig, ReductionConfig, SelfTrainingConfig
+from speechunits.config import AugmentConfig, FinetuneConfig, LanguageConfig, ReductionConfig, SelfTrainingConfig
 from speechunits.engine.train import TrainingResult
 from speechunits.errors import Interrupted, TrainingStopped, UsageError
 from speechunits.evaluation.score import scores_from_json
@@ -471,6 +471,21 @@ def test_settings_that_came_later_change_the_key_only_where_they_are_used(settin
     assert len(trained) == 2
 
 
+def test_what_a_training_is_asked_for_reaches_the_engine(setting, trained):
+    asked = replace(
+        setting.config.logmel, patience=3, augment=AugmentConfig(speed=(0.8, 1.0)), tokens="sentencepiece", pieces=30,
+        encoder_lr_scale=0.5, average=0.0,
+    )  # fmt: skip
+    run_cell(cell(), replace(setting, config=replace(setting.config, logmel=asked)))
+    (call,) = trained
+    assert (call["patience"], call["speed"], call["budget"]) == (3, (0.8, 1.0), asked.budget)
+    tokenizer = call["recognizer"].tokenizer
+    assert tokenizer.model is not None
+    texts = {row.id: row.text for row in setting.corpus.recordings}
+    for name, tokens in call["labels"].tokens.items():
+        assert set(tokenizer.decode(tokens.tolist())) <= set(texts[name])
+
+
 def test_a_recogniser_teaches_the_next_one_what_it_is_surest_of(setting, monkeypatch):
     rounds = []
 
@@ -491,6 +506,8 @@ def test_a_recogniser_teaches_the_next_one_what_it_is_surest_of(setting, monkeyp
         assert set(later[len(rounds[0]) :]) <= rest
     outcome = saved_of(setting, cell())["outcome"]
     assert len(outcome["rounds"]) == 2
+    # Earlier rounds count in full.
+    assert (outcome["audio_hours"], outcome["steps"], outcome["wall_s"]) == (pytest.approx(0.3), 3, 3.0)
 
 
 def test_the_surest_share_comes_first(setting, monkeypatch):

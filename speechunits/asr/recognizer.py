@@ -10,6 +10,7 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor, nn
 
+from speechunits.asr.alignments import Alignments
 from speechunits.asr.average import WeightAverage
 from speechunits.asr.baseline import LogMelNetwork
 from speechunits.asr.greedy import collapse
@@ -25,7 +26,7 @@ from speechunits.encoder.flops import BACKWARD
 from speechunits.errors import ModelRefused
 from speechunits.frames import frame_counts
 from speechunits.learners.learner import Learner
-from speechunits.objectives.ctc import ctc
+from speechunits.objectives.ctc import ctc, minimum_frames
 from speechunits.objectives.loss import Loss
 from speechunits.units.units import Units
 
@@ -48,6 +49,7 @@ class Recognizer(Learner):
         self.dropout = Dropout(config.dropout)
         self.head = nn.Linear(network.dim, len(tokenizer))
         self._average = WeightAverage(self, config.average)
+        self.alignments = Alignments()
         # All symbols start equally likely: what a random head prefers costs the first updates, and those are few.
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
@@ -75,7 +77,10 @@ class Recognizer(Learner):
             raise ValueError("a batch must have tokens to train a recogniser, but has none; encode its texts first")
         logits, frame_lengths, _ = self._heard(batch.waveforms, batch.lengths, batch.seed, batch.mel)
         loss = ctc(logits, frame_lengths, batch.tokens, batch.token_lengths)
-        if not self.training:
+        if self.training:
+            needed = minimum_frames(batch.tokens, batch.token_lengths)
+            self.alignments.note(batch.ids, needed <= frame_lengths)
+        else:
             loss.metrics["cer"] = self._errors(logits, frame_lengths, batch.tokens, batch.token_lengths)
         return loss
 

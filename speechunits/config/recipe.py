@@ -108,6 +108,8 @@ class ReductionConfig:
     encoder: Path | None = None
     """An encoder in place of the recipe's own pretraining: a bundle, a run folder, or a foreign checkpoint (a folder of
     Hugging Face or a name on its hub, fairseq2)."""
+    allow_pickle: bool = field(default=False, metadata=LATER)
+    """``encoder`` may be a pickle, as checkpoints of fairseq2 are: torch's restricted reader runs no code."""
     language: LanguageConfig = field(default_factory=LanguageConfig)
     bootstrap: int = 1000
     """Resamples of utterances behind the interval."""

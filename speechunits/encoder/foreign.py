@@ -151,7 +151,8 @@ def read_tensors(path: Path, *, allow_pickle: bool) -> dict[str, Tensor]:
     if not allow_pickle:
         raise ModelRefused(
             f"{path} is a pickle, which is not read unasked; take the model's .safetensors, or, if you trust where it "
-            "comes from, add --allow-pickle (torch's restricted reader: it runs no code)"
+            "comes from, add --allow-pickle, or to a recipe reduction.allow_pickle=true (torch's restricted reader: no "
+            "code is run)"
         )
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
@@ -182,7 +183,7 @@ def _huggingface_weights(folder: Path, *, allow_pickle: bool) -> dict[str, Tenso
             return tensors
     raise ModelRefused(
         f"{folder} holds neither model.safetensors nor pytorch_model.bin (pickles of a hub name are fetched only with "
-        "--allow-pickle); was the download finished?"
+        "--allow-pickle or reduction.allow_pickle=true); was the download finished?"
     )
 
 

@@ -13,6 +13,7 @@ from speechunits.evaluation.reduction import ReductionTable
 from speechunits.report.tables import SIDES
 from speechunits.run import atomic_path
 
+RATES = {"CER": "character error rate", "PER": "phone error rate"}
 # Okabe & Ito's palette: told apart without red and green.
 _STYLE = {
     "pretrained": ("#0072B2", "o"),
@@ -22,8 +23,11 @@ _STYLE = {
 }
 
 
-def plot_reduction(table: ReductionTable, path: Path) -> None:
-    """Draw CER over minutes of labels, every side and seed, and the factor at the headline budget as an arrow."""
+def plot_reduction(table: ReductionTable, path: Path, rate: str = "CER") -> None:
+    """Draw CER over minutes of labels, every side and seed, and the factor at the headline budget as an arrow.
+
+    ``rate`` is what error rates are called: CER, or PER where phones are recognised.
+    """
     # The figure is made without pyplot, which keeps global state and looks for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an optional dependency
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -31,14 +35,14 @@ def plot_reduction(table: ReductionTable, path: Path) -> None:
     figure = Figure(figsize=(7.2, 4.6), dpi=150, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    draw_reduction(axes, table)
+    draw_reduction(axes, table, rate)
     axes.set_title(_wrapped(table.statement), fontsize=9.5, loc="left")
     with atomic_path(path) as temporary:
         # Without the date and version that matplotlib adds, the same results give the same bytes.
         figure.savefig(temporary, metadata={"Software": None})
 
 
-def draw_reduction(axes: Any, table: ReductionTable, *, ink: str = "black") -> None:
+def draw_reduction(axes: Any, table: ReductionTable, rate: str = "CER", *, ink: str = "black") -> None:
     """Draw the curve on matplotlib axes; ``ink`` is the colour of words and arrows."""
     for side, (color, marker) in _STYLE.items():
         points = [point for point in table.points if point.side == side]
@@ -55,6 +59,7 @@ def draw_reduction(axes: Any, table: ReductionTable, *, ink: str = "black") -> N
     _draw_baseline(axes, table, ink)
     _draw_factor(axes, table, ink)
     _label(axes, table)
+    axes.set_ylabel(f"{RATES[rate]} (%)")
 
 
 def _curve(table: ReductionTable) -> tuple[list[float], list[float]]:
@@ -99,7 +104,6 @@ def _label(axes: Any, table: ReductionTable) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xticks(list(ticks), list(ticks.values()))
     axes.set_xlabel("minutes of labels")
-    axes.set_ylabel("character error rate (%)")
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.25, linewidth=0.6)
     axes.spines[["top", "right"]].set_visible(False)

@@ -41,6 +41,7 @@ def summary_screen(
     example: AlignedSentence | None = None,
     quality: Mapping[str, Mapping[str, Any]] | None = None,
     reduction: ReductionTable | None = None,
+    rate: str = "CER",
     folder: Path | None = None,
     next_steps: Sequence[tuple[str, str]] | None = None,
 ) -> RenderableType:
@@ -54,6 +55,8 @@ def summary_screen(
         Measures of units bundles by name, as ``evaluate units`` writes them; a row of MFCC k-means among them.
     reduction
         The sweep's table.
+    rate
+        What its error rates are called: CER, or PER where phones are recognised.
     folder
         The run folder, named in what to try next.
     next_steps
@@ -67,8 +70,9 @@ def summary_screen(
         parts += _section("How much the units say about the phones")
         parts += [rich_table(QUALITY_HEADER, quality_rows(quality)), Text(_quality_words(quality), style="dim")]
     if reduction is not None:
-        parts += _section("Recognition from few labels: wrong characters in a hundred")
-        parts.append(rich_table(*reduction_rows(reduction)))
+        counted = "phones" if rate == "PER" else "characters"
+        parts += _section(f"Recognition from few labels: wrong {counted} in a hundred")
+        parts.append(rich_table(*reduction_rows(reduction, rate)))
         if {point.side for point in reduction.points}.issuperset(BASELINES):
             parts.append(Text("* the better baseline on held-out training speech", style="dim"))
         statement = reduction.statement[:1].upper() + reduction.statement[1:] + "."

@@ -44,8 +44,11 @@ def rich_table(header: Row, rows: Sequence[Row], title: str = "") -> Table:
     return table
 
 
-def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
-    """Return header and rows: a row a label budget, CER of each side in percent, the factor with its interval."""
+def reduction_rows(table: ReductionTable, rate: str = "CER") -> tuple[Row, list[Row]]:
+    """Return header and rows: a row a label budget, CER of each side in percent, the factor with its interval.
+
+    ``rate`` is what error rates are called: CER, or PER where phones are recognised.
+    """
     sides = [side for side in SIDES if any(point.side == side for point in table.points)]
     points = {(point.side, point.label): point for point in table.points}
     labels = sorted({(point.minutes, point.label) for point in table.points})
@@ -64,33 +67,40 @@ def reduction_rows(table: ReductionTable) -> tuple[Row, list[Row]]:
             row.append(f"{text} *" if chosen.get(label) == side else text)
         row.append(str(cells[label]) if label in cells else "")
         rows.append(row)
-    return ("labels", *(f"CER %, {SIDES[side]}" for side in sides), "times fewer labels (95 %)"), rows
+    return ("labels", *(f"{rate} %, {SIDES[side]}" for side in sides), "times fewer labels (95 %)"), rows
 
 
 def reduction_markdown(
     table: ReductionTable, others: Mapping[Condition, ReductionTable] | None = None,
     tuning: Mapping[Side, Sequence[Mapping[str, Any]]] | None = None, audio_hours: float | None = None,
+    *, rounds: int = 0, rate: str = "CER",
 ) -> str:  # fmt: skip
     """Return the table, its legend, and the result in one sentence.
 
     ``others`` are the tables of language models and of equal compute, by ``(lm, compute)``: a row of the headline each.
-    ``tuning`` are the trials of each side, as ``results.json`` has them; ``audio_hours`` is what a training heard.
+    ``tuning`` are the trials of each side, as ``results.json`` has them; ``audio_hours`` is what a training heard,
+    in all of its ``rounds`` of self-training too; ``rate`` is what error rates are called.
     """
-    header, rows = reduction_rows(table)
+    header, rows = reduction_rows(table, rate)
     lines = [markdown(header, rows), ""]
     if any("*" in cell for row in rows for cell in row):
         lines.append("\\* the baseline at this budget: the better one on `tune`.")
-    lines.append("CER: mean over seeds, lowest and highest in brackets. No language model.")
+    lines.append(f"{rate}: mean over seeds, lowest and highest in brackets. No language model.")
+    if rounds:
+        lines.append(
+            f"Self-training: every recogniser labelled unlabelled recordings and was trained again, {_times(rounds)}: "
+            "no factor of labels alone."
+        )
     if audio_hours is not None:
         lines.append(f"Every training heard {audio_hours:g} audio-hours: a side that settles later would gain by more.")
     lines += [f"Note: {note}." for note in table.notes]
     lines += [f"{reason}." for reason in reasons(table)]
     if others:
-        lines += ["", markdown(*headline_rows({("", ""): table, **others}))]
+        lines += ["", markdown(*headline_rows({("", ""): table, **others}, rate))]
         lines.append("The headline's budget under other conditions; weight and bonus of a model are chosen on `tune`.")
     if tuning:
         lines += ["", markdown(*tuning_rows(tuning))]
-        lines.append(tuning_legend(tuning, audio_hours))
+        lines.append(tuning_legend(tuning, audio_hours, rate))
     lines += ["", f"**Result: {table.statement}.**", ""]
     return "\n".join(lines)
 
@@ -104,13 +114,18 @@ def reasons(table: ReductionTable) -> list[str]:
     return [f"{', '.join(named)}: {reason}" for reason, named in budgets.items()]
 
 
-def headline_rows(tables: Mapping[Condition, ReductionTable]) -> tuple[Row, list[Row]]:
-    """Return header and a row for each condition ``(lm, compute)``: CER at the headline budget, and the factor."""
+def condition_name(lm: str, compute: str) -> str:
+    """Return in words what error rates were measured with: a language model or none, and what baselines computed."""
     names = {
         "": "no language model",
         "own": "n-gram on the budget's own transcripts",
         "text": "n-gram on declared text",
     }
+    return names.get(lm, lm) + (", baselines with pretraining's FLOPs" if compute else "")
+
+
+def headline_rows(tables: Mapping[Condition, ReductionTable], rate: str = "CER") -> tuple[Row, list[Row]]:
+    """Return header and a row for each condition ``(lm, compute)``: CER at the headline budget, and the factor."""
     rows: list[Row] = []
     for (lm, compute), table in tables.items():
         cell = table.headline
@@ -119,13 +134,14 @@ def headline_rows(tables: Mapping[Condition, ReductionTable]) -> tuple[Row, list
         label = cell.label if cell is not None else ""
         rows.append(
             (
-                names.get(lm, lm) + (", baselines with pretraining's FLOPs" if compute else ""),
+                condition_name(lm, compute),
                 _cer(points.get(("pretrained", label))),
                 _cer(points.get((chosen[label], label))) if label in chosen else "–",
                 "–" if cell is None else str(cell) if not cell.reason else f"{cell} ({cell.reason})",
             )
         )
-    return ("at the headline budget", "CER %, pretrained", "CER %, baseline", "times fewer labels (95 %)"), rows
+    header = ("at the headline budget", f"{rate} %, pretrained", f"{rate} %, baseline", "times fewer labels (95 %)")
+    return header, rows
 
 
 def tuning_rows(tuning: Mapping[Side, Sequence[Mapping[str, Any]]]) -> tuple[Row, list[Row]]:
@@ -155,17 +171,23 @@ _TRIED: Mapping[str, Callable[[Any], str]] = {
 }  # fmt: skip
 
 
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
 def _budget(trial: Mapping[str, Any]) -> str:
     return "all labels" if trial["minutes"] is None else f"{trial['minutes']:g} min"
 
 
-def tuning_legend(tuning: Mapping[Side, Sequence[Mapping[str, Any]]], audio_hours: float | None) -> str:
+def tuning_legend(
+    tuning: Mapping[Side, Sequence[Mapping[str, Any]]], audio_hours: float | None, rate: str = "CER"
+) -> str:
     """Return the legend of the trials, which may have heard less than the trainings they chose for."""
     heard = {trial.get("audio_hours", audio_hours) for trials in tuning.values() for trial in trials}
     apart = heard != {audio_hours}
     hours = " and ".join(f"{each:g}" for each in heard if each is not None)
     return (
-        f"What every side tried with seed 0{f', {hours} audio-hours a trial' if apart else ''}: CER % on `tune`; "
+        f"What every side tried with seed 0{f', {hours} audio-hours a trial' if apart else ''}: {rate} % on `tune`; "
         f"\\* is what trained the budget's {'' if apart else 'other '}seeds."
     )
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from speechunits.asr.frozen import normalized
 from speechunits.asr.mixture import LayerMixture
 from speechunits.asr.recognizer import build_recognizer, recognizer_from_bundle
 from speechunits.asr.span import cropped, spoken_span
@@ -141,6 +142,43 @@ def test_parameter_groups_hold_every_parameter_once(side):
     held = [id(p) for group in groups for p in group["params"]]
     assert sorted(held) == sorted(id(p) for p in made.parameters())
     assert [group["lr"] for group in groups] == ([0.01] if side == "logmel" else [0.01, 0.005])
+    if side != "logmel":
+        assert {id(p) for p in groups[1]["params"]} == {id(p) for p in made.network.encoder.parameters()}
+
+
+def test_what_is_heard_is_the_mixture_of_layers_that_was_learnt():
+    made = recognizer("pretrained").eval()
+    data = batch(["abc"], made.tokenizer)
+    layers = normalized(made.network.encoder(data.waveforms, data.lengths).layers)
+    for weights in ([0.0, 0.0, 0.0], [50.0, 0.0, 0.0], [0.3, -0.2, 1.0]):
+        made.network.weights.data = torch.tensor(weights)
+        shares = torch.tensor(weights).softmax(dim=0)
+        expected = sum(share * layer for share, layer in zip(shares, layers, strict=True))
+        torch.testing.assert_close(made.network(data.waveforms, data.lengths)[0], expected)
+
+
+def test_a_training_ends_with_the_mean_of_its_last_weights():
+    made = recognizer("logmel", average=0.5)
+    seen = []
+    for step in range(4):
+        made.set_progress(step, 4)
+        made.head.bias.data.fill_(float(step))
+        seen.append(float(step))
+    made.finish()
+    # Before the third step and before the fourth, and the last ones.
+    assert made.head.bias.unique().tolist() == [pytest.approx((1 + 2 + 3) / 3)]
+
+
+@pytest.mark.parametrize("silent_edges", [True, False])
+def test_texts_that_need_more_frames_than_the_speech_has_are_noted(silent_edges):
+    """Six seconds with a third of a second of speech are as short as that."""
+    made = recognizer("logmel", silent_edges=silent_edges).train()
+    data = batch(["ab", "ab" * 20], made.tokenizer)
+    waveforms = torch.zeros(2, 96000)
+    waveforms[:, 40000 : 40000 + 6000] = data.waveforms[1, :6000]
+    loss = made(data._replace(waveforms=waveforms, lengths=torch.tensor([96000, 96000])))
+    assert made.alignments.never() == ({"1"} if silent_edges else set())
+    assert loss.count == (2 if silent_edges else 42)
 
 
 @pytest.mark.parametrize("kind", ["characters", "sentencepiece"])

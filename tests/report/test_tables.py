@@ -56,6 +56,14 @@ def test_other_conditions_have_a_row_of_the_headline_each():
     assert "other conditions" not in reduction_markdown(made)
 
 
+def test_self_training_and_phones_are_named_for_what_they_are():
+    text = reduction_markdown(table(), audio_hours=8.0, rounds=2, rate="PER")
+    assert "trained again, 2 times: no factor of labels alone" in text
+    assert "PER %, pretrained" in text
+    assert "CER" not in text
+    assert "elf-training" not in reduction_markdown(table(), audio_hours=8.0)
+
+
 def test_quality_table_shows_missing_measures_as_such():
     text = quality_markdown({**QUALITY, "codebook": {"clusters": 320}})
     assert "| units | 100 | 3 | 52.0 | 47.0 | 50.0 | 3.10 | 100 |" in text

@@ -10,20 +10,21 @@ import numpy as np
 from speechunits.evaluation.reduction import ReductionTable
 from speechunits.report.page.study import Study
 from speechunits.report.page.svg import INK, inline_svg, make_figure, plain_axes
-from speechunits.report.plots import draw_reduction
+from speechunits.report.plots import RATES, draw_reduction
 
 Metrics = Sequence[dict[str, Any]]
 # Okabe & Ito's palette, the colours that are seen on white and on black.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")
 
 
-def reduction_figure(table: ReductionTable) -> str:
+def reduction_figure(table: ReductionTable, rate: str = "CER") -> str:
     """Return the curve behind the factor."""
     figure = make_figure(7.6, 4.4)
     axes = figure.add_subplot()
-    draw_reduction(axes, table, ink=INK)
+    draw_reduction(axes, table, rate, ink=INK)
     plain_axes(axes)
-    return inline_svg(figure, "reduction", "Character error rate over minutes of labels; the table below has the same.")
+    text = f"{RATES[rate].capitalize()} over minutes of labels; the table below has the same."
+    return inline_svg(figure, "reduction", text)
 
 
 def learning_figure(passes: Sequence[tuple[str, Metrics]]) -> str | None:

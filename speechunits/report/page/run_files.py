@@ -73,6 +73,11 @@ class RunFiles:
         return bool(self.config.get("reduction", {}).get("finetune", {}).get("tokens") == "phones")
 
     @property
+    def rate(self) -> str:
+        """What error rates are called: of phones PER, else CER."""
+        return "PER" if self.spaced else "CER"
+
+    @property
     def reduction(self) -> ReductionConfig:
         """What the factor's mathematics need of the recipe; later versions may know other settings of trainings."""
         tree = self.config.get("reduction", {})

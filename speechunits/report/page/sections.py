@@ -13,7 +13,7 @@ from speechunits.report.page.marking import letter_errors
 from speechunits.report.page.measures import measure_table
 from speechunits.report.page.run_files import Absent, RunFiles
 from speechunits.report.page.study import Study
-from speechunits.report.tables import QUALITY_HEADER, quality_rows, reasons, reduction_rows
+from speechunits.report.tables import QUALITY_HEADER, condition_name, quality_rows, reasons, reduction_rows
 
 CONFUSED_UNITS = 12
 LETTER_ERRORS = 20
@@ -47,18 +47,19 @@ def factor_parts(run: RunFiles) -> dict[str, Any]:
     def compute() -> list[tuple[str, ReductionTable]]:
         scores = scores_from_json((run.results or {})["scores"])
         smoke = bool(run.config.get("smoke", False))
-        return [(lm, reduction(scores, run.reduction, split=run.split, lm=lm, smoke=smoke))
-                for lm in sorted({score.lm for score in scores})]  # fmt: skip
+        conditions = sorted({(score.lm, score.compute) for score in scores})
+        return [(condition_name(lm, equal) if lm or equal else "",
+                 reduction(scores, run.reduction, split=run.split, lm=lm, compute=equal, smoke=smoke))
+                for lm, equal in conditions]  # fmt: skip
 
     computed = run.attempt("the reduction factor", "remake results.json", compute) if run.results else None
-    for lm, table in computed or []:
+    for condition, table in computed or []:
         sentence = f"{table.statement[:1].upper()}{table.statement[1:]}."
-        header, rows = reduction_rows(table)
-        tables.append(
-            {"lm": lm, "header": header, "rows": rows, "notes": [*table.notes, *reasons(table)], "statement": sentence}
-        )
-        if not lm:
-            statement, figure = sentence, reduction_figure(table)
+        header, rows = reduction_rows(table, run.rate)
+        notes = [*table.notes, *reasons(table)]
+        tables.append({"condition": condition, "header": header, "rows": rows, "notes": notes, "statement": sentence})
+        if not condition:
+            statement, figure = sentence, reduction_figure(table, run.rate)
     if not statement:
         statement = tables[0]["statement"] if tables else "No reduction factor has been measured in this run."
     return {"statement": statement, "reductions": tables, "reduction_figure": figure}

@@ -67,6 +67,33 @@ function started(audio) {
   audio.play().catch((error) => { if (error.name !== "AbortError") throw error; });
 }
 
+// What a mouse does by a click into the spectrogram, keyboards and screen readers do by these buttons.
+function addSteps(speech, play) {
+  const steps = document.createElement("span");
+  steps.className = "steps";
+  const said = document.createElement("span");
+  said.setAttribute("role", "status");
+  for (const kind of ["phone", "unit"]) {
+    const parts = [...speech.querySelectorAll(`.${kind}`)];
+    let at = -1;
+    for (const step of parts.length ? [-1, 1] : []) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = step < 0 ? `◀ ${kind}` : `${kind} ▶`;
+      button.setAttribute("aria-label", `Play the ${step < 0 ? "previous" : "next"} ${kind}`);
+      button.addEventListener("click", () => {
+        at = Math.min(Math.max(at + step, 0), parts.length - 1);
+        const part = parts[at];
+        said.textContent = `${part.querySelector("title").textContent}, ${Number(part.dataset.start).toFixed(2)} s`;
+        play(part);
+      });
+      steps.append(button);
+    }
+  }
+  steps.append(said);
+  document.getElementById(speech.dataset.audio).parentElement.append(steps);
+}
+
 for (const speech of document.querySelectorAll("svg.speech")) {
   const audio = document.getElementById(speech.dataset.audio);
   const cursor = speech.querySelector(".cursor");
@@ -88,9 +115,7 @@ for (const speech of document.querySelectorAll("svg.speech")) {
   audio.addEventListener("play", follow);
   audio.addEventListener("seeked", follow);
   audio.addEventListener("pause", () => { end = Infinity; });
-  speech.addEventListener("click", (event) => {
-    const part = event.target.closest("[data-start]");
-    if (!part) return;
+  const play = (part) => {
     audio.pause();
     const start = () => {
       audio.currentTime = Number(part.dataset.start);
@@ -99,7 +124,12 @@ for (const speech of document.querySelectorAll("svg.speech")) {
     };
     // The pause event is told later, and would forget where to end.
     setTimeout(start, 0);
+  };
+  speech.addEventListener("click", (event) => {
+    const part = event.target.closest("[data-start]");
+    if (part) play(part);
   });
+  addSteps(speech, play);
 }
 
 for (const audio of document.querySelectorAll("audio.clip")) {
