@@ -25,7 +25,7 @@ BUDGET ?= 2
 ENCODER ?= nano
 SEEDS ?= 1
 MINUTES ?=
-OUT ?= results/objectives/$(if $(CORPUS),$(shell basename "$$(dirname '$(CORPUS)')"),synthetic)
+OUT ?= results/objectives/$(if $(CORPUS),$(shell basename "$$(dirname '$(CORPUS)')"),synthetic)-$(ENCODER)-$(BUDGET)h
 # Make's own functions for paths know no spaces.
 PHONES = $(shell phones="$$(dirname '$(CORPUS)')/phones.tsv"; if [ -e "$$phones" ]; then echo "$$phones"; else echo null; fi)
 

@@ -23,6 +23,7 @@ from speechunits.fitting import fit_units
 from speechunits.pretraining import pretrain_passes
 from speechunits.processes import in_processes
 from speechunits.quality import measure_units
+from speechunits.report.comparison import BOUND_VERSION
 from speechunits.representation import HEARD_HOURS, PROBES, measure_representation
 from speechunits.run import RunFolder, content_key, file_hash, provenance, read_json, write_json
 from speechunits.units.bundle import encoder_path
@@ -82,7 +83,8 @@ def compare(
     Raises
     ------
     UsageError
-        If the recipes differ in corpus or units: their figures could not be compared; or if two have one name.
+        If the recipes differ in corpus, units or budget: their figures could not be compared; if two have one name; or
+        if rows are published that this comparison does not have.
     """
     _check_comparable(recipes)
     first = recipes[0]
@@ -92,6 +94,7 @@ def compare(
         for recipe in recipes
     ]
     known = {(row["key"], row["measured"]): row for row in published if "key" in row}
+    _check_nothing_lost(published, contenders, minutes)
     rows = [_baseline(first, known)]
 
     def add(contender: Contender, place: str) -> None:
@@ -124,11 +127,30 @@ def _check_comparable(recipes: Sequence[RecipeConfig]) -> None:
     first = recipes[0]
     if any((other.corpus, other.units) != (first.corpus, first.units) for other in recipes):
         raise UsageError("recipes that are compared must have the same corpus and units, but differ in one of them")
+    if len(hours := {recipe.pretrain.budget.hours for recipe in recipes}) > 1:
+        raise UsageError(
+            f"recipes that are compared must have the same budget, but have {', '.join(f'{each:g}' for each in hours)} "
+            "audio-hours; give one for all: pretrain.budget.hours=10"
+        )
     names = Counter(recipe.name for recipe in recipes)
     if twice := [name for name, count in names.items() if count > 1]:
         raise UsageError(
             f"recipes that are compared must have names of their own, but several are named {', '.join(twice)}: they "
             "would be taken for seeds of one; give each its own `name:`"
+        )
+
+
+def _check_nothing_lost(published: Sequence[Row], contenders: Sequence[Contender], minutes: float | None) -> None:
+    """Raise UsageError where rows are published that would not be written again; their trainings took hours."""
+    keys = {contender.key for contender in contenders}
+    lost = [row for row in published if row["ranking"] == "hours" and row.get("key") not in keys]
+    lost += [row for row in published if row["ranking"] == "minutes" and minutes is None]
+    if lost:
+        named = sorted({f"{row['name']}, seed {row['seed']}, by {row['ranking']}" for row in lost})
+        raise UsageError(
+            f"the comparison that is there already holds {len(lost)} trainings that this one has not ({named[0]}…): "
+            "ask for the same recipes, budget, --seeds and --minutes or more, name another folder with -o, or remove "
+            "its results.json"
         )
 
 
@@ -197,7 +219,8 @@ def _trained(contender: Contender) -> Row:
     cost_s = processor_s if alone else wall_s
     return {
         "name": recipe.name, "learner": recipe.pretrain.learner, "seed": recipe.pretrain.seed, "stopped": stopped,
-        "bits": report["bits"], "chance_bits": report["chance_bits"], "held_out": report, "audio_hours": hours,
+        "bits": report["bits"], "bound": BOUND_VERSION, "chance_bits": report["chance_bits"], "held_out": report,
+        "audio_hours": hours,
         "wall_s": wall_s, "processor_s": processor_s if not resumed else None,
         "audio_hours_per_hour": hours / cost_s * 3600, "memory_mb": round(memory_mb),
         "measures": _measures_of(contender),

@@ -18,9 +18,11 @@ from speechunits.sweep import run_cell
 from speechunits.units.bundle import read_bundle
 
 
-def setting(tmp_path, texts):
+def setting(tmp_path, texts, seconds=30.0):
     recordings = tuple(
-        Recording(id=f"{split}{index}", audio=tmp_path / "x.wav", duration_s=30.0, split=split, text=text, speaker="s")
+        Recording(
+            id=f"{split}{index}", audio=tmp_path / "x.wav", duration_s=seconds, split=split, text=text, speaker="s"
+        )
         for split, own in texts.items()
         for index, text in enumerate(own)
     )
@@ -50,7 +52,8 @@ def test_one_recogniser_is_trained_without_held_out_transcripts(tmp_path, monkey
 
     monkeypatch.setattr(finetuning, "train", train)
     texts = {"train": GOOD["train"], "tune": [None, ""]}
-    alone = replace(setting(tmp_path, texts), unscored=True)
+    (tmp_path / "m.tsv").touch()
+    alone = replace(setting(tmp_path, texts, seconds=15.0), unscored=True)
     assert run_cell(CELL, alone, keep=tmp_path / "asr.safetensors") == []
     assert heard == [[]]
     assert read_bundle(tmp_path / "asr.safetensors", "recognizer")
@@ -69,14 +72,14 @@ def test_what_has_more_text_than_speech_is_named_and_counted(tmp_path, monkeypat
         return TrainingResult(steps=1, total_steps=1, audio_hours=0.1, wall_s=1.0, history=arguments["folder"] / "m")
 
     monkeypatch.setattr(finetuning, "train", train)
-    alone = replace(setting(tmp_path, GOOD | {"dev": [None], "tune": [None]}), unscored=True)
-    run_cell(replace(CELL, minutes=1.0), alone)
+    alone = replace(setting(tmp_path, GOOD | {"dev": [None], "tune": [None]}, seconds=15.0), unscored=True)
+    run_cell(CELL, alone)
     saved = json.loads(next((tmp_path / "cells").glob("*.json")).read_text())
     assert saved["outcome"]["left_out"] == 1
     assert "train0 taught nothing: its text needs more frames than the speech in it has" in capsys.readouterr().err
     never.add("train1")
     with pytest.raises(UsageError, match="none of the 2 labelled recordings could be trained on"):
-        run_cell(replace(CELL, minutes=1.0, seed=1), alone)
+        run_cell(replace(CELL, seed=1), alone)
 
 
 def test_no_transcripts_to_train_on(tmp_path):

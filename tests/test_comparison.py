@@ -60,10 +60,26 @@ def test_every_recipe_is_trained_and_measured_once(tiny_corpus, tmp_path, monkey
         assert compare(elsewhere, seeds=1, published=found["rows"])["rows"] == found["rows"]
         seen = []
         with pytest.raises(TypeError):
-            compare(elsewhere[:1], seeds=2, published=found["rows"], on_row=seen.append)
+            compare(elsewhere, seeds=2, published=found["rows"], on_row=seen.append)
     # What is published and was not reached is kept in what is written meanwhile.
-    ((*first, other),) = (results["rows"] for results in seen)
-    assert (first, other) == (found["rows"][:2], found["rows"][2])
+    assert [results["rows"] for results in seen] == [found["rows"]] * 2
+
+
+def test_rows_that_are_published_are_not_lost(tiny_corpus, tmp_path, monkeypatch):
+    def row(contender, place, known):
+        recipe = contender.recipe
+        return {"name": recipe.name, "seed": recipe.pretrain.seed, "ranking": contender.ranking, "key": contender.key,
+                "measured": "m", "audio_hours_per_hour": 60.0}  # fmt: skip
+
+    monkeypatch.setattr(comparison, "_row", row)
+    monkeypatch.setattr(comparison, "_baseline", lambda recipe, known: {"ranking": None, "key": "b", "measured": "m"})
+    both = recipes(tiny_corpus, tmp_path)
+    published = compare(both, seeds=2, minutes=1.0)["rows"]
+    assert compare(both, seeds=3, minutes=1.0, published=published)["rows"][:3] == published[:3]
+    for fewer, arguments in ((both[:1], {"seeds": 2, "minutes": 1.0}), (both, {"seeds": 1, "minutes": 1.0}),
+                             (both, {"seeds": 2})):  # fmt: skip
+        with pytest.raises(UsageError, match=r"trainings that this one has not \(objectives-.*another folder with -o"):
+            compare(fewer, published=published, **arguments)
 
 
 @pytest.mark.usefixtures("here")
@@ -159,6 +175,13 @@ def test_recipes_of_other_units_are_refused(tiny_corpus, tmp_path):
     other = replace(other, units=replace(other.units, clusters=13))
     with pytest.raises(UsageError, match="same corpus and units"):
         compare([one, other], seeds=1)
+
+
+def test_recipes_of_other_budgets_are_refused(tiny_corpus, tmp_path):
+    one, other = recipes(tiny_corpus, tmp_path)
+    longer = replace(other.pretrain, budget=replace(other.pretrain.budget, hours=9.0))
+    with pytest.raises(UsageError, match=r"must have the same budget, but have .* audio-hours"):
+        compare([one, replace(other, pretrain=longer)], seeds=1)
 
 
 def test_recipes_of_one_name_are_refused(tiny_corpus, tmp_path):

@@ -74,9 +74,9 @@ class HeldOut(Validator):
         report = {name: float(value) for name, value in self._learner.report(averages, histograms).items()}
         journal = self._journal
         journal.held_out, journal.held_out_step = report, train_step_nr
-        self._watch.load({"faults": journal.collapsing})  # A resumed journal is known only now.
+        self._watch.faults = journal.collapsing  # A resumed journal is known only now.
         journal.collapse = self._watch.update(train_step_nr, self._learner.collapse(report))
-        journal.collapsing = self._watch.state()["faults"]
+        journal.collapsing = self._watch.faults
         self._publish(train_step_nr, report)
         if self._best is not None:
             self._best.see(train_step_nr, report)

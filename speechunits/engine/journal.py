@@ -21,8 +21,8 @@ class Journal:
     """Ids of recordings that could not be read, or of which a piece could not."""
     held_out: dict[str, float] = field(default_factory=dict)
     held_out_step: int = 0
-    collapsing: int = 0
-    """Held-out evaluations in a row that showed a collapse."""
+    collapsing: dict[str, int] = field(default_factory=dict)
+    """Held-out evaluations in a row that showed a fault, by its kind."""
     earlier_s: float = 0.0
     """Wall clock of the parts before this one."""
     memories: dict[str, Memory] = field(default_factory=dict)
@@ -64,8 +64,9 @@ class Journal:
         if state["held_out_step"] >= self.held_out_step:
             self.held_out = dict(state["held_out"])
             self.held_out_step = state["held_out_step"]
-            self.collapsing = state["collapsing"]
-        for name, kept in state.get("memories", {}).items():  # none in checkpoints of earlier versions
-            self.memories[name].restore(kept)
+            kept = state["collapsing"]
+            self.collapsing = dict(kept) if isinstance(kept, dict) else {}  # a number, in those of earlier versions
+        for name, memory in state.get("memories", {}).items():  # none in checkpoints of earlier versions
+            self.memories[name].restore(memory)
         self.earlier_s = state["wall_s"]
         self._started = time.monotonic()

@@ -24,7 +24,7 @@ from speechunits.learners.reports import contrast_report
 from speechunits.learners.targets import batch_generator
 from speechunits.objectives.bounds import infonce_bits
 from speechunits.objectives.chosen import on_device
-from speechunits.objectives.cpc import cpc_loss, sample_pool
+from speechunits.objectives.cpc import cpc_loss, step_pools
 from speechunits.objectives.loss import Loss
 
 
@@ -53,7 +53,7 @@ class CpcLearner(Pretrainer):
         output, latents = (F.pad(frames, (0, 0, 0, missing)) for frames in (encoded.output, encoded.latents))
         counted = F.pad(self.counted(batch), (0, missing))
         generator = batch_generator(batch.seed, latents.device)
-        pool = sample_pool(counted, self._groups(batch), self.config.negatives, generator)
+        pool = step_pools(counted, self._groups(batch), self.config.steps, self.config.negatives, generator)
         predictions = self._predictions(output, encoded.frame_lengths)
         return cpc_loss(predictions, latents, counted, pool, mask_same=self.training)
 

@@ -46,9 +46,9 @@ class Learner(nn.Module, ABC):
         ``loss_bits`` and ``chance_bits`` (per target) and ``bits`` (the bound).
         """
 
-    def collapse(self, report: Mapping[str, float]) -> str | None:  # noqa: ARG002 - the base learner cannot collapse
-        """Name the collapse that a held-out report shows, or return None; thresholds by the protocol."""
-        return None
+    def collapse(self, report: Mapping[str, float]) -> dict[str, str]:  # noqa: ARG002 - the base learner cannot
+        """Return the signs of a collapse that a held-out report shows, by kind, each in words (docs/protocol.md)."""
+        return {}
 
     def set_progress(self, step: int, total_steps: int) -> None:
         """Tell the learner how far training is, for schedules of temperature or freezing. ``step`` counts from 0."""

@@ -13,7 +13,7 @@ from speechunits.encoder.encoder import Encoder
 from speechunits.frames import frame_count, frame_counts, frames_mask
 from speechunits.learners.learner import Learner
 from speechunits.learners.targets import exported, speech_frames
-from speechunits.objectives.collapse import find_collapse
+from speechunits.objectives.collapse import find_faults
 
 
 class Pretrainer(Learner):
@@ -38,9 +38,9 @@ class Pretrainer(Learner):
             return speech_frames(batch)
         return frames_mask(frame_counts(batch.lengths), frame_count(batch.waveforms.shape[1]))
 
-    def collapse(self, report: Mapping[str, float]) -> str | None:
-        """Name the collapse that a held-out report shows, or return None."""
-        return find_collapse(report, self.groups)
+    def collapse(self, report: Mapping[str, float]) -> dict[str, str]:
+        """Return the signs of a collapse that a held-out report shows, by kind, each in words."""
+        return find_faults(report, self.groups)
 
     def export(self) -> tuple[dict[str, Tensor], dict[str, object]]:
         """Return the tensors ``encoder.*``, ``heads.*`` and the header that rebuilds them."""

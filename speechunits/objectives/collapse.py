@@ -39,45 +39,43 @@ def inventory_report(counts: Tensor, speech_counts: Tensor) -> dict[str, float]:
     }
 
 
-def find_collapse(report: Mapping[str, float], groups: int = 1) -> str | None:
-    """Name the fault that a held-out report shows, or return None.
+def find_faults(report: Mapping[str, float], groups: int = 1) -> dict[str, str]:
+    """Return the faults that a held-out report shows, by kind, each in words; none of a healthy one.
 
     ``report`` holds ``loss_bits`` and ``chance_bits``; where there are symbols ``perplexity`` and ``top_share``; where
     there are negatives ``negative_is_positive``.
     """
+    faults = {}
     if report.get("perplexity", float("inf")) < 1.1 * groups:
-        return (
+        faults["perplexity"] = (
             f"perplexity must stay above {1.1 * groups:g}, but is {report['perplexity']:.2f} instead: each of the "
             f"{groups} group(s) uses one entry"
         )
     if report.get("negative_is_positive", 0.0) > 0.5:
-        return f"{report['negative_is_positive']:.0%} of the negatives equal their positive (at most 50 % may)"
+        faults["negatives"] = (
+            f"{report['negative_is_positive']:.0%} of the negatives equal their positive (at most 50 % may)"
+        )
     if report.get("top_share", 0.0) > 0.9:
-        return f"one symbol has {report['top_share']:.0%} of the non-silent frames (at most 90 % may)"
+        faults["one symbol"] = f"one symbol has {report['top_share']:.0%} of the non-silent frames (at most 90 % may)"
     if report["loss_bits"] > 0.99 * report["chance_bits"]:
         near = "within 1 % of" if report["loss_bits"] < report["chance_bits"] else "not below"
-        return f"the held-out loss of {report['loss_bits']:.3f} bits is {near} chance, {report['chance_bits']:.3f} bits"
-    return None
+        faults["chance"] = (
+            f"the held-out loss of {report['loss_bits']:.3f} bits is {near} chance, {report['chance_bits']:.3f} bits"
+        )
+    return faults
 
 
 class CollapseWatch:
-    """Counts the consecutive held-out evaluations with a fault, after warm-up and the first fifth of the budget."""
+    """Counts the consecutive held-out evaluations with each fault, after warm-up and the first fifth of the budget."""
 
     def __init__(self, warmup_steps: int, total_steps: int) -> None:
         self.first_step = max(warmup_steps, GRACE * total_steps)
-        self.faults = 0
+        self.faults: dict[str, int] = {}
+        """How many evaluations in a row have shown a fault, by its kind."""
 
-    def update(self, step: int, fault: str | None) -> str | None:
-        """Take note of an evaluation at ``step``; return why training must stop, or None."""
-        self.faults = self.faults + 1 if fault is not None and step > self.first_step else 0
-        if fault is None or self.faults < EVALUATIONS:
-            return None
-        return f"collapsed ({EVALUATIONS} evaluations in a row): {fault}"
-
-    def state(self) -> dict[str, int]:
-        """Return what a resumed run must know."""
-        return {"faults": self.faults}
-
-    def load(self, state: Mapping[str, int]) -> None:
-        """Continue from a saved state."""
-        self.faults = state["faults"]
+    def update(self, step: int, faults: Mapping[str, str]) -> str | None:
+        """Take note of what :func:`find_faults` said at ``step``; return why training must stop, or None."""
+        held = faults if step > self.first_step else {}
+        self.faults = {kind: self.faults.get(kind, 0) + 1 for kind in held}
+        lasting = [held[kind] for kind, count in self.faults.items() if count >= EVALUATIONS]
+        return f"collapsed ({EVALUATIONS} evaluations in a row): {lasting[0]}" if lasting else None

@@ -43,8 +43,23 @@ def sample_pool(counted: Tensor, groups: Tensor, negatives: int, generator: torc
     return rows * size + order[rows * size + place]
 
 
+def step_pools(counted: Tensor, groups: Tensor, steps: int, negatives: int, generator: torch.Generator) -> Tensor:
+    """Return ``(B, K, N)`` int64 places among the B · S frames: the negatives of each step of each row.
+
+    As :func:`sample_pool`, but of step k only frames that can be k ahead of another: nothing before the k-th. Drawn
+    from all frames, the first ones would be known never to be the positive, and the bound would read that as
+    information.
+    """
+    batch, size = counted.shape
+    offsets = torch.arange(1, steps + 1, device=counted.device)
+    late = torch.arange(size, device=counted.device) >= offsets[:, None]
+    apart = groups[:, None] * steps + offsets - 1
+    drawn = sample_pool((counted[:, None] & late).flatten(0, 1), apart.flatten(), negatives, generator)
+    return (drawn // (steps * size) * size + drawn % size).view(batch, steps, negatives)
+
+
 def cpc_loss(predictions: Tensor, latents: Tensor, counted: Tensor, pool: Tensor, *, mask_same: bool) -> Loss:
-    """Return how hard it is to pick the latent k frames ahead among the negatives of its row, summed over all k.
+    """Return how hard it is to pick the latent k frames ahead among the negatives of its row and k, summed over all k.
 
     Scores are log-bilinear (equation 3) over √D: ``predictions`` are the W_k c_t already.
 
@@ -57,7 +72,7 @@ def cpc_loss(predictions: Tensor, latents: Tensor, counted: Tensor, pool: Tensor
     counted
         ``(B, S)``, true at the frames that are predicted.
     pool
-        ``(B, N)`` places of negatives among the B · S frames.
+        ``(B, K, N)`` places of negatives among the B · S frames.
     mask_same
         Leave negatives that are the positive out of ``sum`` (training). The metrics keep them: ``loss``, ``accuracy``,
         and ``loss_k`` for every step.
@@ -70,11 +85,11 @@ def cpc_loss(predictions: Tensor, latents: Tensor, counted: Tensor, pool: Tensor
         # (B, S, K, D) views of the frames ahead, without a copy; what lies past the end is not valid below.
         ahead = F.pad(latents, (0, 0, 0, steps)).unfold(1, steps, 1)[:, 1:].transpose(2, 3)
         positive = (predictions * ahead).sum(dim=-1)
-        negative = torch.einsum("bskd,bnd->bskn", predictions, latents.flatten(0, 1)[pool])
+        negative = torch.einsum("bskd,bknd->bskn", predictions, latents.flatten(0, 1)[pool])
         valid = F.pad(counted, (0, steps)).unfold(1, steps, 1)[:, 1:]
         rows = size * torch.arange(batch, device=pool.device)[:, None, None]
         index, real = chosen_places(valid)
-        same = ((rows + places)[..., None] == pool[:, None, None, :]).flatten(0, 2)[index]
+        same = ((rows + places)[..., None] == pool[:, None]).flatten(0, 2)[index]
         positive, negative = positive.flatten()[index], negative.flatten(0, 2)[index]
         kept = torch.logsumexp(torch.cat((positive[:, None], negative), dim=1), dim=1) - positive
         losses = kept
@@ -87,7 +102,7 @@ def cpc_loss(predictions: Tensor, latents: Tensor, counted: Tensor, pool: Tensor
     metrics = {
         "loss": (kept.sum(), count),
         "accuracy": (((positive > negative.amax(dim=1)) & real).sum(), count),
-        "negative_is_positive": ((same & real[:, None]).sum(), count * pool.shape[1]),
+        "negative_is_positive": ((same & real[:, None]).sum(), count * pool.shape[2]),
     }
     for step in range(1, steps + 1):
         metrics[f"loss_{step}"] = ((kept * (step_of == step)).sum(), (step_of == step).sum())

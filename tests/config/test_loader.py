@@ -211,6 +211,20 @@ def test_the_recipes_of_the_project_load(path):
     assert load_config(RecipeConfig, path).name
 
 
+def test_the_objectives_differ_in_their_method_alone():
+    """One encoder (causal where the method asks for it), one corpus, one budget, one optimiser."""
+    trees = [to_tree(load_config(RecipeConfig, path)) for path in RECIPES if path.parent.name == "objectives"]
+    assert len(trees) == 9
+    methods = ("learner", "wav2vec2", "cpc", "simclr", "swav", "direct_mi", "masked_prediction", "views")
+    for tree in trees:
+        del tree["name"]
+        for name in methods:
+            del tree["pretrain"][name]
+        for name in ("causal", "input_norm", "context"):
+            tree["pretrain"]["encoder"].pop(name, None)
+    assert all(tree == trees[0] for tree in trees)
+
+
 def test_one_folder_of_decoded_audio_for_all_trainings_of_a_recipe():
     tree = {
         "name": "x", "corpus": {"manifest": "m.tsv"}, "cache_dir": "runs/cache",

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from speechunits.learners import online_prediction
+from speechunits.objectives.codebook import Codebook, updated_codebook
 from speechunits.objectives.direct_mi import updated_marginal
 from tests.learners.tiny import batch, build
 
@@ -45,16 +47,36 @@ def test_marginals_are_those_of_one_process_with_both_batches():
 
 
 @pytest.mark.slow
-def test_codebooks_are_the_same_on_both_ranks():
-    first, second = launch("online")
-    assert first["shared"] == second["shared"]
-    assert first["loss"] != second["loss"]
+def test_codebooks_are_those_of_one_process_with_both_batches(monkeypatch):
+    model, found = build("online").train(), []
+
+    def noted(codebook, batch, *, decay):
+        found.append(batch)
+        return codebook
+
+    monkeypatch.setattr(online_prediction, "updated_codebook", noted)
+    for step in range(2):
+        found.clear()
+        for rank in range(2):
+            model(batch(9000, 7000, data_seed=2 * step + rank))
+        for place, (first, second) in enumerate(zip(found[: model.groups], found[model.groups :], strict=True)):
+            both = Codebook(first.sums + second.sums, first.counts + second.counts)
+            before = Codebook(model.sums[place], model.counts[place])
+            model.sums[place], model.counts[place] = updated_codebook(
+                before, both, decay=model.config.teacher.codebook_decay
+            )
+    reports = launch("online")
+    assert reports[0]["shared"] == reports[1]["shared"]
+    expected = torch.cat((model.sums.flatten(), model.counts.flatten()))
+    torch.testing.assert_close(torch.tensor(reports[0]["shared"]), expected, rtol=1e-4, atol=1e-5)
+    assert reports[0]["loss"] != reports[1]["loss"]
 
 
 @pytest.mark.slow
-def test_the_balance_of_prototypes_is_per_rank():
-    for report in launch("swav"):
-        model = build("swav").train()
+@pytest.mark.parametrize("variant", ["swav", "cpc-transformer", "simclr-batch", "wav2vec2"])
+def test_balance_negatives_and_diversity_are_per_rank(variant):
+    for report in launch(variant):
+        model = build(variant).train()
         alone = model(batch(9000, 7000, data_seed=2 + report["rank"]))
         assert report["loss"] == pytest.approx(float(alone.sum.detach()), rel=1e-5)
         assert report["count"] == int(alone.count)

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
-from speechunits.objectives.collapse import CollapseWatch, find_collapse, inventory_report
+from speechunits.objectives.collapse import CollapseWatch, find_faults, inventory_report
 
 HEALTHY = {"loss_bits": 5.0, "chance_bits": 6.66, "perplexity": 60.0, "top_share": 0.3, "negative_is_positive": 0.05}
 
 
 def test_a_healthy_report_has_no_fault():
-    assert find_collapse(HEALTHY, groups=2) is None
-    assert find_collapse({key: value for key, value in HEALTHY.items() if key != "negative_is_positive"}) is None
+    assert find_faults(HEALTHY, groups=2) == {}
+    assert find_faults({key: value for key, value in HEALTHY.items() if key != "negative_is_positive"}) == {}
 
 
 @pytest.mark.parametrize(
@@ -21,14 +21,16 @@ def test_a_healthy_report_has_no_fault():
     ],
 )
 def test_each_threshold(name, fine, faulty, words):
-    assert find_collapse(HEALTHY | {name: fine}, groups=2) is None
-    assert words in find_collapse(HEALTHY | {name: faulty}, groups=2)
+    assert find_faults(HEALTHY | {name: fine}, groups=2) == {}
+    (said,) = find_faults(HEALTHY | {name: faulty}, groups=2).values()
+    assert words in said
 
 
 def test_a_loss_above_chance_is_not_called_near_it():
-    assert "6.620 bits is within 1 % of chance, 6.660" in find_collapse(HEALTHY | {"loss_bits": 6.62}, groups=2)
+    assert "6.620 bits is within 1 % of chance, 6.660" in find_faults(HEALTHY | {"loss_bits": 6.62})["chance"]
     for loss, shown in ((6.66, "6.660"), (9.0, "9.000")):
-        assert f"of {shown} bits is not below chance, 6.660 bits" in find_collapse(HEALTHY | {"loss_bits": loss})
+        said = find_faults(HEALTHY | {"loss_bits": loss})["chance"]
+        assert f"of {shown} bits is not below chance, 6.660 bits" in said
 
 
 def test_inventory():
@@ -44,17 +46,27 @@ def test_inventory():
     assert inventory_report(counts * 0, speech * 0)["top_share"] == 0
 
 
+FLAT = {"chance": "flat"}
+
+
 def test_watch_needs_three_in_a_row_after_its_grace():
     watch = CollapseWatch(warmup_steps=100, total_steps=1000)
-    assert [watch.update(step, "flat") for step in (50, 100, 150, 200)] == [None] * 4
-    assert [watch.update(step, fault) for step, fault in ((250, "flat"), (300, "flat"), (350, None))] == [None] * 3
-    assert [watch.update(step, "flat") for step in (400, 450)] == [None] * 2
-    assert "flat" in watch.update(500, "flat")
+    assert [watch.update(step, FLAT) for step in (50, 100, 150, 200)] == [None] * 4
+    assert [watch.update(step, faults) for step, faults in ((250, FLAT), (300, FLAT), (350, {}))] == [None] * 3
+    assert [watch.update(step, FLAT) for step in (400, 450)] == [None] * 2
+    assert "flat" in watch.update(500, FLAT)
+
+
+def test_each_fault_is_counted_by_itself():
+    watch = CollapseWatch(warmup_steps=0, total_steps=10)
+    kinds = ({"a": "A"}, {"b": "B"}, {"b": "B", "c": "C"}, {"c": "C"})
+    assert [watch.update(step, faults) for step, faults in enumerate(kinds, start=3)] == [None] * 4
+    assert watch.update(7, {"a": "A", "c": "of now"}) == "collapsed (3 evaluations in a row): of now"
 
 
 def test_watch_waits_for_a_long_warm_up_and_can_be_resumed():
     watch = CollapseWatch(warmup_steps=500, total_steps=1000)
-    assert [watch.update(step, "flat") for step in (300, 400, 500, 600, 700)] == [None] * 5
+    assert [watch.update(step, FLAT) for step in (300, 400, 500, 600, 700)] == [None] * 5
     resumed = CollapseWatch(warmup_steps=500, total_steps=1000)
-    resumed.load(watch.state())
-    assert resumed.update(800, "flat") is not None
+    resumed.faults = watch.faults
+    assert resumed.update(800, FLAT) is not None

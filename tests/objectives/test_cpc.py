@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from speechunits.frames import frames_mask
-from speechunits.objectives.cpc import cpc_loss, sample_pool
+from speechunits.objectives.cpc import cpc_loss, sample_pool, step_pools
 from tests.reference import objectives as reference
 
 LENGTHS = torch.tensor([6, 3, 0])
@@ -23,7 +23,7 @@ def problem(request):
     counted = frames_mask(LENGTHS, 6)
     if request.param == "some":
         counted[0, [0, 3]] = counted[1, 1] = False
-    return predictions, latents, counted, sample_pool(counted, torch.arange(3), 5, generator)
+    return predictions, latents, counted, step_pools(counted, torch.arange(3), 2, 5, generator)
 
 
 @pytest.mark.parametrize("mask_same", [False, True])
@@ -70,3 +70,31 @@ def test_negatives_are_real_frames_of_the_group():
     again, other = (sample_pool(counted, groups, 4000, seeded(seed)) for seed in (0, 1))
     assert torch.equal(pool, again)
     assert not torch.equal(pool, other)
+
+
+def test_negatives_of_a_step_can_be_so_far_ahead():
+    counted, groups = frames_mask(torch.tensor([7, 3, 2]), 7), torch.tensor([0, 1, 1])
+    counted[0, 4] = False
+    pool = step_pools(counted, groups, 3, 4000, seeded())
+    for row, step, expected in ((0, 1, [1, 2, 3, 5, 6]), (0, 3, [3, 5, 6]), (1, 1, [8, 9, 15]), (2, 2, [9])):
+        places, counts = pool[row, step - 1].unique(return_counts=True)
+        assert places.tolist() == expected
+        assert counts / 4000 == pytest.approx(1 / len(expected), abs=0.03)
+
+
+def test_no_information_reads_none_where_the_first_frames_are_known():
+    """A context that says nothing, and latents that only say whether a frame is among the first: I = 0."""
+    steps, size = 12, 40
+    latents = torch.zeros(1, size, 4)
+    latents[:, :steps, 0] = -40.0
+    predictions = torch.zeros(1, size, steps, 4)
+    predictions[..., 0] = 1.0
+    counted = torch.ones(1, size, dtype=torch.bool)
+    losses = []
+    for seed in range(30):
+        pool = step_pools(counted, torch.zeros(1, dtype=torch.int64), steps, 128, seeded(seed))
+        loss = cpc_loss(predictions, latents, counted, pool, mask_same=False)
+        losses.append([float(loss.metrics[f"loss_{step}"][0] / loss.metrics[f"loss_{step}"][1]) for step in (1, 6, 12)])
+    bits = math.log2(129) - torch.tensor(losses).mean(dim=0) / math.log(2)
+    assert (bits < 0.01).all()
+    assert bits[2] == pytest.approx(0, abs=1e-5)

@@ -60,7 +60,7 @@ def softmax(values):
 
 
 def cpc(predictions, latents, counted, pool, *, mask_same):
-    """CPC, equations 3 and 4: nested lists (B, S, K, D), (B, S, D); places in ``pool`` count through all rows.
+    """CPC, equations 3 and 4: nested lists (B, S, K, D), (B, S, D); places in ``pool``, (B, K, N), of all rows.
 
     ``counted``, (B, S), says which frames are predicted.
     """
@@ -78,7 +78,7 @@ def cpc(predictions, latents, counted, pool, *, mask_same):
 
                 place = row * size + frame + step
                 scores = [score(flat[place])]
-                scores += [score(flat[other]) for other in pool[row] if not (mask_same and other == place)]
+                scores += [score(flat[other]) for other in pool[row][step - 1] if not (mask_same and other == place)]
                 total += log_sum_exp(scores) - scores[0]
                 count += 1
     return total, count

@@ -29,6 +29,21 @@ def test_the_best_comes_first_with_the_range_of_its_seeds():
     assert "Equal wall clock" not in text
 
 
+def test_own_bounds_of_an_earlier_version_are_marked():
+    old, new = row("cpc", 0.35) | {"learner": "cpc"}, row("swav", 0.42) | {"learner": "swav"}
+    text = comparison_markdown(results(old, new))
+    assert "| 1.50 † | 7.00 |" in text
+    assert "| 1.50 | 7.00 |" in text
+    assert "† Of an earlier version" in text
+    assert "†" not in comparison_markdown(results(old | {"bound": 2}, new))
+
+
+def test_what_each_training_cost_is_shown():
+    text = comparison_markdown(results(row("cpc", 0.35) | {"processor_s": 90.0}, row("swav", 0.4)))
+    assert "| minutes of a core |" in text
+    assert "| 1.5 |" in text
+
+
 def test_a_second_ranking_and_a_collapse_are_shown():
     rows = [row("cpc", 0.35), row("cpc", 0.36, ranking="minutes"), row("simclr", None, stopped="collapsed: why")]
     text = comparison_markdown(results(*rows, minutes=5))
@@ -39,11 +54,11 @@ def test_a_second_ranking_and_a_collapse_are_shown():
 
 def test_speeds_of_several_threads_are_by_the_clock():
     alone = comparison_markdown(results(row("cpc", 0.35)))
-    assert "Speed: a core's own time; memory" in alone
+    assert "Speed: a core's own time, targets" in alone
     threads = {"provenance": {"config": {"pretrain": {"engine": {"threads": 0}}}}}
     rows = [row("cpc", 0.35), row("swav", 0.4, ranking="minutes") | threads]
     text = comparison_markdown(results(*rows, minutes=5))
-    assert "Speed: the clock, or of one thread a core's own time; memory" in text
+    assert "Speed: the clock, or of one thread a core's own time, targets" in text
     assert "Equal wall clock, 5 minutes; 1 seed" in text
 
 
