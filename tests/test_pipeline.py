@@ -1,6 +1,7 @@
 """The stages: what each needs, keeps and leaves behind."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from tests.encoder.test_foreign_fairseq2 import write as write_checkpoint
 from tests.spine import make_recipe, write_recipe
 
 ROOT = Path(__file__).parents[1]
+RECIPES = ROOT / "recipes"
 
 
 @pytest.fixture
@@ -261,6 +263,38 @@ def test_every_stage_to_the_last_screen(recipe, monkeypatch, capsys):
     assert read_json(folder / "results.json") == results
 
 
+def test_a_sweep_trains_every_row_that_is_asked_for(recipe, capsys):
+    """Recognisers that read units, and baselines with pretraining's FLOPs on top, each from its own recordings."""
+    reading = replace(recipe.reduction.logmel, side="units")
+    asked = replace(recipe.reduction, read_units=True, units=reading, equal_compute_seeds=1)
+    pipeline.run(replace(recipe, reduction=asked), ("reduction",))
+    folder = recipe.runs / "tiny"
+    scores = scores_from_json(read_json(folder / "results.json")["scores"])
+    assert {(score.side, score.compute) for score in scores} == {
+        ("pretrained", ""), ("units", ""), ("untrained", ""), ("logmel", ""),
+        ("untrained", "equal"), ("logmel", "equal"),
+    }  # fmt: skip
+    heard = {path.stem[:-9]: read_json(path)["outcome"]["audio_hours"] for path in (folder / "cells").glob("*.json")}
+    pretrained = sum(each["audio_hours"] for each in read_json(folder / "pretrain" / "pretrain.json")["passes"])
+    more = heard["untrained-0.5-0-equal"] - heard["untrained-0.5-0"]
+    assert more == pytest.approx(pretrained, rel=0.3)
+    assert heard["units-0.5-0"] == pytest.approx(heard["pretrained-0.5-0"], rel=0.5)
+    shown = capsys.readouterr().out
+    assert "CER %, small network that reads units" in shown
+    assert "| no language model, baselines with pretraining's FLOPs |" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("table", sorted((ROOT / "results").glob("*/reduction.md")), ids=lambda path: path.parent.name)
+def test_published_tables_are_those_of_their_saved_results(table, tmp_path):
+    name = re.sub(r"-(40h|by)\b.*", "", table.parent.name)
+    saved = next(
+        path for path in (table.with_name("results.json"), table.with_name("unfinished.json")) if path.exists()
+    )
+    show_reduction(saved, load_config(RecipeConfig, RECIPES / f"{name}.yaml"), tmp_path)
+    assert (tmp_path / "reduction.md").read_text() == table.read_text()
+
+
 def test_the_time_left_is_that_of_what_is_trained(recipe, tmp_path, monkeypatch, capsys):
     pipeline.run(recipe, ("reduction",))
     whole = read_json(recipe.runs / "tiny" / "results.json")
@@ -400,9 +434,6 @@ def test_a_sweep_whose_sides_hear_more_than_others_is_refused_before_any_trainin
         unequal = make_recipe(tiny_corpus, tmp_path / "runs", reduction={"finetune": change})
         with pytest.raises(UsageError, match="the same audio-hours"):
             check_equal_hours(unequal.reduction, cells(unequal.reduction))
-
-
-RECIPES = Path(__file__).parents[1] / "recipes"
 
 
 @pytest.mark.parametrize(

@@ -178,7 +178,7 @@ def _fault(reported: Measurements, chosen: Sequence[tuple[str, Side]]) -> str:
     if rate is None or rate >= LEARNT_CER:
         shown = "unknown" if rate is None else f"{100 * rate:.0f} % instead"
         limit = f"{100 * LEARNT_CER:.0f} %"
-        return f"the baseline's CER at its largest budget ({largest}) must be below {limit}, but is {shown}"
+        return f"the baseline's error rate at its largest budget ({largest}) must be below {limit}, but is {shown}"
     return ""
 
 

@@ -131,7 +131,7 @@ def _cell(label: str, minutes: float, measured: Measurements, baseline: Baseline
     reason = baseline.reason
     worst = max(rates.values())
     if not reason and worst > MAX_CER:
-        reason = f"a pretrained recogniser has a CER of {100 * worst:.0f} %, above {100 * MAX_CER:.0f} %"
+        reason = f"a pretrained recogniser has an error rate of {100 * worst:.0f} %, above {100 * MAX_CER:.0f} %"
     if reason:
         return Cell(minutes=minutes, label=label, factor=None, low=None, high=None, seeds=(), reason=reason)
     positions = np.log(np.array([budget for _, budget in baseline.budgets]))
@@ -161,7 +161,7 @@ def _combine(minutes: float, label: str, seeds: tuple[SeedFactor, ...], logs: Ar
     mean = float(logs[:, 0].mean())
     kinds = {seed.censored for seed in seeds} - {""}
     if len(kinds) == 2:
-        reason = "the baseline never reaches the CER of some seeds, and starts below that of others"
+        reason = "the baseline never reaches the error rate of some seeds, and starts below that of others"
         return Cell(minutes=minutes, label=label, factor=None, low=None, high=None, seeds=seeds, reason=reason)
     margin: float | None = None
     if count > 1:
@@ -177,7 +177,7 @@ def _combine(minutes: float, label: str, seeds: tuple[SeedFactor, ...], logs: Ar
         return Cell(minutes=minutes, label=label, factor=math.exp(mean), low=low, high=high, seeds=seeds, reason=reason)
     above = kinds == {"above"}
     reason = (
-        "the baseline never reaches this CER with the labels it had (lower limit only)"
+        "the baseline never reaches this error rate with the labels it had (lower limit only)"
         if above
         else "the baseline's smallest budget is already as good (upper limit only)"
     )

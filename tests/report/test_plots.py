@@ -9,6 +9,7 @@ from tests.report.example import CURVES, table
     "curves",
     [
         CURVES,
+        {**CURVES, "units": {1: 0.7, 4: 0.6}},
         {"pretrained": {1: 0.1}, "untrained": {1: 0.9, 4: 0.3}},
         {"pretrained": {1: 0.3}},
         {**CURVES, "untrained": {1: 1.0}, "logmel": {1: 1.0}},

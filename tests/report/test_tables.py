@@ -35,8 +35,8 @@ def test_reduction_markdown_says_the_result_or_why_there_is_none():
     assert "**Result: at 1 min of labels, pretraining saves a factor of" in reduction_markdown(table())
     broken = {**CURVES, "untrained": {1: 0.9, 60: 0.8}, "logmel": {1: 0.9, 60: 0.8}}
     text = reduction_markdown(table(broken))
-    assert "undefined: the baseline's CER at its largest budget (60 min) must be below 40 %" in text
-    assert "\n4 min, 16 min: the baseline's CER at its largest budget" in text
+    assert "undefined: the baseline's error rate at its largest budget (60 min) must be below 40 %" in text
+    assert "\n4 min, 16 min: the baseline's error rate at its largest budget" in text
     assert "too small to measure" in reduction_markdown(table(smoke=True))
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from html.parser import HTMLParser
 
 import pytest
+import yaml
 
 from speechunits.cli import main
 from speechunits.errors import UsageError
@@ -122,6 +123,24 @@ def test_everything_is_shown(made):
     assert 'title="missing">e</del>' in text
     assert len([audio for audio in read.all("audio") if audio["src"].startswith("data:audio/flac;base64,")]) > ROWS
     assert "0.125" in read.inside["td"]
+
+
+def test_other_conditions_and_phones_are_named(tmp_path):
+    run = make_run(tmp_path)
+    scores = json.loads((run / "results.json").read_text())["scores"]
+    more = [score | {"compute": "equal"} for score in scores] + [score | {"lm": "own"} for score in scores]
+    save(run / "results.json", {"scores": scores + more, "keys": {}})
+    recipe = yaml.safe_load((run / "recipe.yaml").read_text())
+    recipe["config"]["reduction"]["finetune"] = {"tokens": "phones"}
+    (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    text = write_page(run, tmp_path / "other.html", rows=1).path.read_text(encoding="utf-8")
+    for condition in ("no language model; mean", "no language model, baselines with pretraining&#39;s FLOPs; mean",
+                      "n-gram on the budget&#39;s own transcripts; mean"):  # fmt: skip
+        assert text.count(f"<caption>Error rates and factor, {condition}") == 1
+    assert "PER: wrong phones in a hundred" in text
+    assert "Phone error rate over minutes" in text
+    # Sound and pictures are letters, too.
+    assert not re.search(r"[ (>]CER[ %,:;)<]", text)
 
 
 def test_same_run_same_bytes(made, tmp_path):
