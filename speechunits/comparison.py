@@ -15,6 +15,7 @@ from typing import Any, Literal
 import torch
 
 from speechunits.audio.corpus import Corpus, drawn, load_corpus
+from speechunits.compute import encoder_passes
 from speechunits.config import PretrainConfig, RecipeConfig, UnitsConfig, to_tree
 from speechunits.config.pretrain import deciding_batch
 from speechunits.errors import Collapsed, UsageError
@@ -166,7 +167,11 @@ def _row(contender: Contender, place: str, known: Mapping[tuple[str, str], Row])
             for _ in in_processes(run_contenders, [contender], 1, name="comparison"):
                 pass
         found = read_json(saved)["row"]
-    row: Row = {**found, "ranking": contender.ranking, "key": keys[0], "measured": keys[1]}
+    pretrain = contender.recipe.pretrain
+    row: Row = {
+        **found, "ranking": contender.ranking, "key": keys[0], "measured": keys[1],
+        "encoder_hours": round(encoder_passes(pretrain, pretrain.encoder) * found["audio_hours"], 3),
+    }  # fmt: skip
     score = (row["measures"] or {}).get("without_silence", {}).get("pnmi")
     said = [f"{row['bits']:.2f} of {row['chance_bits']:.2f} bits", "no units" if score is None else f"PNMI {score:.1%}"]
     print(f"{name}: " + "; ".join([*said, *([row["stopped"]] if row["stopped"] else [])]), file=sys.stderr, flush=True)

@@ -143,6 +143,6 @@ def _once(
     outcome = {
         "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s,
         "left_out": len(left_out) + len(unaligned),
-        "unseen_characters": dict(unseen), "tokens": len(tokenizer), "stopped": result.stopped,
+        "skipped_batches": result.skipped_batches, "unseen_characters": dict(unseen), "tokens": len(tokenizer), "stopped": result.stopped,
     }  # fmt: skip
     return recognizer.eval(), outcome

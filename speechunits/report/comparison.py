@@ -40,6 +40,7 @@ COLUMNS = (
     OWN_BOUND,
     Column("of", ("chance_bits",), "{:.2f}"),
     Column("audio-hours", ("audio_hours",), "{:.2f}"),
+    Column("encoder-hours", ("encoder_hours",), "{:.2f}"),
     Column("minutes of a core", ("processor_s",), "{:.1f}", 60.0),
     Column("audio-hours an hour", ("audio_hours_per_hour",), "{:.0f}"),
     Column("memory, MB", ("memory_mb",), "{:.0f}"),

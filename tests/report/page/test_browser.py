@@ -125,7 +125,7 @@ def test_sound_plays_whole_in_part_and_one_at_a_time(browser):
     until(browser, "return document.getElementById('r1').paused")
     # A unit on its own: begins where it begins, and stops soon after its end.
     click = (
-        "heard.length = 0; document.querySelector('svg[data-audio=r2] .unit:nth-of-type(2)')"
+        "heard.length = 0; document.querySelectorAll('svg[data-audio=r2] .unit')[1]"
         ".dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
     assert any(stopped_early(browser, "r2", click) for _ in range(TRIES))
