@@ -143,6 +143,7 @@ def _once(
     outcome = {
         "steps": result.steps, "audio_hours": result.audio_hours, "wall_s": result.wall_s,
         "left_out": len(left_out) + len(unaligned),
-        "skipped_batches": result.skipped_batches, "unseen_characters": dict(unseen), "tokens": len(tokenizer), "stopped": result.stopped,
+        "skipped_batches": result.skipped_batches,
+        "unseen_characters": dict(unseen), "tokens": len(tokenizer), "stopped": result.stopped,
     }  # fmt: skip
     return recognizer.eval(), outcome

@@ -103,3 +103,15 @@ def test_files_and_targets_exist(path):
     modules = re.findall(r"\bbenchmarks\.([a-z_]+)`?\b", text)
     missing += [name for name in modules if not (ROOT / "benchmarks" / f"{name}.py").exists()]
     assert not missing, f"{path.name} names files that are not there: {missing}"
+
+
+def test_every_formula_leads_to_a_function():
+    """In docs/objectives.md ``folder/file.py: name`` and further names stand for what there is."""
+    table, found = (ROOT / "docs" / "objectives.md").read_text(encoding="utf-8"), 0
+    folders = [ROOT / "speechunits", ROOT / "speechunits" / "objectives"]
+    for path, names in re.findall(r"`([\w/]+\.py): (\w+`(?:, `\w+`)*)", table):
+        source = next((folder / path).read_text(encoding="utf-8") for folder in folders if (folder / path).exists())
+        for name in re.findall(r"\w+", names):
+            assert f"def {name}(" in source, f"{path}: {name}"
+            found += 1
+    assert found > 15

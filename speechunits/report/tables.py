@@ -87,10 +87,7 @@ def reduction_markdown(
         lines.append("\\* the baseline at this budget: the better one on `tune`.")
     lines.append(f"{rate}: mean over seeds, lowest and highest in brackets. No language model.")
     if rounds:
-        lines.append(
-            f"Self-training: every recogniser labelled unlabelled recordings and was trained again, {_times(rounds)}: "
-            "no factor of labels alone."
-        )
+        lines.append(self_training_note(rounds))
     if audio_hours is not None:
         lines.append(f"Every training heard {audio_hours:g} audio-hours: a side that settles later would gain by more.")
     lines += [f"Note: {note}." for note in table.notes]
@@ -103,6 +100,15 @@ def reduction_markdown(
         lines.append(tuning_legend(tuning, audio_hours, rate))
     lines += ["", f"**Result: {table.statement}.**", ""]
     return "\n".join(lines)
+
+
+def self_training_note(rounds: int) -> str:
+    """Return what ``rounds`` of self-training mean for a table."""
+    times = "once" if rounds == 1 else f"{rounds} times"
+    return (
+        f"Self-training: every recogniser labelled unlabelled recordings and was trained again, {times}: no factor of "
+        "labels alone."
+    )
 
 
 def reasons(table: ReductionTable) -> list[str]:
@@ -169,10 +175,6 @@ _TRIED: Mapping[str, Callable[[Any], str]] = {
     "dropout": "dropout {:g}".format, "lr": "rate {:g}".format,
     "masks": lambda masks: "no masks" if not any(masks) else f"{masks[0]} + {masks[1]} masks",
 }  # fmt: skip
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _budget(trial: Mapping[str, Any]) -> str:

@@ -332,6 +332,19 @@ def test_the_marginal_follows_the_symbols_of_each_speaker():
     assert not changed.all()
 
 
+def test_a_wrong_marginal_reads_no_information():
+    """It serves the gradient: what is reported is the entropy of the symbols less the cross-entropy."""
+    model, item, reports = build("direct_mi"), batch(16000, 12000), []
+    losses = []
+    for stale in (torch.full((1, 16), 1 / 16), torch.nn.functional.one_hot(torch.tensor([3]), 16) * 0.99 + 1e-3):
+        model.marginal.copy_(stale)
+        reports.append(evaluate(model, item))
+        losses.append(float(model(item).sum.detach()))
+    assert losses[0] != losses[1]
+    assert reports[0] == reports[1]
+    assert reports[0]["bits"] < 0.1
+
+
 def test_the_teacher_follows_and_does_not_learn():
     model = build("online").train()
     model(batch(9000, 7000)).sum.backward()

@@ -13,7 +13,14 @@ from speechunits.report.page.marking import letter_errors
 from speechunits.report.page.measures import measure_table
 from speechunits.report.page.run_files import Absent, RunFiles
 from speechunits.report.page.study import Study
-from speechunits.report.tables import QUALITY_HEADER, condition_name, quality_rows, reasons, reduction_rows
+from speechunits.report.tables import (
+    QUALITY_HEADER,
+    condition_name,
+    quality_rows,
+    reasons,
+    reduction_rows,
+    self_training_note,
+)
 
 CONFUSED_UNITS = 12
 LETTER_ERRORS = 20
@@ -56,13 +63,18 @@ def factor_parts(run: RunFiles) -> dict[str, Any]:
     for condition, table in computed or []:
         sentence = f"{table.statement[:1].upper()}{table.statement[1:]}."
         header, rows = reduction_rows(table, run.rate)
-        notes = [*table.notes, *reasons(table)]
+        notes = [*_self_training(run), *table.notes, *reasons(table)]
         tables.append({"condition": condition, "header": header, "rows": rows, "notes": notes, "statement": sentence})
         if not condition:
             statement, figure = sentence, reduction_figure(table, run.rate)
     if not statement:
         statement = tables[0]["statement"] if tables else "No reduction factor has been measured in this run."
     return {"statement": statement, "reductions": tables, "reduction_figure": figure}
+
+
+def _self_training(run: RunFiles) -> list[str]:
+    rounds = run.config.get("reduction", {}).get("finetune", {}).get("self_training", {}).get("rounds", 0)
+    return [self_training_note(rounds)] if rounds else []
 
 
 def learning_parts(run: RunFiles) -> dict[str, Any]:

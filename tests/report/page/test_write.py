@@ -131,13 +131,14 @@ def test_other_conditions_and_phones_are_named(tmp_path):
     more = [score | {"compute": "equal"} for score in scores] + [score | {"lm": "own"} for score in scores]
     save(run / "results.json", {"scores": scores + more, "keys": {}})
     recipe = yaml.safe_load((run / "recipe.yaml").read_text())
-    recipe["config"]["reduction"]["finetune"] = {"tokens": "phones"}
+    recipe["config"]["reduction"]["finetune"] = {"tokens": "phones", "self_training": {"rounds": 2}}
     (run / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     text = write_page(run, tmp_path / "other.html", rows=1).path.read_text(encoding="utf-8")
     for condition in ("no language model; mean", "no language model, baselines with pretraining&#39;s FLOPs; mean",
                       "n-gram on the budget&#39;s own transcripts; mean"):  # fmt: skip
         assert text.count(f"<caption>Error rates and factor, {condition}") == 1
     assert "PER: wrong phones in a hundred" in text
+    assert "trained again, 2 times: no factor of labels alone" in text
     assert "Phone error rate over minutes" in text
     # Sound and pictures are letters, too.
     assert not re.search(r"[ (>]CER[ %,:;)<]", text)
