@@ -8,7 +8,7 @@ from typing import Literal
 
 from speechunits.config import ReductionConfig
 from speechunits.evaluation.curves import Measurements, choose_baseline
-from speechunits.evaluation.score import BASELINES, Score, Side, label_of
+from speechunits.evaluation.score import BASELINES, Score, Side, label_of, rate_name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +109,6 @@ def _budgets(config: ReductionConfig) -> dict[Side, list[float | None]]:
         side: [*sorted(held, key=lambda budget: (budget != headline, budget)), *everything]
         for side, held in budgets.items()
     }
-
-
-def rate_name(tokens: str) -> str:
-    """Return what error rates are called: of characters, or of phones where those are the ``tokens``."""
-    return "PER" if tokens == "phones" else "CER"
 
 
 def summarised(cell: Cell, scores: Sequence[Score], config: ReductionConfig) -> str:

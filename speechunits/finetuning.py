@@ -134,7 +134,8 @@ def _once(
         speed=config.augment.speed, lasting=False, patience=config.patience, origin=origin,
     )  # fmt: skip
     recognizer.finish()
-    unaligned = [recording.id for recording in kept if recording.id in recognizer.alignments.never()]
+    never = recognizer.alignments.never()
+    unaligned = [recording.id for recording in kept if recording.id in never]
     for each in unaligned:
         print(f"{name}: {each} taught nothing: its text needs more frames than the speech in it has; is it the text of "
               "another recording?", file=sys.stderr)  # fmt: skip

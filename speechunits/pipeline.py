@@ -20,12 +20,12 @@ from speechunits import sweep
 from speechunits.audio.corpus import Corpus, load_corpus, readable
 from speechunits.audio.manifest import write_manifest
 from speechunits.audio.synthetic import synthesise
-from speechunits.cell import Cell, cells, further, needed, rate_name, summarised
+from speechunits.cell import Cell, cells, further, needed, summarised
 from speechunits.compute import extra_hours
 from speechunits.config import EncoderConfig, RecipeConfig, build_config
 from speechunits.errors import UsageError
 from speechunits.estimate import estimated_minutes
-from speechunits.evaluation.score import Side, scores_from_json
+from speechunits.evaluation.score import Side, rate_name, scores_from_json
 from speechunits.fitting import fit_pseudotext, fit_units
 from speechunits.hardware import cpu_computes_bf16
 from speechunits.pretraining import pretrain_passes

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from speechunits import sweep
-from speechunits.cell import Cell, rate_name, summarised, trials
+from speechunits.cell import Cell, summarised, trials
 from speechunits.config import RecipeConfig
 from speechunits.errors import UsageError
-from speechunits.evaluation.score import Score, scores_from_json, scores_to_json
+from speechunits.evaluation.score import Score, rate_name, scores_from_json, scores_to_json
 from speechunits.progress import seconds_text
 from speechunits.report.tables import reduction_markdown
 from speechunits.run import provenance, read_json, write_json, write_text

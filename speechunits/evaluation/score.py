@@ -57,6 +57,11 @@ class Score:
         return self.minutes_actual if self.minutes is None else float(self.minutes)
 
 
+def rate_name(tokens: str) -> str:
+    """Return what error rates are called: of characters, or of phones where those are the ``tokens``."""
+    return "PER" if tokens == "phones" else "CER"
+
+
 def label_of(minutes: float | None) -> str:
     """Return the name of a label budget: ``4``, or ``all``."""
     return "all" if minutes is None else f"{minutes:g}"

@@ -14,6 +14,7 @@ import yaml
 from speechunits.audio.corpus import Corpus, load_corpus, with_phones_as_text
 from speechunits.config import CorpusConfig, ReductionConfig, build_config
 from speechunits.errors import SpeechUnitsError, UsageError
+from speechunits.evaluation.score import rate_name
 from speechunits.report.tables import SIDES
 from speechunits.run import read_json
 from speechunits.units.bundle import read_header
@@ -68,14 +69,19 @@ class RunFiles:
         return str(self.config.get("corpus", {}).get("dev", "dev"))
 
     @property
+    def finetuning(self) -> dict[str, Any]:
+        """The recipe's settings of the pretrained side."""
+        return dict(self.config.get("reduction", {}).get("finetune", {}))
+
+    @property
     def spaced(self) -> bool:
         """Phones are recognised, not characters: texts are theirs, parted by spaces."""
-        return bool(self.config.get("reduction", {}).get("finetune", {}).get("tokens") == "phones")
+        return bool(self.finetuning.get("tokens") == "phones")
 
     @property
     def rate(self) -> str:
-        """What error rates are called: of phones PER, else CER."""
-        return "PER" if self.spaced else "CER"
+        """What error rates are called."""
+        return rate_name(self.finetuning.get("tokens", ""))
 
     @property
     def reduction(self) -> ReductionConfig:

@@ -73,7 +73,7 @@ def factor_parts(run: RunFiles) -> dict[str, Any]:
 
 
 def _self_training(run: RunFiles) -> list[str]:
-    rounds = run.config.get("reduction", {}).get("finetune", {}).get("self_training", {}).get("rounds", 0)
+    rounds = run.finetuning.get("self_training", {}).get("rounds", 0)
     return [self_training_note(rounds)] if rounds else []
 
 
