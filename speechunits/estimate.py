@@ -13,7 +13,7 @@ from speechunits.asr.tokens import Tokenizer
 from speechunits.audio.batch import AudioBatch
 from speechunits.cell import cells, further, trials
 from speechunits.compute import equal_hours
-from speechunits.config import FinetuneConfig, RecipeConfig
+from speechunits.config import FIELDS, FinetuneConfig, RecipeConfig
 from speechunits.encoder.encoder import Encoder
 from speechunits.engine.surroundings import machine_state
 from speechunits.evaluation.score import Side
@@ -21,7 +21,6 @@ from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.hardware import cores, cpu_computes_bf16
 from speechunits.learners.build import build_learner
 from speechunits.learners.learner import Learner
-from speechunits.setting import FIELDS
 
 _ROW_S = 4
 _TOKENS = 40

@@ -12,14 +12,9 @@ from speechunits.asr.tokens import transcript
 from speechunits.audio.corpus import Corpus, with_phones_as_text
 from speechunits.audio.manifest import Recording
 from speechunits.cell import Cell
-from speechunits.config import EncoderConfig, ReductionConfig
+from speechunits.config import FIELDS, EncoderConfig, ReductionConfig
 from speechunits.errors import UsageError
 from speechunits.evaluation.score import Side
-
-FIELDS: Mapping[Side, str] = {
-    "pretrained": "finetune", "untrained": "untrained", "logmel": "logmel", "units": "units",
-}  # fmt: skip
-"""Where the configuration of a sweep has the training of each side."""
 
 
 @dataclass(frozen=True, kw_only=True)

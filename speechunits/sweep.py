@@ -20,7 +20,7 @@ from speechunits.asr.tokens import transcript
 from speechunits.audio.manifest import Recording
 from speechunits.audio.split import label_list
 from speechunits.cell import Cell
-from speechunits.config import EncoderConfig, FinetuneConfig, to_tree
+from speechunits.config import FIELDS, EncoderConfig, FinetuneConfig, to_tree
 from speechunits.encoder.encoder import encoder_from_export
 from speechunits.errors import TrainingStopped, UsageError
 from speechunits.evaluation.edit import character_edits, word_edits
@@ -29,7 +29,7 @@ from speechunits.finetuning import deciding, finetune, forget_checkpoints
 from speechunits.hardware import cores, cpu_computes_bf16
 from speechunits.processes import in_processes
 from speechunits.run import content_key, file_hash, is_first_rank, provenance, read_json, write_json
-from speechunits.setting import FIELDS, Setting
+from speechunits.setting import Setting
 from speechunits.units.bundle import read_bundle, write_bundle
 from speechunits.units.units import Units
 

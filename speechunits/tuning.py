@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from speechunits.cell import Cell, summarised, trials
+from speechunits.config import FIELDS
 from speechunits.evaluation.score import Score, Side
-from speechunits.setting import FIELDS, Setting
+from speechunits.setting import Setting
 from speechunits.sweep import cell_key, kept_scores, run_cells
 
 Tried = dict[Side, list[dict[str, Any]]]

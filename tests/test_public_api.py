@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 import speechunits
 from speechunits.audio.load import load_waveform
@@ -75,6 +76,24 @@ def test_other_rates_are_resampled(tiny_runs):
     inventory = speechunits.load(tiny_runs / "tiny" / "units.safetensors")
     noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
     assert len(inventory.units(noise, 48_000)) == len(inventory.units(noise[:16_000], 16_000)) == 49
+
+
+@pytest.mark.parametrize(
+    ("waveform", "said"),
+    [
+        (np.zeros((2, 8_000), np.float32), r"\(T,\) mono samples, but has shape \(2, 8000\)"),
+        (np.array([0.0, np.nan] * 1_000), "holds NaN or infinite"),
+        (np.full(8_000, 300, np.int16), r"floats within \[-1, 1\], but holds int16; divide it by its full scale"),
+        ([[0.1], [0.1, 0.2]], "an array of floats, but this cannot be made one"),
+        ("take.wav", "an array of floats, but this cannot be made one"),
+        (torch.zeros(8_000, dtype=torch.bfloat16), r"of a tensor, give \.detach\(\)\.cpu\(\)\.float\(\)"),
+        (torch.zeros(8_000, requires_grad=True), r"of a tensor, give \.detach\(\)\.cpu\(\)\.float\(\)"),
+    ],
+)
+def test_what_is_no_waveform_is_refused(tiny_runs, waveform, said):
+    inventory = speechunits.load(tiny_runs / "tiny" / "units.safetensors")
+    with pytest.raises(InputRefused, match=said):
+        inventory.units(waveform)
 
 
 def test_a_recogniser_recognises(tmp_path):

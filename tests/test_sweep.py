@@ -18,7 +18,14 @@ from speechunits.asr.recognizer import Recognizer
 from speechunits.audio.corpus import load_corpus
 from speechunits.audio.split import label_list
 from speechunits.cell import Cell, cells, summarised
-from speechunits.config import AugmentConfig, FinetuneConfig, LanguageConfig, ReductionConfig, SelfTrainingConfig
+from speechunits.config import (
+    FIELDS,
+    AugmentConfig,
+    FinetuneConfig,
+    LanguageConfig,
+    ReductionConfig,
+    SelfTrainingConfig,
+)
 from speechunits.engine.train import TrainingResult
 from speechunits.errors import Interrupted, TrainingStopped, UsageError
 from speechunits.evaluation.score import scores_from_json
@@ -434,7 +441,8 @@ def test_phones_are_recognised_in_place_of_characters(setting, trained):
 def test_phones_must_be_known_and_on_all_sides(setting):
     with pytest.raises(ValueError, match="phones on all sides or on none"):
         replace(setting.config, finetune=replace(setting.config.finetune, tokens="phones"))
-    phones = ReductionConfig(**{side: FinetuneConfig(tokens="phones") for side in ("finetune", "untrained", "logmel")})
+    sides = {FIELDS[side]: FinetuneConfig(side=side, tokens="phones") for side in ("pretrained", "untrained", "logmel")}
+    phones = ReductionConfig(**sides)
     with pytest.raises(UsageError, match="must have phones"):
         Setting(
             corpus=replace(setting.corpus, phones={}), config=phones, encoder=setting.encoder, folder=setting.folder

@@ -14,8 +14,26 @@ Samples = npt.NDArray[np.float32]
 
 
 def mono(waveform: npt.ArrayLike) -> Samples:
-    """Return ``(T,)`` samples that somebody gives. Raises InputRefused for another shape, or what is not finite."""
-    samples = np.asarray(waveform, dtype=np.float32)
+    """Return ``(T,)`` samples that somebody gives.
+
+    Raises
+    ------
+    InputRefused
+        For another shape, whole numbers (their full scale is not known), what is not finite, or no numbers at all.
+    """
+    try:
+        given = np.asarray(waveform)
+        samples = given.astype(np.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputRefused(
+            f"a waveform must be an array of floats, but this cannot be made one ({error}); of a tensor, give "
+            ".detach().cpu().float()"
+        ) from error
+    if given.size and given.dtype.kind in "iub":
+        raise InputRefused(
+            f"a waveform must be floats within [-1, 1], but holds {given.dtype}; divide it by its full scale "
+            "(32768 for 16 bits)"
+        )
     if samples.ndim != 1:
         raise InputRefused(f"a waveform must be (T,) mono samples, but has shape {samples.shape} instead")
     if not np.isfinite(samples).all():

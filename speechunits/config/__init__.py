@@ -13,11 +13,12 @@ from speechunits.config.learners import (
 )
 from speechunits.config.loader import build_config, load_config, to_tree
 from speechunits.config.pretrain import BatchConfig, BudgetConfig, EngineConfig, OptimizerConfig, PretrainConfig
-from speechunits.config.recipe import CorpusConfig, LanguageConfig, RecipeConfig, ReductionConfig, SynthConfig
+from speechunits.config.recipe import FIELDS, CorpusConfig, LanguageConfig, RecipeConfig, ReductionConfig, SynthConfig
 from speechunits.config.units import PseudotextConfig, UnitsConfig
 from speechunits.config.views import ViewsConfig
 
 __all__ = [
+    "FIELDS",
     "AugmentConfig",
     "BatchConfig",
     "BudgetConfig",

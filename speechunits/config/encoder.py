@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from speechunits.config.loader import LATER
-from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, NOT_0, SHARE, check_ranges
+from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, AT_LEAST_2, BELOW_1, NOT_0, SHARE, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,4 +118,6 @@ class QuantizerConfig:
 
     def __post_init__(self) -> None:
         temperatures = ("temperature_start", "temperature_end")
-        check_ranges(self, {AT_LEAST_1: ("groups", "entries"), ABOVE_0: temperatures, NOT_0: ("temperature_decay",)})
+        check_ranges(self, {
+            AT_LEAST_1: ("groups",), AT_LEAST_2: ("entries",), ABOVE_0: temperatures, NOT_0: ("temperature_decay",),
+        })  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Literal
 
 from speechunits.config.encoder import QuantizerConfig
 from speechunits.config.loader import LATER
-from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, BELOW_1, LAYER, SHARE, check_ranges
+from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, AT_LEAST_2, BELOW_1, LAYER, SHARE, check_ranges
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,8 +92,8 @@ class SwavConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, {
-            AT_LEAST_1: ("final_dim", "prototypes", "iterations", "pairs"), ABOVE_0: ("temperature", "epsilon"),
-            SHARE: ("frozen",), AT_LEAST_0: ("queue",),
+            AT_LEAST_1: ("final_dim", "iterations", "pairs"), AT_LEAST_2: ("prototypes",), SHARE: ("frozen",),
+            ABOVE_0: ("temperature", "epsilon"), AT_LEAST_0: ("queue",),
         })  # fmt: skip
 
 
@@ -126,8 +126,8 @@ class DirectMIConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, {
-            AT_LEAST_1: ("symbols", "hidden_dim"), AT_LEAST_0: ("unmasked_weight", "speakers"), BELOW_1: ("decay",),
-            SHARE: ("frozen",), ABOVE_0: ("sharpness",),
+            AT_LEAST_1: ("hidden_dim",), AT_LEAST_2: ("symbols",), AT_LEAST_0: ("unmasked_weight", "speakers"),
+            BELOW_1: ("decay",), SHARE: ("frozen",), ABOVE_0: ("sharpness",),
         })  # fmt: skip
         if 0 < self.shift < 5 or self.shift < 0:
             raise ValueError(f"shift must be 0 or at least 5 frames, but is {self.shift} instead: neighbours overlap")
@@ -152,7 +152,7 @@ class TeacherConfig:
 
     def __post_init__(self) -> None:
         shares = ("codebook_decay", "decay_start", "decay_end", "ramp")
-        check_ranges(self, {AT_LEAST_1: ("codewords", "layers"), SHARE: shares})
+        check_ranges(self, {AT_LEAST_1: ("layers",), AT_LEAST_2: ("codewords",), SHARE: shares})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +184,6 @@ class MaskedPredictionConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self, {
-            AT_LEAST_1: ("clusters", "passes", "final_dim"), ABOVE_0: ("temperature",), SHARE: ("altered",),
-            AT_LEAST_0: ("unmasked_weight",), LAYER: ("target_layer",),
+            AT_LEAST_1: ("passes", "final_dim"), AT_LEAST_2: ("clusters",), ABOVE_0: ("temperature",),
+            SHARE: ("altered",), AT_LEAST_0: ("unmasked_weight",), LAYER: ("target_layer",),
         })  # fmt: skip

@@ -16,6 +16,7 @@ class Range(NamedTuple):
 ABOVE_0 = Range("above 0", lambda number: number > 0)
 AT_LEAST_0 = Range("at least 0", lambda number: number >= 0)
 AT_LEAST_1 = Range("at least 1", lambda number: number >= 1)
+AT_LEAST_2 = Range("at least 2 (one symbol says nothing)", lambda number: number >= 2)
 SHARE = Range("within [0, 1]", lambda number: 0 <= number <= 1)
 BELOW_1 = Range("within [0, 1)", lambda number: 0 <= number < 1)
 NOT_0 = Range("within (0, 1]", lambda number: 0 < number <= 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -13,6 +14,10 @@ from speechunits.config.ranges import ABOVE_0, AT_LEAST_0, AT_LEAST_1, Range, ch
 from speechunits.config.units import PseudotextConfig, UnitsConfig
 
 Training = TypeVar("Training", PretrainConfig, FinetuneConfig)
+FIELDS: Mapping[str, str] = {
+    "pretrained": "finetune", "untrained": "untrained", "logmel": "logmel", "units": "units",
+}  # fmt: skip
+"""Which section of a sweep trains each side."""
 _ENOUGH_VOICES = Range("at least 3 (train, dev and test share none)", lambda voices: voices >= 3)
 
 
@@ -128,6 +133,10 @@ class ReductionConfig:
         for name, budgets in (("minutes", self.minutes), ("baseline_minutes", self.baseline_minutes)):
             if len(set(budgets)) < len(budgets):
                 raise ValueError(f"{name} must differ, but are {list(budgets)}")
+        for side, section in FIELDS.items():
+            named = getattr(self, section).side
+            if named != side:
+                raise ValueError(f"{section}.side must be {side}, but is {named}: a section trains its own side")
         sides = ("finetune", "untrained", "logmel", *(["units"] if self.read_units else []))
         kinds = {side: getattr(self, side).tokens for side in sides}
         if "phones" in kinds.values() and len(set(kinds.values())) > 1:

@@ -58,6 +58,8 @@ class UnitsConfig:
             AT_LEAST_1: ("sample_frames", "iterations", "restarts"),
             LAYER: ("layer",),
         })  # fmt: skip
+        if self.clusters == 1 and self.residual_clusters < 2:
+            raise ValueError("clusters must be at least 2 (0: a codebook's own), but is 1: one unit says nothing")
         if self.smooth < 1 or self.smooth % 2 == 0:
             raise ValueError(f"smooth must be an odd number of frames, at least 1, but is {self.smooth} instead")
 
