@@ -24,9 +24,10 @@ from speechunits.engine.train import Labels, train
 from speechunits.errors import UsageError
 from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.hardware import cpu_computes_bf16
-from speechunits.run import content_key, file_hash
+from speechunits.run import content_key, file_hash, is_first_rank, rank_and_size, read_json, write_json
 from speechunits.units.bundle import read_bundle
 from speechunits.units.extract import OnFault
+from speechunits.units.kept import awaited
 from speechunits.units.units import Units
 
 
@@ -57,12 +58,12 @@ def finetune(
     tokenizer = build_tokenizer((recording.text or "" for recording in labelled), config.tokens, config.pieces)
     recognizer, outcome = _once(config, labelled, tune, tokenizer, folder, name, encoder, inventory)
     for number in range(1, config.self_training.rounds + 1):
-        own = self_labelled(recognizer, unlabelled, config.self_training.share, on_fault)
+        place = folder / f"round{number}"
+        own = _own_labels(recognizer, config, labelled, unlabelled, place / "labels.json", on_fault)
         print(f"{name}: round {number} adds the {len(own)} of {len(unlabelled)} unlabelled recordings it is surest of",
               file=sys.stderr)  # fmt: skip
         recognizer, latest = _once(
-            config, [*labelled, *own], tune, tokenizer, folder / f"round{number}", f"{name} (round {number})", encoder,
-            inventory,
+            config, [*labelled, *own], tune, tokenizer, place, f"{name} (round {number})", encoder, inventory,
         )  # fmt: skip
         rounds = [*outcome.get("rounds", []), {"self_labelled": len(own), "audio_hours": latest["audio_hours"]}]
         heard = {name: outcome[name] + latest[name] for name in ("steps", "audio_hours", "wall_s")}
@@ -102,6 +103,31 @@ def self_labelled(
             found.append((hypothesis.confidence, replace(recording, text=hypothesis.text)))
     found.sort(key=lambda item: (-item[0], item[1].id))
     return [recording for _, recording in found[: round(share * len(found))]]
+
+
+def _own_labels(
+    recognizer: Recognizer, config: FinetuneConfig, labelled: Sequence[Recording], unlabelled: Sequence[Recording],
+    path: Path, on_fault: OnFault | None,
+) -> list[Recording]:  # fmt: skip
+    """Return :func:`self_labelled`; of several ranks the first listens, and the others wait for what it heard.
+
+    Did each listen for itself, a posterior that differed in its last bit could give them other texts to train on.
+    """
+    if rank_and_size()[1] == 1:
+        return self_labelled(recognizer, unlabelled, config.self_training.share, on_fault)
+    heard = [[(row.id, row.text) for row in rows] for rows in (labelled, unlabelled)]
+    key = content_key(deciding(config), *heard, path.parent.name)
+    if is_first_rank():
+        found = self_labelled(recognizer, unlabelled, config.self_training.share, on_fault)
+        write_json(path, {"key": key, "texts": {row.id: row.text for row in found}})
+        return found
+
+    def made() -> dict[str, str] | None:
+        saved = read_json(path) if path.exists() else {}
+        return saved["texts"] if saved.get("key") == key else None
+
+    rows = {row.id: row for row in unlabelled}
+    return [replace(rows[name], text=text) for name, text in awaited(made).items()]
 
 
 def _once(

@@ -518,6 +518,25 @@ def test_a_recogniser_teaches_the_next_one_what_it_is_surest_of(setting, monkeyp
     assert (outcome["audio_hours"], outcome["steps"], outcome["wall_s"]) == (pytest.approx(0.3), 3, 3.0)
 
 
+def test_one_rank_listens_and_the_others_train_on_what_it_heard(setting, tmp_path, monkeypatch):
+    rows = list(setting.corpus.split("train"))
+    labelled, rest = rows[:2], rows[2:]
+    heard = [replace(rest[2], text="c"), replace(rest[0], text="a")]
+    config = replace(setting.config.logmel, self_training=SelfTrainingConfig(rounds=1))
+    path = tmp_path / "round1" / "labels.json"
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with monkeypatch.context() as first:
+        first.setenv("RANK", "0")
+        first.setattr(finetuning, "self_labelled", lambda *_: heard)
+        assert finetuning._own_labels(None, config, labelled, rest, path, None) == heard
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(finetuning, "self_labelled", lambda *_: pytest.fail("the second rank listens, too"))
+    assert finetuning._own_labels(None, config, labelled, rest, path, None) == heard
+    # What was heard among other recordings is not taken.
+    monkeypatch.setattr(finetuning, "awaited", lambda find: find() or {})
+    assert finetuning._own_labels(None, config, labelled, rest[1:], path, None) == []
+
+
 def test_the_surest_share_comes_first(setting, monkeypatch):
     rows = setting.corpus.split("dev")[:4]
     sure = dict(zip([row.id for row in rows], [0.3, 0.9, 0.6, 0.9], strict=True))

@@ -50,6 +50,8 @@ def test_two_ranks_pretrain_in_two_passes_and_fine_tune(tmp_path, tiny_corpus):
     launch("finetune", recipe)
     _, header = read_bundle(folder / "asr.safetensors", "recognizer")
     assert header["side"] == "pretrained"
+    launch("finetune", recipe, "--side", "logmel", "reduction.logmel.self_training.rounds=1")
+    assert list(folder.rglob("round1/labels.json")), "one rank listens for both"
     said = launch("run", recipe, code=2)
     assert "2 ranks can only pretrain or fine-tune together" in said
 
