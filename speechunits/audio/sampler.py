@@ -82,14 +82,22 @@ def fill_batches(pieces: Iterable[Piece], batch_s: float) -> list[Batch]:
     return batches
 
 
-def consecutive_batches(samples: Sequence[int], config: BatchConfig, *, crop: bool) -> list[Batch]:
-    """Return batches that cover recordings of ``samples`` samples once, without chance: for held-out evaluation."""
+def consecutive_batches(
+    samples: Sequence[int], config: BatchConfig, *, crop: bool, groups: Sequence[str] | None = None
+) -> list[Batch]:
+    """Return batches that cover recordings of ``samples`` samples once, without chance: for held-out evaluation.
+
+    With ``groups``, a name for each recording, those of a group are next to each other.
+    """
     size = _crop_samples(config) if crop else None
     pieces = []
     for index, total in enumerate(samples):
         edges = [0, total] if size is None else [*range(0, total, size), total]
         pieces += [Piece(index, a, b) for a, b in pairwise(edges) if b - a >= _least(config)]
-    return fill_batches(sorted(pieces, key=lambda piece: piece.samples), config.batch_s)
+    pieces.sort(key=lambda piece: piece.samples)
+    if groups is not None:
+        pieces.sort(key=lambda piece: groups[piece.index])
+    return fill_batches(pieces, config.batch_s)
 
 
 class Sampler:
@@ -98,7 +106,8 @@ class Sampler:
     With ``crop`` each recording is cut at a random phase into pieces of at most ``crop_s`` that start at multiples of
     320 samples, so an epoch sees all audio once; without it, recordings stay whole. Epochs of small corpora hold
     several passes. ``speeds`` are factors drawn for every piece; ``least_samples`` gives, for each recording, the
-    samples below which a change of speed may not bring it (a transcript needs its frames).
+    samples below which a change of speed may not bring it (a transcript needs its frames). With ``groups``, a name for
+    each recording, a batch is of few groups: as many rows as can be have others of their own, at the price of padding.
     """
 
     def __init__(
@@ -111,6 +120,7 @@ class Sampler:
         crop: bool = True,
         speeds: Sequence[float] = (1.0,),
         least_samples: Sequence[int] | None = None,
+        groups: Sequence[str] | None = None,
     ) -> None:
         self._samples = samples
         self._config = config
@@ -118,6 +128,7 @@ class Sampler:
         self._crop = crop
         self._speeds = tuple(speeds)
         self._least_samples = least_samples
+        self._groups = groups
         self._epochs: dict[int, list[Batch]] = {}
         self.per_step = per_step
         self.kept = [index for index, count in enumerate(samples) if count >= _least(config)]
@@ -183,11 +194,21 @@ class Sampler:
             part.sort(key=lambda piece: piece.samples)
             rows = self._config.batch_s * SAMPLE_RATE_HZ * len(part) / sum(piece.samples for piece in part)
             places = np.arange(len(part)) + rng.uniform(0, max(rows, _LEAST_BLUR), len(part))
-            batches += fill_batches((part[place] for place in np.argsort(places, kind="stable")), self._config.batch_s)
+            order = [part[place] for place in np.argsort(places, kind="stable")]
+            batches += fill_batches(self._grouped(order, rng), self._config.batch_s)
         batches = [batches[place] for place in rng.permutation(len(batches))]
         if len(batches) < self.per_step:
             return [batches[place % len(batches)] for place in range(self.per_step)]
         return batches[: len(batches) - len(batches) % self.per_step]
+
+    def _grouped(self, pieces: list[Piece], rng: np.random.Generator) -> list[Piece]:
+        """Return pieces with those of a group next to each other, in a random order of groups; as they are without."""
+        groups = self._groups
+        if groups is None:
+            return pieces
+        names = sorted({groups[piece.index] for piece in pieces})
+        rank = dict(zip(names, rng.permutation(len(names)).tolist(), strict=True))
+        return sorted(pieces, key=lambda piece: rank[groups[piece.index]])
 
     def _cut(self, index: int, rng: np.random.Generator) -> list[Piece]:
         total = self._samples[index]

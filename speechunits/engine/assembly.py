@@ -70,13 +70,14 @@ class Parts:
     resumed: int | None
 
 
-def make_sampler(task: TrainingTask, gangs: Gangs) -> Sampler:
+def make_sampler(learner: Learner, task: TrainingTask, gangs: Gangs) -> Sampler:
     """Return the order of training; UsageError if there is nothing to train on."""
     tokens = None if task.labels is None else task.labels.tokens
     sampler = Sampler(
         _samples(task.train), task.batch, seed=task.seed, per_step=gangs.dp.size * task.engine.accumulate,
         crop=tokens is None, speeds=task.speed,
         least_samples=None if tokens is None else [_least_samples(tokens[item.id]) for item in task.train],
+        groups=_groups(learner, task.train),
     )  # fmt: skip
     if not sampler.kept:
         raise UsageError(
@@ -84,6 +85,10 @@ def make_sampler(task: TrainingTask, gangs: Gangs) -> Sampler:
             f"shorter than {task.batch.min_s:g} s; check the manifest's train split and batch.min_s"
         )
     return sampler
+
+
+def _groups(learner: Learner, recordings: Sequence[Recording]) -> list[str] | None:
+    return [item.speaker or item.id for item in recordings] if learner.meets_speakers else None
 
 
 def _samples(recordings: Sequence[Recording]) -> list[int]:
@@ -180,7 +185,8 @@ def _validator(
     bins: int | None,
 ) -> Validator:
     crop = task.labels is None or task.labels.tokens is None
-    batches = consecutive_batches(_samples(task.held_out), task.batch, crop=crop)
+    groups = _groups(learner, task.held_out)
+    batches = consecutive_batches(_samples(task.held_out), task.batch, crop=crop, groups=groups)
     if not batches or not task.engine.held_out_evaluations:
         return NOOP_VALIDATOR
     # Names of unreadable held-out recordings stay out of the count of those left out of training.

@@ -39,7 +39,7 @@ def run_training(learner: Learner, task: TrainingTask) -> TrainingResult:
     with machine_state(task.engine.threads), signals_noted(journal), ExitStack() as stack:
         gangs = open_gangs(task.engine)
         stack.enter_context(choose_precision(task.engine, gangs.device).products(gangs.device))
-        sampler = make_sampler(task, gangs)
+        sampler = make_sampler(learner, task, gangs)
         resumed = _newest_checkpoint(task, gangs)
         settings = training_settings(learner, task, gangs)
         done = earlier_result(task, settings, resumed)

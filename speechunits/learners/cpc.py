@@ -67,6 +67,11 @@ class CpcLearner(Pretrainer):
             **{f"bits_{step}": infonce_bits(metrics[f"loss_{step}"], candidates) for step in steps},
         }
 
+    @property
+    def meets_speakers(self) -> bool:
+        """Whether negatives come from rows of the same speaker."""
+        return self.config.negatives_from == "speaker"
+
     def training_flops(self, lengths: Tensor) -> Tensor:
         """Return the FLOPs of the encoder's blocks and of the predictors', where these are blocks too."""
         flops = super().training_flops(lengths)

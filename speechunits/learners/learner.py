@@ -58,6 +58,11 @@ class Learner(nn.Module, ABC):
         """What it remembers of a training besides its weights; None where that is nothing."""
         return None
 
+    @property
+    def meets_speakers(self) -> bool:
+        """Whether rows of a batch should be of few speakers, because the loss compares rows of the same one."""
+        return False
+
     def parameter_groups(self, lr: float) -> list[dict[str, object]]:
         """Return optimiser groups; a group's ``lr`` is scaled by the schedule."""
         return [{"params": [p for p in self.parameters() if p.requires_grad], "lr": lr}]

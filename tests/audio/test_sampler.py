@@ -1,5 +1,7 @@
 """The order of training: everything once, bounded batches, and a function of (seed, epoch) alone."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -140,6 +142,25 @@ def test_held_out_speech_is_cut_without_chance():
     assert read == [(0, 0, 80_000), (0, 80_000, 160_000), (0, 160_000, 200_000), (1, 0, 30_000)]
     whole = consecutive_batches([200_000, 30_000], CONFIG, crop=False)
     assert sorted(piece.stop for piece in pieces_of(whole)) == [30_000, 200_000]
+
+
+def test_rows_of_a_group_meet_where_that_is_asked_for():
+    samples, names = lengths(400, longest_s=5.0), [f"voice{index % 40}" for index in range(400)]
+
+    def alone(batches):
+        """Return the share of rows without another of their group in their batch."""
+        groups = [[names[piece.index] for piece in batch] for batch in batches]
+        return np.mean([row.count(name) == 1 for row in groups for name in row])
+
+    grouped = Sampler(samples, CONFIG, seed=0, groups=names)
+    assert alone(grouped.epoch(0)) < 0.15
+    assert alone(Sampler(samples, CONFIG, seed=0).epoch(0)) > 0.7
+    assert alone(consecutive_batches(samples, CONFIG, crop=True, groups=names)) < 0.15
+    # All is heard as often, in another order each time, and the same for the same seed.
+    for epoch in (0, 1):
+        assert Counter(piece.index for piece in pieces_of(grouped.epoch(epoch))) == Counter(range(400))
+    assert grouped.epoch(0) == Sampler(samples, CONFIG, seed=0, groups=names).epoch(0) != grouped.epoch(1)
+    assert max(len(batch) * max(piece.samples for piece in batch) for batch in grouped.epoch(0)) <= 20 * 16_000
 
 
 @given(st.integers(1, 400_000))

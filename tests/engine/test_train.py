@@ -185,6 +185,24 @@ def test_crops_take_their_slice_of_the_units(tmp_path, corpus):
     assert len(starts) > 5
 
 
+@pytest.mark.parametrize("meets", [False, True])
+def test_speakers_meet_where_the_loss_compares_them(tmp_path, corpus, held_out, monkeypatch, meets):
+    voices, heard = [replace(item, speaker=f"s{place % 5}") for place, item in enumerate([*corpus, *held_out])], []
+
+    class Comparing(TinyLearner):
+        @property
+        def meets_speakers(self):
+            return meets
+
+        def forward(self, batch):
+            heard.append(set(batch.speakers))
+            return super().forward(batch)
+
+    run(Comparing(), tmp_path, voices, voices, batch={"batch_s": 6.0}, lasting=False)
+    mixed = np.mean([len(speakers) for speakers in heard])
+    assert mixed < 2.3 if meets else mixed > 2.7
+
+
 def test_tokens_keep_recordings_whole_and_speeds_change_them(tmp_path, corpus):
     tokens = {item.id: np.arange(1, 4) for item in corpus}
     learner = TinyLearner()

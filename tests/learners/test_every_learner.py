@@ -255,6 +255,7 @@ def test_rows_that_share_negatives_are_those_that_were_asked_for():
     shared = {"utterance": [0, 1, 2], "speaker": [0, 1, 0], "batch": [0, 0, 0]}
     for source, groups in shared.items():
         assert build("cpc", negatives_from=source)._groups(item).tolist() == groups
+        assert build("cpc", negatives_from=source).meets_speakers == (source == "speaker")
     # Without names nobody knows who shares a speaker.
     assert build("cpc", negatives_from="speaker")._groups(item._replace(speakers=())).tolist() == [0, 1, 2]
 
