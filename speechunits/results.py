@@ -14,7 +14,7 @@ from speechunits import sweep
 from speechunits.cell import Cell, summarised, trials
 from speechunits.config import RecipeConfig
 from speechunits.errors import UsageError
-from speechunits.evaluation.score import Score, rate_name, scores_from_json, scores_to_json
+from speechunits.evaluation.score import Score, Side, rate_name, scores_from_json, scores_to_json
 from speechunits.progress import seconds_text
 from speechunits.report.tables import reduction_markdown
 from speechunits.run import provenance, read_json, write_json, write_text
@@ -34,6 +34,7 @@ class SweepResults:
     tried: Tried = field(default_factory=dict)
     scores: dict[Cell, list[Score]] = field(default_factory=dict)
     _keys: dict[Cell, str] = field(default_factory=dict)
+    _wall_s: dict[Cell, float | None] = field(default_factory=dict)
 
     def tuned(self, setting: Setting, tried: Tried) -> None:
         """Take in the trials so far, and what is kept of the cells of each budget that has nothing left to choose."""
@@ -45,6 +46,7 @@ class SweepResults:
                 kept = sweep.kept_scores(cell, setting, key)
                 if kept is not None:
                     self.scores[cell], self._keys[cell] = kept, key
+                    self._wall_s[cell] = sweep.kept_wall_s(cell, setting, key)
         if self.scores:
             write_json(self.path, self.tree())
 
@@ -53,6 +55,7 @@ class SweepResults:
         if cell not in self._keys:
             self._keys[cell] = sweep.cell_key(cell, setting)
         self.scores[cell] = scores
+        self._wall_s[cell] = sweep.kept_wall_s(cell, setting, self._keys[cell])
         write_json(self.path, self.tree())
 
     def fill(self, part: Sequence[Cell], setting: Setting) -> None:
@@ -79,6 +82,7 @@ class SweepResults:
             "trials": {cell.side: self._trials(cell) for cell in done},
             "tuning": self.tried,
             "keys": {cell.name: self._keys[cell] for cell in done},
+            "wall_s": {cell.name: seconds for cell in done if (seconds := self._wall_s[cell]) is not None},
             "encoder": self.encoder,
             "unfinished": self._unfinished(),
             "scores": scores_to_json(self.listed()),
@@ -101,6 +105,14 @@ def audio_hours(saved: Mapping[str, Any]) -> float | None:
     """Return the audio-hours that every training of saved results heard; None where an earlier version did not say."""
     hours = _finetuning(saved).get("budget", {}).get("hours")
     return None if hours is None else (1 + _rounds(saved)) * float(hours)
+
+
+def mean_minutes(saved: Mapping[str, Any]) -> dict[Side, float]:
+    """Return the minutes that a training of each side took on average, of those that were written down."""
+    taken: dict[Side, list[float]] = {}
+    for name, seconds in saved.get("wall_s", {}).items():
+        taken.setdefault(name.partition("-")[0], []).append(seconds / 60)
+    return {side: sum(minutes) / len(minutes) for side, minutes in taken.items()}
 
 
 def _rounds(saved: Mapping[str, Any]) -> int:
@@ -160,7 +172,7 @@ def show_reduction(results: Path, recipe: RecipeConfig, out: Path) -> None:
     rate = rate_name(_finetuning(saved).get("tokens", ""))
     text = reduction_markdown(
         table, dict(zip(conditions, others, strict=True)), saved.get("tuning", {}), audio_hours(saved),
-        rounds=_rounds(saved), rate=rate,
+        rounds=_rounds(saved), rate=rate, minutes=mean_minutes(saved),
     )  # fmt: skip
     if saved.get("unfinished"):
         text += f"\nAn early look: {saved['unfinished']} trainings of the sweep are still to come.\n"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from functools import partial
@@ -120,6 +120,19 @@ def kept_scores(cell: Cell, setting: Setting, key: str) -> list[Score] | None:
         if published.get("keys", {}).get(cell.name) == key:
             return [score for score in scores_from_json(published["scores"]) if cell.made(score)]
     return None
+
+
+def kept_wall_s(cell: Cell, setting: Setting, key: str) -> float | None:
+    """Return the seconds that the training behind :func:`kept_scores` took; None where nobody wrote them down."""
+    saved = setting.kept_at(cell, key, ".json")
+    places: list[Mapping[str, Any]] = []
+    if saved.exists() and (found := read_json(saved))["key"] == key:
+        places.append(found.get("outcome", {}))
+    places += [
+        {"wall_s": published.get("wall_s", {}).get(cell.name)}
+        for published in setting.published if published.get("keys", {}).get(cell.name) == key
+    ]  # fmt: skip
+    return next((float(place["wall_s"]) for place in places if place.get("wall_s") is not None), None)
 
 
 def cell_key(cell: Cell, setting: Setting) -> str:

@@ -370,6 +370,8 @@ def test_a_published_sweep_is_gone_on_from_where_the_run_folder_is_gone(recipe, 
     early = tmp_path / "elsewhere" / "tiny" / "unfinished.json"
     assert (read_json(early)["keys"], read_json(early)["unfinished"]) == (keys, 1)
     assert read_json(early)["scores"] == whole["scores"][:-2]
+    assert whole["wall_s"].keys() == whole["keys"].keys()
+    assert read_json(early)["wall_s"] == {name: whole["wall_s"][name] for name in keys}
     # Rows with a language model need posteriors, which are not published: asked for, such cells are trained again.
     again = replace(recipe.reduction, language=LanguageConfig(rows=("own",), train_again=True))
     setting = replace(

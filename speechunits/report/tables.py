@@ -73,13 +73,14 @@ def reduction_rows(table: ReductionTable, rate: str = "CER") -> tuple[Row, list[
 def reduction_markdown(
     table: ReductionTable, others: Mapping[Condition, ReductionTable] | None = None,
     tuning: Mapping[Side, Sequence[Mapping[str, Any]]] | None = None, audio_hours: float | None = None,
-    *, rounds: int = 0, rate: str = "CER",
+    *, rounds: int = 0, rate: str = "CER", minutes: Mapping[Side, float] | None = None,
 ) -> str:  # fmt: skip
     """Return the table, its legend, and the result in one sentence.
 
     ``others`` are the tables of language models and of equal compute, by ``(lm, compute)``: a row of the headline each.
     ``tuning`` are the trials of each side, as ``results.json`` has them; ``audio_hours`` is what a training heard,
-    in all of its ``rounds`` of self-training too; ``rate`` is what error rates are called.
+    in all of its ``rounds`` of self-training too; ``rate`` is what error rates are called; ``minutes`` of wall clock
+    are what one of each side took.
     """
     header, rows = reduction_rows(table, rate)
     lines = [markdown(header, rows), ""]
@@ -90,6 +91,9 @@ def reduction_markdown(
         lines.append(self_training_note(rounds))
     if audio_hours is not None:
         lines.append(f"Every training heard {audio_hours:g} audio-hours: a side that settles later would gain by more.")
+    if minutes:
+        took = ", ".join(f"{SIDES[side]} {minutes[side]:.1f}" for side in SIDES if side in minutes)
+        lines.append(f"Minutes of wall clock a training, on average: {took}.")
     lines += [f"Note: {note}." for note in table.notes]
     lines += [f"{reason}." for reason in reasons(table)]
     if others:

@@ -1,6 +1,7 @@
 import pytest
 
 from speechunits.report.tables import markdown, quality_markdown, reduction_markdown, reduction_rows
+from speechunits.results import mean_minutes
 from tests.report.example import CURVES, QUALITY, table
 
 
@@ -54,6 +55,13 @@ def test_other_conditions_have_a_row_of_the_headline_each():
     assert str(made.headline) in rows[0]
     assert rows[2].endswith("| – | – | – |")
     assert "other conditions" not in reduction_markdown(made)
+
+
+def test_what_a_training_took_is_said_of_the_sides_that_know():
+    saved = {"wall_s": {"pretrained-1-0": 300.0, "pretrained-4-0": 420.0, "logmel-1-0": 90.0}}
+    text = reduction_markdown(table(), minutes=mean_minutes(saved))
+    assert "Minutes of wall clock a training, on average: pretrained 6.0, small log-mel network 1.5." in text
+    assert "wall clock" not in reduction_markdown(table(), minutes=mean_minutes({}))
 
 
 def test_self_training_and_phones_are_named_for_what_they_are():
