@@ -113,26 +113,29 @@ def kept_scores(cell: Cell, setting: Setting, key: str) -> list[Score] | None:
     # Published cells have no posteriors either.
     if language.rows and language.train_again and not setting.has_posteriors(cell, key):
         return None
-    saved = setting.kept_at(cell, key, ".json")
-    if saved.exists() and (found := read_json(saved))["key"] == key:
-        return scores_from_json(found["scores"])
-    for published in setting.published:
-        if published.get("keys", {}).get(cell.name) == key:
-            return [score for score in scores_from_json(published["scores"]) if cell.made(score)]
-    return None
+    kept = _kept(cell, setting, key)
+    if kept is None:
+        return None
+    scores = scores_from_json(kept["scores"])
+    return scores if "key" in kept else [score for score in scores if cell.made(score)]
 
 
 def kept_wall_s(cell: Cell, setting: Setting, key: str) -> float | None:
     """Return the seconds that the training behind :func:`kept_scores` took; None where nobody wrote them down."""
-    saved = setting.kept_at(cell, key, ".json")
-    places: list[Mapping[str, Any]] = []
-    if saved.exists() and (found := read_json(saved))["key"] == key:
-        places.append(found.get("outcome", {}))
-    places += [
-        {"wall_s": published.get("wall_s", {}).get(cell.name)}
-        for published in setting.published if published.get("keys", {}).get(cell.name) == key
-    ]  # fmt: skip
-    return next((float(place["wall_s"]) for place in places if place.get("wall_s") is not None), None)
+    kept = _kept(cell, setting, key) or {}
+    seconds: float | None = (
+        kept.get("outcome", {}).get("wall_s") if "key" in kept else kept.get("wall_s", {}).get(cell.name)
+    )
+    return seconds
+
+
+def _kept(cell: Cell, setting: Setting, key: str) -> Mapping[str, Any] | None:
+    """Return what has the scores of a cell of this key: the cell's own file, with ``key``, or a published sweep."""
+    own = setting.kept_at(cell, key, ".json")
+    if own.exists() and (found := read_json(own))["key"] == key:
+        kept: Mapping[str, Any] = found
+        return kept
+    return next((each for each in setting.published if each.get("keys", {}).get(cell.name) == key), None)
 
 
 def cell_key(cell: Cell, setting: Setting) -> str:

@@ -79,10 +79,10 @@ def test_commands_and_settings_are_there(path):
 
 
 def test_the_commands_of_the_readme_are_found():
-    found = list(commands((ROOT / "README.md").read_text(encoding="utf-8"), "speechunits"))
-    assert len(found) > 20
+    texts = (ROOT / "README.md", ROOT / "docs" / "results.md")
+    found = [words for path in texts for words in commands(path.read_text(encoding="utf-8"), "speechunits")]
+    assert len(found) > 25
     assert ["manifest", "my_folder", "-o", "my.tsv"] in found
-    found = list(commands((ROOT / "docs" / "results.md").read_text(encoding="utf-8"), "speechunits"))
     assert any("reduction.finetune.budget.hours=40" in words for words in found)
     assert is_setting("reduction.finetune.dropout")
     assert not is_setting("reduction.finetune.droput")

@@ -23,7 +23,7 @@ def mono(waveform: npt.ArrayLike) -> Samples:
     """
     try:
         given = np.asarray(waveform)
-        samples = given.astype(np.float32)
+        samples = np.asarray(given, dtype=np.float32)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputRefused(
             f"a waveform must be an array of floats, but this cannot be made one ({error}); of a tensor, give "

@@ -137,8 +137,10 @@ class ReductionConfig:
             named = getattr(self, section).side
             if named != side:
                 raise ValueError(f"{section}.side must be {side}, but is {named}: a section trains its own side")
-        sides = ("finetune", "untrained", "logmel", *(["units"] if self.read_units else []))
-        kinds = {side: getattr(self, side).tokens for side in sides}
+        kinds = {
+            section: getattr(self, section).tokens
+            for section in FIELDS.values() if section != "units" or self.read_units
+        }  # fmt: skip
         if "phones" in kinds.values() and len(set(kinds.values())) > 1:
             raise ValueError(f"tokens must be phones on all sides or on none, but are {kinds}: errors must compare")
 
@@ -164,10 +166,7 @@ class RecipeConfig:
 
     def __post_init__(self) -> None:
         if self.cache_dir is not None:
-            sides = {
-                side: self._cached(getattr(self.reduction, side))
-                for side in ("finetune", "untrained", "logmel", "units")
-            }
+            sides = {section: self._cached(getattr(self.reduction, section)) for section in FIELDS.values()}
             object.__setattr__(self, "pretrain", self._cached(self.pretrain))
             object.__setattr__(self, "reduction", replace(self.reduction, **sides))
 

@@ -186,7 +186,7 @@ def test_crops_take_their_slice_of_the_units(tmp_path, corpus):
 
 
 @pytest.mark.parametrize("meets", [False, True])
-def test_speakers_meet_where_the_loss_compares_them(tmp_path, corpus, held_out, monkeypatch, meets):
+def test_speakers_meet_where_the_loss_compares_them(tmp_path, corpus, held_out, meets):
     voices, heard = [replace(item, speaker=f"s{place % 5}") for place, item in enumerate([*corpus, *held_out])], []
 
     class Comparing(TinyLearner):
