@@ -48,7 +48,9 @@ class Contender:
     @property
     def key(self) -> str:
         """Key of all that decides the encoder, the recordings' contents excepted."""
-        return content_key(_deciding(self.recipe.pretrain), file_hash(self.recipe.corpus.manifest))
+        corpus, pretrain = self.recipe.corpus, self.recipe.pretrain
+        heard = [corpus.manifest, *([corpus.phones] if pretrain.needs_phones and corpus.phones else [])]
+        return content_key(_deciding(pretrain), *map(file_hash, heard))
 
     @property
     def measured(self) -> str:
@@ -94,8 +96,9 @@ def compare(
         for seed in range(seeds)
         for recipe in recipes
     ]
+    again = contenders[: len(recipes) * (seeds if minutes_seeds is None else minutes_seeds)] if minutes else []
     known = {(row["key"], row["measured"]): row for row in published if "key" in row}
-    _check_nothing_lost(published, contenders, minutes)
+    _check_nothing_lost(published, contenders, again, minutes or 0.0)
     rows = [_baseline(first, known)]
 
     def add(contender: Contender, place: str) -> None:
@@ -112,16 +115,18 @@ def compare(
 
     for number, contender in enumerate(contenders, start=1):
         add(contender, f"{number} of {len(contenders)}")
-    if minutes is not None:
-        timed = [(contender, row["audio_hours_per_hour"]) for contender, row in zip(contenders, rows[1:], strict=True)]
-        timed = timed[: len(recipes) * (seeds if minutes_seeds is None else minutes_seeds)]
-        for number, (contender, speed) in enumerate(timed, start=1):
-            hours = max(0.001, round(speed * minutes / 60, 3))
-            pretrain = contender.recipe.pretrain
-            budget = replace(pretrain.budget, hours=hours)
-            recipe = replace(contender.recipe, pretrain=replace(pretrain, budget=budget))
-            add(Contender(recipe=recipe, ranking="minutes"), f"{number} of {len(timed)}, equal minutes")
+    for number, (contender, row) in enumerate(zip(again, rows[1:], strict=False), start=1):
+        add(_timed(contender, row, minutes or 0.0), f"{number} of {len(again)}, equal minutes")
     return results(rows)
+
+
+def _timed(contender: Contender, row: Row, minutes: float) -> Contender:
+    """Return a contender with the audio-hours that it trains on in so many minutes, by the speed of its first row."""
+    pretrain = contender.recipe.pretrain
+    hours = max(0.001, round(row["audio_hours_per_hour"] * minutes / 60, 3))
+    budget = replace(pretrain.budget, hours=hours)
+    recipe = replace(contender.recipe, pretrain=replace(pretrain, budget=budget))
+    return Contender(recipe=recipe, ranking="minutes")
 
 
 def _check_comparable(recipes: Sequence[RecipeConfig]) -> None:
@@ -141,11 +146,14 @@ def _check_comparable(recipes: Sequence[RecipeConfig]) -> None:
         )
 
 
-def _check_nothing_lost(published: Sequence[Row], contenders: Sequence[Contender], minutes: float | None) -> None:
+def _check_nothing_lost(
+    published: Sequence[Row], contenders: Sequence[Contender], again: Sequence[Contender], minutes: float
+) -> None:
     """Raise UsageError where rows are published that would not be written again; their trainings took hours."""
-    keys = {contender.key for contender in contenders}
-    lost = [row for row in published if row["ranking"] == "hours" and row.get("key") not in keys]
-    lost += [row for row in published if row["ranking"] == "minutes" and minutes is None]
+    first = {row.get("key"): row for row in published if row["ranking"] == "hours"}
+    timed = {_timed(each, first[each.key], minutes).key for each in again if each.key in first}
+    keys = {"hours": {contender.key for contender in contenders}, "minutes": timed}
+    lost = [row for row in published if row["ranking"] in keys and row.get("key") not in keys[row["ranking"]]]
     if lost:
         named = sorted({f"{row['name']}, seed {row['seed']}, by {row['ranking']}" for row in lost})
         raise UsageError(
@@ -159,8 +167,7 @@ def _row(contender: Contender, place: str, known: Mapping[tuple[str, str], Row])
     """Return the row that is there already, or train and measure in a process of its own: memory is counted alone."""
     saved = contender.folder / "comparison.json"
     name = f"{contender.recipe.name}, seed {contender.recipe.pretrain.seed}"
-    keys = contender.key, contender.measured
-    found = known.get(keys)
+    found = known.get(keys := (contender.key, contender.measured))
     if found is None:
         if not (saved.exists() and _is_current(read_json(saved), *keys)):
             print(f"── {name} ({place}): {contender.folder.path}", file=sys.stderr, flush=True)

@@ -52,7 +52,9 @@ def estimated_minutes(recipe: RecipeConfig) -> float:
             if cell.trial is not None:
                 # One of the trials is a cell of the sweep as well, unless they last otherwise.
                 hours = (hours if cell.trial else 0.0) if reduction.tuning.hours is None else reduction.tuning.hours
-            minutes += _minutes(hours, own.budget.minutes, speed) / jobs
+            # Every round of self-training costs the budget again.
+            rounds = 1 + own.self_training.rounds
+            minutes += rounds * _minutes(hours, own.budget.minutes, speed) / jobs
     return _OVERHEAD * minutes
 
 

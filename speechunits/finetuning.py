@@ -74,7 +74,9 @@ def finetune(
 def deciding(config: FinetuneConfig) -> dict[str, Any]:
     """Return the settings that decide which weights come out; threads and reporting do not."""
     tree: dict[str, Any] = to_tree(config)
-    tree["engine"] = {name: tree["engine"][name] for name in ("precision", "accumulate")}
+    # Evaluations decide nothing, unless training ends by them.
+    decisive = ("precision", "accumulate", *(["held_out_evaluations"] if config.patience else []))
+    tree["engine"] = {name: tree["engine"][name] for name in decisive}
     tree["batch"] = deciding_batch(config.batch)
     return tree
 

@@ -53,6 +53,9 @@ def _results(work: Work[Item, Result], items: Sequence[Item], jobs: int, name: s
             pipes.append(ours)
         yield from _collect(pipes, iter(items), name)
     finally:
+        # A worker that finished what it was at when the signal came asks for more: it is told that nobody is left.
+        for pipe in pipes:
+            pipe.close()
         for worker in workers:
             worker.terminate()
             worker.join()

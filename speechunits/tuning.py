@@ -30,6 +30,9 @@ def tune(setting: Setting, only: Cell | None = None) -> Iterator[tuple[Setting, 
         cell: cell_key(cell, setting) for cell in trials(setting.config)
         if only is None or (cell.side, cell.minutes) == (only.side, only.minutes)
     }  # fmt: skip
+    first: dict[str, Cell] = {}
+    for cell, key in keys.items():
+        first.setdefault(key, cell)
     groups = [list(group) for _, group in itertools.groupby(keys, key=lambda cell: (cell.side, cell.minutes))]
     rates = {
         trial["key"]: trial["tune_cer"]
@@ -37,7 +40,8 @@ def tune(setting: Setting, only: Cell | None = None) -> Iterator[tuple[Setting, 
     }  # fmt: skip
     # What is kept comes first, so that an early look has all of it.
     rates |= {key: _tune_cer(kept) for cell, key in keys.items() if (kept := kept_scores(cell, setting, key))}
-    todo = [cell for cell, key in keys.items() if key not in rates]
+    # Values that come to the same settings (two shares of two masks, say) are one training.
+    todo = [cell for cell, key in keys.items() if key not in rates and cell == first[key]]
     yield _chosen(setting, groups, keys, rates)
     for number, (cell, scores) in enumerate(run_cells(todo, setting), start=1):
         rates[keys[cell]] = _tune_cer(scores)

@@ -79,10 +79,28 @@ def test_rows_that_are_published_are_not_lost(tiny_corpus, tmp_path, monkeypatch
     both = recipes(tiny_corpus, tmp_path)
     published = compare(both, seeds=2, minutes=1.0)["rows"]
     assert compare(both, seeds=3, minutes=1.0, published=published)["rows"][:3] == published[:3]
-    for fewer, arguments in ((both[:1], {"seeds": 2, "minutes": 1.0}), (both, {"seeds": 1, "minutes": 1.0}),
-                             (both, {"seeds": 2})):  # fmt: skip
+    minutes = {"seeds": 2, "minutes": 1.0}
+    assert compare(both, **minutes, published=published)["rows"] == published
+    changes = [{"seeds": 1}, {"minutes": None}, {"minutes": 2.0}, {"minutes_seeds": 1}]
+    for fewer, arguments in [(both[:1], minutes), *((both, minutes | change) for change in changes)]:
         with pytest.raises(UsageError, match=r"trainings that this one has not \(objectives-.*another folder with -o"):
             compare(fewer, published=published, **arguments)
+
+
+def test_phones_that_are_targets_decide_a_training(tiny_corpus, tmp_path):
+    phones = tmp_path / "phones.tsv"
+    phones.write_bytes((tiny_corpus / "phones.tsv").read_bytes())
+    found = []
+    for _ in range(2):
+        for targets in ("units", "phones"):
+            recipe = recipes(tiny_corpus, tmp_path)[0]
+            recipe = replace(recipe, corpus=replace(recipe.corpus, phones=phones))
+            learner = replace(recipe.pretrain.masked_prediction, targets=targets)
+            recipe = replace(recipe, pretrain=replace(recipe.pretrain, masked_prediction=learner))
+            found.append(comparison.Contender(recipe=recipe, ranking="hours").key)
+        phones.write_bytes(phones.read_bytes().replace(b"SIL", b"sil"))
+    assert found[0] == found[2]
+    assert len(set(found)) == 3
 
 
 @pytest.mark.usefixtures("here")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from speechunits import compute, estimate
-from speechunits.config import BudgetConfig, EngineConfig, TuningConfig
+from speechunits.config import BudgetConfig, EngineConfig, SelfTrainingConfig, TuningConfig
 from tests.spine import make_recipe
 
 SPEEDS = {None: 60.0, "pretrained": 120.0, "untrained": 30.0, "logmel": 240.0, "units": 240.0}
@@ -51,6 +51,12 @@ def test_every_training_is_counted_at_the_speed_of_its_side(recipe, monkeypatch)
     assert minutes(tuned, monkeypatch)[0] == pytest.approx(1 + 3 * (own - 1))
     shorter = changed(recipe, tuning=TuningConfig(dropout=(0.1, 0.3, 0.5), hours=0.5))
     assert minutes(shorter, monkeypatch)[0] == pytest.approx(1 + 1.75 * (own - 1))
+    again = SelfTrainingConfig(rounds=2)
+    rounds = {
+        side: replace(getattr(recipe.reduction, side), self_training=again)
+        for side in ("finetune", "untrained", "logmel")
+    }
+    assert minutes(changed(recipe, **rounds), monkeypatch)[0] == pytest.approx(1 + 3 * (own - 1))
     assert minutes(changed(recipe, read_units=True), monkeypatch)[0] == pytest.approx(own + 60 * 2 / 240)
 
 

@@ -473,6 +473,13 @@ def test_settings_that_came_later_change_the_key_only_where_they_are_used(settin
         base, batch=replace(base.batch, cache_dir=setting.folder, cache_disk_mb=1, features_ahead="none", cache_mb=1)
     )
     assert finetuning.deciding(elsewhere) == finetuning.deciding(base)
+    # How often there is an evaluation decides nothing, unless training ends by them.
+    for patience, same in ((0, True), (3, False)):
+        often, seldom = (
+            replace(base, patience=patience, engine=replace(base.engine, held_out_evaluations=count))
+            for count in (9, 2)
+        )
+        assert (finetuning.deciding(often) == finetuning.deciding(seldom)) == same
     averaged = replace(setting, config=replace(setting.config, logmel=replace(base, average=0.2)))
     run_cell(cell(), averaged)
     assert saved_of(averaged, cell())["key"] != key

@@ -198,6 +198,16 @@ def test_the_legend_says_how_long_trials_last(setting, ran):
     )
 
 
+def test_values_that_come_to_the_same_settings_are_one_training(setting, ran):
+    # Three quarters of two masks are two.
+    tuned, tried = tune(replace(setting, config=replace(setting.config, tuning=TuningConfig(masks=(0.75, 1.0)))))
+    assert len(ran) == len(set(ran)) == 5
+    assert all(name.endswith("trial0") for name in ran)
+    assert [trial["chosen"] for trial in tried["logmel"]] == [True, False] * 2
+    assert len({trial["key"] for trial in tried["logmel"]}) == 2
+    assert set(tuned.chosen.values()) == {0}
+
+
 def test_published_trials_are_not_made_again(setting, ran):
     _, tried = tune(setting)
     assert len(ran) == 15

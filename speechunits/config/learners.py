@@ -166,7 +166,7 @@ class MaskedPredictionConfig:
     """K of the k-means whose units are the targets: on MFCC in the first pass, on the encoder itself afterwards."""
     passes: int = 1
     """Passes; each gets an equal part of the budget, its targets from the pass before, its encoder a warm start."""
-    target_layer: int | str = "auto"
+    target_layer: Literal["auto"] | int = "auto"
     """Layer that gives a later pass its targets."""
     first_targets: Literal["encoder", "mfcc"] = field(default="encoder", metadata=LATER)
     """Where ``pretrain.start`` names an encoder: whether the first pass predicts its units, or those of MFCC, which may

@@ -7,6 +7,7 @@ import math
 import re
 import types
 import typing
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,8 +19,34 @@ from speechunits.errors import UsageError
 T = TypeVar("T")
 LATER: Mapping[str, bool] = {"later": True}
 """Metadata of a field that is written only where it is not at its default: what was made before it keeps its key."""
-_EXPONENT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
-"""``3e-4``: a number to everybody but YAML 1.1, which wants ``3.0e-4``."""
+_TAG = "tag:yaml.org,2002:"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people mean it: a key that is there twice is a fault, and numbers are decimal, as in YAML 1.2.
+
+    In YAML 1.1, 010 is eight, 1:30 is ninety, and 3e-4 is no number.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - an attribute of yaml's classes
+        first: [(tag, pattern) for tag, pattern in known if tag.removeprefix(_TAG) not in ("int", "float", "timestamp")]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Refuse a key that is there twice: the second would replace the first without a word."""
+        node = super().compose_mapping_node(anchor)
+        names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+        if twice := [name for name, count in names.items() if count > 1]:
+            raise yaml.composer.ComposerError(None, None, f"the key {twice[0]!r} is there twice", node.start_mark)
+        return node
+
+
+_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"[-+]?\d+(_\d+)*$"), [*"-+0123456789"])
+_Loader.add_implicit_resolver(
+    f"{_TAG}float", re.compile(r"[-+]?(\d+(_\d+)*\.?\d*|\.\d+)([eE][-+]?\d+)?$|[-+]?\.inf$|\.nan$"), [*"-+.0123456789"]
+)
+_Loader.add_constructor(f"{_TAG}int", lambda _, node: int(node.value))
 
 
 def load_config(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
@@ -39,7 +66,7 @@ def load_config(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
     except UnicodeDecodeError as error:
         raise UsageError(f"the recipe {path} must be UTF-8 text, but is not: {error}") from error
     try:
-        tree = yaml.safe_load(text) or {}
+        tree = yaml.load(text, _Loader) or {}  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         raise UsageError(f"the recipe {path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
@@ -71,7 +98,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
             raise UsageError(f"override {override!r}: {parent!r} is a value, not a section")
         tree = branch
     try:
-        tree[last] = yaml.safe_load(text)
+        tree[last] = yaml.load(text, _Loader)  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
         raise UsageError(
             f"override {override!r}: its value is not valid YAML ({' '.join(str(error).split())}); put it in quotes"
@@ -153,7 +180,7 @@ def _value(hint: Any, value: Any, where: str, faults: list[str], base: Any = Non
 def _scalar(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
-    if hint is float and _is_number(value):
+    if hint is float and type(value) in (int, float):
         try:
             number = float(value)
         except OverflowError:  # a whole number of more than 308 digits
@@ -167,10 +194,6 @@ def _scalar(hint: Any, value: Any, where: str, faults: list[str]) -> Any:
     name = {Path: "a path", float: "a number", int: "a whole number", str: "text", bool: "true or false"}[hint]
     faults.append(f"{where}: must be {name}, but is {value!r} instead")
     return None
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) or (isinstance(value, str) and _EXPONENT.fullmatch(value) is not None)
 
 
 def to_tree(config: Any) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypeVar
 
+from speechunits.config.encoder import EncoderConfig
 from speechunits.config.finetune import FinetuneConfig, TuningConfig
 from speechunits.config.loader import LATER
 from speechunits.config.pretrain import PretrainConfig
@@ -134,9 +135,19 @@ class ReductionConfig:
             if len(set(budgets)) < len(budgets):
                 raise ValueError(f"{name} must differ, but are {list(budgets)}")
         for side, section in FIELDS.items():
-            named = getattr(self, section).side
-            if named != side:
-                raise ValueError(f"{section}.side must be {side}, but is {named}: a section trains its own side")
+            own: FinetuneConfig = getattr(self, section)
+            if own.side != side:
+                raise ValueError(f"{section}.side must be {side}, but is {own.side}: a section trains its own side")
+            if own.encoder != EncoderConfig():
+                raise ValueError(
+                    f"{section}.encoder must not be set: the untrained side has the encoder of pretraining (set "
+                    "pretrain.encoder), the others take theirs from its bundle or have none"
+                )
+            if own.seed:
+                raise ValueError(
+                    f"{section}.seed must be 0, but is {own.seed}: every training has its own, of which there are "
+                    "`seeds` (one training: `speechunits finetune --label-seed`)"
+                )
         kinds = {
             section: getattr(self, section).tokens
             for section in FIELDS.values() if section != "units" or self.read_units

@@ -8,16 +8,20 @@ from typing import Literal
 from speechunits.config.loader import LATER
 from speechunits.config.ranges import AT_LEAST_0, AT_LEAST_1, LAYER, check_ranges
 
+Criterion = Literal[
+    "view_information", "run_predictability", "stability", "combined", "predictability", "view_abx", "speaker"
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class UnitsConfig:
     """Units from k-means on a layer, or from the learner's own codebook."""
 
-    source: str = "kmeans"
-    """``kmeans``, ``codebook`` or ``mfcc`` (k-means on MFCC: the baseline)."""
+    source: Literal["kmeans", "codebook", "mfcc"] = "kmeans"
+    """k-means on a layer, the learner's own codebook, or k-means on MFCC: the baseline."""
     clusters: int = 100
     """K; 0 with ``source: codebook`` keeps the product codebook's pairs."""
-    layer: int | str = "auto"
+    layer: Literal["auto"] | int = "auto"
     """-1 is the front end's own output, after its layer norm; 0 the projection of that into the context; k the output
     after k blocks; ``auto`` the best by ``criterion``."""
     sample_frames: int = 200_000
@@ -46,7 +50,7 @@ class UnitsConfig:
     latents: bool = field(default=False, metadata=LATER)
     """Whether ``layer: auto`` also considers -1."""
 
-    criterion: str = field(default="predictability", metadata=LATER)
+    criterion: Criterion = field(default="predictability", metadata=LATER)
     """What ``layer: auto`` maximises on held-out speech, without labels: ``view_information`` (bits that units of
     altered speech tell about those of the original), ``run_predictability`` (bits that past runs tell), ``stability``
     (agreement of k-means on two halves), ``combined`` (the mean of these three, standardised over layers),
@@ -70,8 +74,7 @@ class PseudotextConfig:
 
     pieces: int = 500
     """``vocab_size``."""
-    model: str = "unigram"
-    """``unigram`` or ``bpe``."""
+    model: Literal["unigram", "bpe"] = "unigram"
 
     def __post_init__(self) -> None:
         check_ranges(self, {AT_LEAST_1: ("pieces",)})

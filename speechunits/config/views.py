@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from speechunits.config.ranges import AT_LEAST_0, NOT_0, SHARE, check_ranges
+from speechunits.config.ranges import AT_LEAST_0, NOT_0, SHARE, Range, check_ranges
+
+_BAND = Range("within [0, 8000), all there is at 16 kHz", lambda width: 0 <= width < 8000)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +37,7 @@ class ViewsConfig:
     """Widest band of frequencies set to zero."""
 
     def __post_init__(self) -> None:
-        sizes = ("pitch_cents", "equaliser_db", "decay_s", "dropped_s", "dropped_hz")
-        check_ranges(self, {NOT_0: ("crop",), SHARE: ("probability",), AT_LEAST_0: sizes})
+        sizes = ("pitch_cents", "equaliser_db", "decay_s", "dropped_s")
+        check_ranges(self, {NOT_0: ("crop",), SHARE: ("probability",), AT_LEAST_0: sizes, _BAND: ("dropped_hz",)})
         if not 0 <= self.speed < 0.5:
             raise ValueError(f"speed must be within [0, 0.5), but is {self.speed} instead")

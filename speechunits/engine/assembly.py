@@ -187,6 +187,11 @@ def _validator(
     crop = task.labels is None or task.labels.tokens is None
     groups = _groups(learner, task.held_out)
     batches = consecutive_batches(_samples(task.held_out), task.batch, crop=crop, groups=groups)
+    if not batches and task.patience:
+        raise UsageError(
+            f"{task.label}: patience must be 0, but is {task.patience}: each of the {len(task.held_out)} held-out "
+            f"recordings is shorter than batch.min_s, {task.batch.min_s:g} s"
+        )
     if not batches or not task.engine.held_out_evaluations:
         return NOOP_VALIDATOR
     # Names of unreadable held-out recordings stay out of the count of those left out of training.

@@ -78,14 +78,17 @@ class SealedCheckpoints(StandardCheckpointManager):  # type: ignore[misc]  # fin
     def save_checkpoint(
         self, step_nr: int, *states: Any, saved_callback: Callable[[int, bool], None] | None = None, **options: Any
     ) -> None:
-        """Save, seal, then let older ones go; but nothing of the end of a training whose checkpoints do not last.
+        """Save, seal, then let older ones go.
+
+        Nothing is saved of the end of a training whose checkpoints do not last, unless a signal has it come again.
 
         Raises
         ------
         TrainingStopped
             If the disk is full or cannot be written to; the previous checkpoint stays.
         """
-        if not self._lasting and (step_nr >= self._total_steps or self._journal.stopped is not None):
+        ended = step_nr >= self._total_steps or self._journal.stopped is not None
+        if ended and not self._lasting and not self._journal.stopping:
             return
 
         def seal(step_nr: int, blocking: bool) -> None:  # noqa: FBT001 - fairseq2's signature

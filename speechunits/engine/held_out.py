@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -73,7 +74,9 @@ class HeldOut(Validator):
         averages = {name: float(total / count) for name, (total, count) in metrics.items()}
         report = {name: float(value) for name, value in self._learner.report(averages, histograms).items()}
         journal = self._journal
-        journal.held_out, journal.held_out_step = report, train_step_nr
+        # A figure over nothing (a step ahead that no held-out piece has) is none.
+        journal.held_out = {name: value for name, value in report.items() if math.isfinite(value)}
+        journal.held_out_step = train_step_nr
         self._watch.faults = journal.collapsing  # A resumed journal is known only now.
         journal.collapse = self._watch.update(train_step_nr, self._learner.collapse(report))
         journal.collapsing = self._watch.faults

@@ -31,6 +31,8 @@ class Journal:
     stopped: str | None = None
     signal_number: int | None = None
     """A signal that this rank received; the others may not know yet."""
+    stopping: bool = False
+    """All ranks have agreed to stop for a signal, be it after the last step."""
     interrupted: bool = False
     """All ranks have agreed to stop for a signal before the last step."""
     _started: float = field(default_factory=time.monotonic)

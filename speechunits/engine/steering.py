@@ -83,6 +83,7 @@ class Steering:
         self._journal.steps = step
         if signal_number:
             self._journal.signal_number = signal_number
+            self._journal.stopping = True
             self._journal.interrupted = step < self._total_steps
         elif out_of_time and step < self._total_steps:
             self._journal.stopped = "minutes budget"

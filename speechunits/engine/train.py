@@ -147,8 +147,9 @@ def _check(task: TrainingTask) -> None:
         raise UsageError(
             f"{label}: speed must be (1.0,) without token labels, but is {task.speed}; units belong to frames"
         )
-    if task.patience and not task.held_out:
-        raise UsageError(f"{label}: patience must be 0 with nothing held out, but is {task.patience} instead")
+    if task.patience and not (task.held_out and task.engine.held_out_evaluations):
+        none = "nothing held out" if not task.held_out else "no evaluation (engine.held_out_evaluations: 0)"
+        raise UsageError(f"{label}: patience must be 0 with {none}, but is {task.patience} instead")
     if task.patience and task.lasting:
         raise UsageError(
             f"{label}: patience must be 0 where the last checkpoint is what lasts, but is {task.patience} instead"

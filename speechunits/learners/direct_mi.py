@@ -110,6 +110,7 @@ class DirectMILearner(Pretrainer):
         else:
             places = (index % size + self.config.shift).clamp(max=size - 1)
         rows, frames = index // size, index % size
+        ahead = (frames + self.config.shift).clamp(max=size - 1)
         context = self.heads["context"](encoded.output[rows, frames])
         targets = self.heads["target"](latents[rows, places])
         if self.frozen:
@@ -119,7 +120,7 @@ class DirectMILearner(Pretrainer):
         if self.training:
             self._count(targets.detach(), speakers, real)
         return direct_mi_loss(
-            context, targets, self.marginal[speakers], speech[rows, frames], gradient=self.config.gradient, real=real
+            context, targets, self.marginal[speakers], speech[rows, ahead], gradient=self.config.gradient, real=real
         )
 
     def _other_view(

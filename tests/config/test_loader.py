@@ -42,6 +42,31 @@ def test_differences_only(tmp_path):
     assert recipe.pretrain.mask == PretrainConfig().mask
 
 
+def test_a_section_that_is_there_twice_is_no_section(tmp_path):
+    text = "name: x\ncorpus: {manifest: m.tsv}\npretrain: {learner: simclr}\nunits: {seed: 1}\npretrain: {seed: 1}\n"
+    with pytest.raises(
+        UsageError, match=r"not valid YAML: the key 'pretrain' is there twice\s+in .*, line 1, column 1"
+    ):
+        load_config(RecipeConfig, write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [("010", 10), ("1_000", 1000), ("-0", 0), ("+7", 7)],
+)
+def test_numbers_are_decimal(tmp_path, written, meant):
+    path = write(tmp_path, f"name: 2026-12-01\ncorpus: {{manifest: m.tsv}}\npretrain: {{seed: {written}}}\n")
+    recipe = load_config(RecipeConfig, path, [f"units.seed={written}"])
+    assert (recipe.pretrain.seed, recipe.units.seed) == (meant, meant)
+    assert recipe.name == "2026-12-01"
+
+
+@pytest.mark.parametrize("written", ["3e-4", "3.0e-4", ".0003", "+3E-04", "0_0.0003"])
+def test_every_usual_way_to_write_a_fraction(tmp_path, written):
+    path = write(tmp_path, f"name: x\ncorpus: {{manifest: m.tsv}}\npretrain: {{optimizer: {{lr: {written}}}}}\n")
+    assert load_config(RecipeConfig, path).pretrain.optimizer.lr == 3e-4
+
+
 def test_a_field_beside_a_preset_overrides_it():
     assert build_config(EncoderConfig, {"size": "small", "layers": 2}).layers == 2
 
@@ -103,7 +128,7 @@ def test_a_missing_recipe_and_a_bad_override(tmp_path):
         ("units.seed=-1", "seed must be at least 0"),
         ("units.restarts=0", "restarts must be at least 1"),
         ("reduction.finetune.seed=-1", "seed must be at least 0"),
-        ("pretrain.budget.hours=1e400", "pretrain.budget.hours: must be a finite number, but is '1e400'"),
+        ("pretrain.budget.hours=1e400", "pretrain.budget.hours: must be a finite number, but is inf"),
         (f"pretrain.budget.hours=1{400 * '0'}", "pretrain.budget.hours: must be a finite number"),
         ("reduction.tuning.lr=[1e-3,1e999]", r"reduction.tuning.lr\[1\]: must be a finite number"),
         ("pretrain.budget.hours=0", "pretrain.budget: hours must be above 0, but is 0.0 instead"),
@@ -137,6 +162,19 @@ def test_a_missing_recipe_and_a_bad_override(tmp_path):
         ("reduction.finetune.side=logmel", "finetune.side must be pretrained, but is logmel: a section trains its own"),
         ("reduction.untrained.side=pretrained", "untrained.side must be untrained, but is pretrained"),
         ("units.layer=-2", "layer must be at least -1"),
+        ("units.layer=atuo", "units.layer: must be one of auto, but is 'atuo' instead"),
+        ("pretrain.masked_prediction.target_layer=atuo", "target_layer: must be one of auto, but is 'atuo' instead"),
+        ("units.source=kmean", "units.source: must be one of kmeans, codebook, mfcc, but is 'kmean' instead"),
+        ("units.criterion=predictable", "units.criterion: must be one of .*predictability, view_abx, speaker, but is"),
+        ("pseudotext.model=bpee", "pseudotext.model: must be one of unigram, bpe, but is 'bpee' instead"),
+        ("pretrain.views.dropped_hz=8000", r"dropped_hz must be within \[0, 8000\), all there is at 16 kHz"),
+        (
+            "reduction.untrained.encoder.size=medium",
+            "untrained.encoder must not be set: the untrained side has the enc",
+        ),
+        ("reduction.finetune.seed=2", "finetune.seed must be 0, but is 2: every training has its own"),
+        ("pretrain.budget.minutes=1:30", "pretrain.budget.minutes: must be a number, but is '1:30' instead"),
+        ("pretrain.optimizer={lr: 1, lr: 2}", "its value is not valid YAML .the key 'lr' is there twice"),
         ("synth={hours: 0, voices: 2}", "hours must be above 0, but is 0.0 instead; voices must be at least 3"),
     ],
 )

@@ -1,6 +1,7 @@
 """Ending early: the weights of the best held-out evaluation stay, and patience has an end."""
 
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 import torch
@@ -51,6 +52,11 @@ def test_patience_needs_something_held_out_and_no_lasting_checkpoints(tmp_path, 
         given = {"held_out": held_out, **arguments}
         with pytest.raises(UsageError, match="patience must be 0"):
             run(TinyLearner(), tmp_path, corpus, given.pop("held_out"), patience=2, **given)
+    with pytest.raises(UsageError, match=r"patience must be 0 with no evaluation \(engine.held_out_evaluations: 0\)"):
+        run(TinyLearner(), tmp_path, corpus, held_out, patience=2, lasting=False, engine={"held_out_evaluations": 0})
+    with pytest.raises(UsageError, match=r"patience must be 0, but is 2: each of the \d held-out recordings is"):
+        run(TinyLearner(), tmp_path, corpus, [replace(each, duration_s=0.2) for each in held_out], patience=2,
+            lasting=False)  # fmt: skip
 
 
 class Stopped(BaseException):

@@ -55,6 +55,24 @@ def test_a_signal_saves_and_the_same_command_resumes(tmp_path, corpus, held_out,
     assert steps == sorted(steps)
 
 
+@pytest.mark.parametrize("lasting", [True, False])
+@pytest.mark.parametrize("batch", [11, 12])
+def test_a_signal_in_the_last_steps_is_not_lost(tmp_path, corpus, held_out, uninterrupted, batch, lasting):
+    learner = TinyLearner()
+    learner.fault = at_batch(batch, lambda: signal.raise_signal(signal.SIGTERM) or 1.0)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after step 12 of 12"):
+        run(learner, tmp_path, corpus, held_out, lasting=lasting)
+    assert len(learner.batches) == 12
+    if lasting:
+        assert encoder_path(tmp_path).exists()
+    resumed = TinyLearner(seed=1)
+    result = run(resumed, tmp_path, corpus, held_out, lasting=lasting)
+    assert result.steps == 12
+    # Of one that does not last nothing was kept of the last step where the signal came in it.
+    assert result.resumed_from == (12 if lasting or batch == 11 else 8)
+    assert same(weights(resumed), uninterrupted)
+
+
 @pytest.mark.usefixtures("interruptible")
 def test_a_second_signal_acts_at_once(tmp_path, corpus, monkeypatch):
     prepare_fairseq2()

@@ -45,6 +45,18 @@ def test_it_learns_and_reports(tmp_path, corpus, held_out):
     assert not learner.training
 
 
+def test_a_figure_over_nothing_is_none(tmp_path, corpus, held_out):
+    class Partly(TinyLearner):
+        def report(self, metrics, histograms):
+            return super().report(metrics, histograms) | {"bits_12": math.nan}
+
+    for _ in range(2):
+        result = run(Partly(), tmp_path, corpus, held_out, steps=4)
+        assert "bits_12" not in result.held_out
+        assert result.held_out["bits"] == 0.5
+    assert json.loads(result.history.read_text().splitlines()[-1])["bits_12"] is None
+
+
 def test_held_out_speech_without_a_target_stops_it(tmp_path, corpus, held_out):
     class Targetless(TinyLearner):
         def forward(self, batch):

@@ -270,7 +270,7 @@ def test_targets_are_as_many_frames_ahead_as_asked(monkeypatch):
     seen = {}
 
     def loss(context, targets, marginal, speech, **options):
-        seen.update(targets=targets, **options)
+        seen.update(targets=targets, speech=speech, **options)
         return direct_mi_loss(context, targets, marginal, speech, **options)
 
     monkeypatch.setattr("speechunits.learners.direct_mi.direct_mi_loss", loss)
@@ -280,6 +280,11 @@ def test_targets_are_as_many_frames_ahead_as_asked(monkeypatch):
         model(item)
         expected = model.heads["target"](latents[0, shift : int(frame_counts(item.lengths)[0])])
         torch.testing.assert_close(seen["targets"], expected)
+        # What counts among the symbols of speech is where the symbol is from.
+        at = torch.zeros(1, len(latents[0]), dtype=torch.bool)
+        at[0, 20] = True
+        model(item._replace(speech=at))
+        assert seen["speech"].nonzero().flatten().tolist() == [20 - shift]
     assert seen["gradient"] == "expectation"
     build("direct_mi-hard")(batch(9000))
     assert seen["gradient"] == "straight_through"

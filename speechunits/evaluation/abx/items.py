@@ -6,6 +6,7 @@ can be made into items too.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -154,7 +155,7 @@ def item_frames(item: Item, total: int, *, drop_last: bool = False) -> tuple[int
 
 
 def check_items(items: Sequence[Item], recordings: Mapping[str, Recording]) -> list[Item]:
-    """Return the items whose recordings are there.
+    """Return the items whose recordings are there, and say how many are not.
 
     Raises
     ------
@@ -167,6 +168,9 @@ def check_items(items: Sequence[Item], recordings: Mapping[str, Recording]) -> l
             f"none of the {len({item.recording for item in items})} files of the items is a recording of the split: "
             f"the items name {items[0].recording!r}, the manifest {next(iter(recordings), 'nothing')!r}"
         )
+    if len(known) < len(items):
+        count = len(items) - len(known)
+        print(f"{count} of {len(items)} items are left out: they are of files that the split has not", file=sys.stderr)
     beyond = [item for item in known if item.offset_s > recordings[item.recording].duration_s + DURATION_TOLERANCE_S]
     if beyond:
         item = beyond[0]

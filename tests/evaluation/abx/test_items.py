@@ -55,8 +55,9 @@ def test_a_missing_file_is_refused(tmp_path):
         read_items(tmp_path / "none.item")
 
 
-def test_items_must_fit_the_recordings():
+def test_items_must_fit_the_recordings(capsys):
     assert check_items([ITEM, ITEM._replace(recording="other")], {"take": recording()}) == [ITEM]
+    assert capsys.readouterr().err == "1 of 2 items are left out: they are of files that the split has not\n"
     with pytest.raises(UsageError, match="the items name 'take', the manifest 'other'"):
         check_items([ITEM], {"other": recording("other")})
     with pytest.raises(UsageError, match="1 of 2 items lie beyond the end"):
