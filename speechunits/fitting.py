@@ -31,8 +31,6 @@ def fit_units(
     """
     from speechunits.evaluation.select import select_clusters, select_layer  # noqa: PLC0415 - only in fitting
 
-    if config.source == "kmeans" and isinstance(config.layer, str) and config.layer != "auto":
-        raise UsageError(f"layer must be a number or auto, but is {config.layer!r} instead")
     train = corpus.split("train")
     made_by = {**provenance(config, corpus.manifest), "source_sha256": file_hash(source) if source else None}
     parts = [made_by["config"], made_by["manifest_sha256"], made_by["source_sha256"]]

@@ -158,13 +158,14 @@ def _value(hint: Any, value: Any, where: str, faults: list[str], base: Any = Non
             if not trial:
                 return made
             trials.append(trial)
-        fewest: list[str] = min(trials, key=len)
-        faults.extend(fewest)
+        faults.extend(_one_of(trials, f"{where}: must be ", f", but is {value!r} instead"))
         return None
     if origin is Literal:
         if value in typing.get_args(hint):
             return value
-        faults.append(f"{where}: must be one of {', '.join(map(str, typing.get_args(hint)))}, but is {value!r} instead")
+        known = ", ".join(map(str, typing.get_args(hint)))
+        several = "one of " if len(typing.get_args(hint)) > 1 else ""
+        faults.append(f"{where}: must be {several}{known}, but is {value!r} instead")
         return None
     if origin is tuple:
         if not isinstance(value, list | tuple):
@@ -175,6 +176,14 @@ def _value(hint: Any, value: Any, where: str, faults: list[str], base: Any = Non
             faults.append(f"{where}: must have {1 + len(rest)} items, but has {len(value)} instead")
         return tuple(_value(item, element, f"{where}[{index}]", faults) for index, element in enumerate(value))
     return _scalar(hint, value, where, faults)
+
+
+def _one_of(trials: Sequence[list[str]], begins: str, ends: str) -> list[str]:
+    """Return the faults of a value that is none of several kinds: one, where each kind has one to say what it wants."""
+    wanted = [trial[0].removeprefix(begins).removesuffix(ends) for trial in trials if len(trial) == 1]
+    if [[begins + each + ends] for each in wanted] == list(trials):
+        return [begins + " or ".join(wanted) + ends]
+    return min(trials, key=len)
 
 
 def _scalar(hint: Any, value: Any, where: str, faults: list[str]) -> Any:

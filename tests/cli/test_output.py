@@ -220,4 +220,4 @@ def test_a_layer_that_is_none_is_named(tiny_corpus, tiny_runs, tmp_path, capsys)
     fit = ["units", "fit", str(tiny_runs / "tiny"), "--manifest", str(tiny_corpus / "manifest.tsv")]
     for word in ("last", "²"):
         assert main([*fit, "--layer", word, "-o", str(tmp_path / "u.safetensors")]) == 2
-        assert f"layer must be a number or auto, but is {word!r} instead" in capsys.readouterr().err
+        assert f"layer: must be auto or a whole number, but is {word!r} instead" in capsys.readouterr().err
