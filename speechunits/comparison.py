@@ -151,7 +151,7 @@ def _check_nothing_lost(
 ) -> None:
     """Raise UsageError where rows are published that would not be written again; their trainings took hours."""
     first = {row.get("key"): row for row in published if row["ranking"] == "hours"}
-    timed = {_timed(each, first[each.key], minutes).key for each in again if each.key in first}
+    timed = {_timed(each, row, minutes).key for each in again if (row := first.get(each.key))}
     keys = {"hours": {contender.key for contender in contenders}, "minutes": timed}
     lost = [row for row in published if row["ranking"] in keys and row.get("key") not in keys[row["ranking"]]]
     if lost:

@@ -30,9 +30,7 @@ def tune(setting: Setting, only: Cell | None = None) -> Iterator[tuple[Setting, 
         cell: cell_key(cell, setting) for cell in trials(setting.config)
         if only is None or (cell.side, cell.minutes) == (only.side, only.minutes)
     }  # fmt: skip
-    first: dict[str, Cell] = {}
-    for cell, key in keys.items():
-        first.setdefault(key, cell)
+    first = {key: cell for cell, key in reversed(keys.items())}
     groups = [list(group) for _, group in itertools.groupby(keys, key=lambda cell: (cell.side, cell.minutes))]
     rates = {
         trial["key"]: trial["tune_cer"]

@@ -20,6 +20,11 @@ T = TypeVar("T")
 LATER: Mapping[str, bool] = {"later": True}
 """Metadata of a field that is written only where it is not at its default: what was made before it keeps its key."""
 _TAG = "tag:yaml.org,2002:"
+_NUMBERS = {
+    f"{_TAG}int": re.compile(r"[-+]?\d+(_\d+)*$"),
+    f"{_TAG}float": re.compile(r"[-+]?(\d+(_\d+)*\.?\d*|\.\d+)([eE][-+]?\d+)?$|[-+]?\.inf$|\.nan$"),
+}
+_REPLACED = {*_NUMBERS, f"{_TAG}timestamp"}
 
 
 class _Loader(yaml.SafeLoader):
@@ -29,9 +34,12 @@ class _Loader(yaml.SafeLoader):
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - an attribute of yaml's classes
-        first: [(tag, pattern) for tag, pattern in known if tag.removeprefix(_TAG) not in ("int", "float", "timestamp")]
+        first: [*_NUMBERS.items(), *((tag, pattern) for tag, pattern in known if tag not in _REPLACED)]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+    yaml_constructors = {  # noqa: RUF012
+        **yaml.SafeLoader.yaml_constructors, f"{_TAG}int": lambda _, node: int(node.value),
+    }  # fmt: skip
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         """Refuse a key that is there twice: the second would replace the first without a word."""
@@ -40,13 +48,6 @@ class _Loader(yaml.SafeLoader):
         if twice := [name for name, count in names.items() if count > 1]:
             raise yaml.composer.ComposerError(None, None, f"the key {twice[0]!r} is there twice", node.start_mark)
         return node
-
-
-_Loader.add_implicit_resolver(f"{_TAG}int", re.compile(r"[-+]?\d+(_\d+)*$"), [*"-+0123456789"])
-_Loader.add_implicit_resolver(
-    f"{_TAG}float", re.compile(r"[-+]?(\d+(_\d+)*\.?\d*|\.\d+)([eE][-+]?\d+)?$|[-+]?\.inf$|\.nan$"), [*"-+.0123456789"]
-)
-_Loader.add_constructor(f"{_TAG}int", lambda _, node: int(node.value))
 
 
 def load_config(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:

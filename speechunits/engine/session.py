@@ -7,8 +7,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from typing import Any
 
-import torch
-from fairseq2.gang import Gangs, ReduceOperation
+from fairseq2.gang import Gangs
 from fairseq2.nn.data_parallel import get_data_parallel_facade, set_data_parallel_facade
 from fairseq2.task import TaskStopException
 from fairseq2.validator import NOOP_VALIDATOR
@@ -125,11 +124,13 @@ def _conclude(
         if parts.total_steps < _FEW_STEPS:
             remedy = f"{parts.total_steps} steps may be too few to leave chance: raise budget.hours first. {remedy}"
         raise Collapsed(f"{task.label}: {journal.collapse}, by {reached}; {where}. {remedy}")
-    number = _any_signal(parts)
-    name = signal.Signals(number).name if number else ""
-    message = f"{task.label}: stopped by {name} after {reached}; {where}; the same command resumes"
-    if number and journal.steps < parts.total_steps:
-        raise Interrupted(message, number)
+    interrupted = None
+    if number := parts.steering.signal_received():
+        name = signal.Signals(number).name
+        message = f"{task.label}: stopped by {name} after {reached}; {where}; the same command resumes"
+        interrupted = Interrupted(message, number)
+        if journal.steps < parts.total_steps:
+            raise interrupted
     result = TrainingResult(
         steps=journal.steps, total_steps=parts.total_steps, audio_hours=journal.audio_s / 3600,
         wall_s=journal.wall_s if done is None else done["wall_s"],
@@ -141,16 +142,7 @@ def _conclude(
         seal.publish_encoder(task.folder, kept)
         write_json(task.folder / TRAINING, {"settings": settings, "result": {**asdict(result), "history": HISTORY}})
     parts.gangs.root.barrier()  # When any rank returns, the files are there.
-    if number:
+    if interrupted is not None:
         # It came with the last step: nothing else is to be begun.
-        raise Interrupted(message, number)
+        raise interrupted
     return result
-
-
-def _any_signal(parts: Parts) -> int:
-    """Return the highest signal that any rank received, also since the last step began; 0 where there was none."""
-    gang = parts.gangs.root
-    number = torch.tensor(parts.journal.signal_number or 0, device=gang.device)
-    if gang.size > 1:
-        gang.all_reduce(number, ReduceOperation.MAX)
-    return int(number)

@@ -65,6 +65,10 @@ class Steering:
         """Let go of the trainer: a ring of references would keep its moments in memory until Python looks for rings."""
         self._trainer = None
 
+    def signal_received(self) -> int:
+        """Return the highest signal that any rank received, also since the last step began; 0 where there was none."""
+        return self._agree(out_of_time=False, publish=False, save=False)[0]
+
     def before_step(self, step: int) -> None:
         """Decide what follows step ``step``."""
         assert self._trainer is not None

@@ -108,9 +108,8 @@ class DirectMILearner(Pretrainer):
         if self.config.views:
             latents, index, real, places = self._other_view(batch, index, real, size)
         else:
-            places = (index % size + self.config.shift).clamp(max=size - 1)
+            places = self._ahead(index, size)
         rows, frames = index // size, index % size
-        ahead = (frames + self.config.shift).clamp(max=size - 1)
         context = self.heads["context"](encoded.output[rows, frames])
         targets = self.heads["target"](latents[rows, places])
         if self.frozen:
@@ -120,8 +119,17 @@ class DirectMILearner(Pretrainer):
         if self.training:
             self._count(targets.detach(), speakers, real)
         return direct_mi_loss(
-            context, targets, self.marginal[speakers], speech[rows, ahead], gradient=self.config.gradient, real=real
+            context,
+            targets,
+            self.marginal[speakers],
+            speech[rows, self._ahead(index, size)],
+            gradient=self.config.gradient,
+            real=real,
         )
+
+    def _ahead(self, index: Tensor, size: int) -> Tensor:
+        """Return the frame whose symbol each of the chosen ones is to tell."""
+        return (index % size + self.config.shift).clamp(max=size - 1)
 
     def _other_view(
         self, batch: AudioBatch, index: Tensor, real: Tensor, size: int
@@ -129,8 +137,8 @@ class DirectMILearner(Pretrainer):
         """Return the latents of the second view; index, whether real, and place there of the targets it has."""
         waveforms, lengths, matches = second_view(batch)
         latents, _ = self.encoder.latents(waveforms, lengths, batch.second_mel)
-        rows, frames = index // size, index % size
-        there = matches[rows, (frames + self.config.shift).clamp(max=size - 1)]
+        rows = index // size
+        there = matches[rows, self._ahead(index, size)]
         found, real = chosen_places(real & (there >= 0) & (there < frame_counts(lengths)[rows]))
         return latents, index[found], real, torch.where(real, there[found], 0)
 
