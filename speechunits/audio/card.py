@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import yaml
-
 from speechunits.audio.layouts import read_common_voice, read_libri, read_own
 from speechunits.audio.load import printable
 from speechunits.audio.manifest import Recording
-from speechunits.config import build_config
+from speechunits.config import load_config
 from speechunits.errors import UsageError
 
 
@@ -58,11 +56,7 @@ def read_card(path: Path) -> Card:
     UsageError
         If the file cannot be read or has faults: all of them are named.
     """
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UsageError(f"cannot read the card {printable(path)}: {error}; data_manifests/ holds the cards") from error
-    return build_config(Card, tree, origin=str(path))
+    return load_config(Card, path, noun="card", shelf="data_manifests/")
 
 
 def card_manifest(card: Card, root: Path, *, part: str | None = None) -> list[Recording]:

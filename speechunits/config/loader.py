@@ -20,21 +20,22 @@ T = TypeVar("T")
 LATER: Mapping[str, bool] = {"later": True}
 """Metadata of a field that is written only where it is not at its default: what was made before it keeps its key."""
 _TAG = "tag:yaml.org,2002:"
-_NUMBERS = {
+_WRITTEN = {
+    f"{_TAG}bool": re.compile(r"(true|True|TRUE|false|False|FALSE)$"),
     f"{_TAG}int": re.compile(r"[-+]?\d+(_\d+)*$"),
     f"{_TAG}float": re.compile(r"[-+]?(\d+(_\d+)*\.?\d*|\.\d+)([eE][-+]?\d+)?$|[-+]?\.inf$|\.nan$"),
 }
-_REPLACED = {*_NUMBERS, f"{_TAG}timestamp"}
+_REPLACED = {*_WRITTEN, f"{_TAG}timestamp"}
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people mean it: a key that is there twice is a fault, and numbers are decimal, as in YAML 1.2.
+    """YAML as people mean it: no key twice; numbers are decimal and words are words, as in YAML 1.2.
 
-    In YAML 1.1, 010 is eight, 1:30 is ninety, and 3e-4 is no number.
+    In YAML 1.1, 010 is eight, 1:30 is ninety, 3e-4 is no number, and Norwegian (``no``) is false.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - an attribute of yaml's classes
-        first: [*_NUMBERS.items(), *((tag, pattern) for tag, pattern in known if tag not in _REPLACED)]
+        first: [*_WRITTEN.items(), *((tag, pattern) for tag, pattern in known if tag not in _REPLACED)]
         for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
     yaml_constructors = {  # noqa: RUF012
@@ -50,8 +51,12 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
-def load_config(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
+def load_config(
+    kind: type[T], path: Path, overrides: Sequence[str] = (), *, noun: str = "recipe", shelf: str = "recipes/"
+) -> T:
     """Read ``path`` as a ``kind``, with dotted ``key=value`` overrides applied on top.
+
+    Errors call the file a ``noun``, and name the ``shelf`` that holds those of the project.
 
     Raises
     ------
@@ -62,17 +67,17 @@ def load_config(kind: type[T], path: Path, overrides: Sequence[str] = ()) -> T:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise UsageError(
-            f"cannot read the recipe {path}: {error.strerror}; recipes/ holds those of the project"
+            f"cannot read the {noun} {path}: {error.strerror}; {shelf} holds those of the project"
         ) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"the recipe {path} must be UTF-8 text, but is not: {error}") from error
+        raise UsageError(f"the {noun} {path} must be UTF-8 text, but is not: {error}") from error
     try:
         tree = yaml.load(text, _Loader) or {}  # noqa: S506 - a safe one
     except yaml.YAMLError as error:
-        raise UsageError(f"the recipe {path} is not valid YAML: {error}") from error
+        raise UsageError(f"the {noun} {path} is not valid YAML: {error}") from error
     if not isinstance(tree, dict):
         raise UsageError(
-            f"the recipe {path} must be a mapping of keys to values, but is a {type(tree).__name__} instead"
+            f"the {noun} {path} must be a mapping of keys to values, but is a {type(tree).__name__} instead"
         )
     for override in overrides:
         _apply(tree, override)

@@ -104,5 +104,15 @@ def test_faulty_card(tmp_path):
     (tmp_path / "x.yaml").write_text("name: x\nlayout: tape\nowner: me\n")
     with pytest.raises(UsageError, match=r"(?s)layout: must be one of.*owner: unknown key"):
         read_card(tmp_path / "x.yaml")
-    with pytest.raises(UsageError, match="cannot read the card"):
+    with pytest.raises(UsageError, match=r"cannot read the card .*data_manifests/ holds those of the project"):
         read_card(tmp_path / "none.yaml")
+    (tmp_path / "y.yaml").write_text("name: x\nname: y\n")
+    with pytest.raises(UsageError, match=r"the card .* is not valid YAML: the key 'name' is there twice"):
+        read_card(tmp_path / "y.yaml")
+
+
+def test_a_card_of_norwegian(tmp_path):
+    text = (CARDS / "librispeech.yaml").read_text()
+    assert "languages: [en]" in text
+    (tmp_path / "norwegian.yaml").write_text(text.replace("languages: [en]", "languages: [no]"))
+    assert read_card(tmp_path / "norwegian.yaml").languages == ("no",)

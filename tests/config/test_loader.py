@@ -61,6 +61,20 @@ def test_numbers_are_decimal(tmp_path, written, meant):
     assert recipe.name == "2026-12-01"
 
 
+@pytest.mark.parametrize("word", ["no", "yes", "on", "Off", "n", "y"])
+def test_words_are_words(tmp_path, word):
+    path = write(tmp_path, f"name: {word}\ncorpus: {{manifest: m.tsv}}\n")
+    assert load_config(RecipeConfig, path).name == word
+    with pytest.raises(UsageError, match=f"corpus.strip_marks: must be true or false, but is '{word}' instead"):
+        load_config(RecipeConfig, path, [f"corpus.strip_marks={word}"])
+
+
+@pytest.mark.parametrize(("written", "meant"), [("true", True), ("True", True), ("FALSE", False)])
+def test_true_and_false(tmp_path, written, meant):
+    path = write(tmp_path, f"name: x\ncorpus: {{manifest: m.tsv, strip_marks: {written}}}\n")
+    assert load_config(RecipeConfig, path).corpus.strip_marks is meant
+
+
 @pytest.mark.parametrize("written", ["3e-4", "3.0e-4", ".0003", "+3E-04", "0_0.0003"])
 def test_every_usual_way_to_write_a_fraction(tmp_path, written):
     path = write(tmp_path, f"name: x\ncorpus: {{manifest: m.tsv}}\npretrain: {{optimizer: {{lr: {written}}}}}\n")
