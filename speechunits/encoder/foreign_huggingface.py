@@ -53,11 +53,13 @@ def convert(
     model = settings.get("model_type")
     if model not in _MODELS:
         raise ModelRefused(f"model_type must be one of {', '.join(_MODELS)}, but is {model!r} instead")
-    _check(settings, preprocessor)
     try:
+        _check(settings, preprocessor)
         config = _config(settings, preprocessor)
     except KeyError as error:
         raise ModelRefused(f"config.json lacks {error}; copy it again") from error
+    except TypeError as error:
+        raise ModelRefused(f"config.json holds a value of another type than there should be ({error})") from error
     # A model with a head keeps its encoder under its own name.
     bare = {re.sub(r"^(wav2vec2|hubert|wavlm)\.", "", name): tensor for name, tensor in tensors.items()}
     renamed = rename(bare, NAMES, r"(feature_extractor|feature_projection|encoder|masked_spec_embed)\b")

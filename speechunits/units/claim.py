@@ -29,9 +29,15 @@ class Claim:
 
 @contextmanager
 def claimed(
-    out: Path | None, claim: Claim | None, names: Collection[str], suffix: str, *, overwrite: bool, done: Sequence[str]
+    out: Path | None,
+    claim: Claim | None,
+    names: Collection[str],
+    suffixes: Sequence[str],
+    *,
+    overwrite: bool,
+    done: Sequence[str],
 ) -> Iterator[None]:
-    """Record in ``out`` what the texts ``NAME + suffix`` are made by that are written meanwhile.
+    """Record in ``out`` what the texts ``NAME + SUFFIX`` are made by that are written meanwhile.
 
     Texts of another key stay listed as another's until they are written again: at the end those in ``done`` are taken
     off the list, so that what was overwritten in part, or by a run that was interrupted, is never taken for done.
@@ -47,14 +53,14 @@ def claimed(
     if out is None or claim is None:
         yield
         return
-    _begin(out, claim, {name + suffix for name in names}, suffix, overwrite=overwrite)
+    _begin(out, claim, {name + suffix for name in names for suffix in suffixes}, suffixes, overwrite=overwrite)
     try:
         yield
     finally:
-        _settle(out, claim, {name + suffix for name in done})
+        _settle(out, claim, {name + suffix for name in done for suffix in suffixes})
 
 
-def _begin(out: Path, claim: Claim, inputs: Collection[str], suffix: str, *, overwrite: bool) -> None:
+def _begin(out: Path, claim: Claim, inputs: Collection[str], suffixes: Sequence[str], *, overwrite: bool) -> None:
     shown, said = printable(out), _read(out / claim.record)
     if said is not None and said["key"] == claim.key:
         met = [name for name in said[OTHERS] if name in inputs and (out / name).exists()]
@@ -66,15 +72,15 @@ def _begin(out: Path, claim: Claim, inputs: Collection[str], suffix: str, *, ove
         if TEXTS in said:
             _list(out, claim, said, texts=_absent(out, inputs))
         return
-    others = _texts(out, suffix)
+    others = _texts(out, suffixes)
     if said is not None and not overwrite:
         raise UsageError(
             f"{shown} holds texts of another model, format or option; add --overwrite, or name another folder"
         )
     if others and not overwrite:
         raise UsageError(
-            f"{shown} holds {suffix} files ({len(others)}, first {printable(others[0])}) that no record says were made "
-            "here: somebody's own? Name another folder, or add --overwrite"
+            f"{shown} holds {' or '.join(suffixes)} files ({len(others)}, first {printable(others[0])}) that no record "
+            "says were made here: somebody's own? Name another folder, or add --overwrite"
         )
     records = [said for said in map(read_record, (out / name for name in RECORDS)) if said is not None]
     earlier = [name for name in others if any(is_claimed(said, name) for said in records)]
@@ -110,8 +116,11 @@ def _list(
         write_json(out / claim.record, {**said, **lists})
 
 
-def _texts(out: Path, suffix: str) -> list[str]:
-    return sorted(path.relative_to(out).as_posix() for path in out.rglob(f"*{suffix}") if not path.name.startswith("."))
+def _texts(out: Path, suffixes: Sequence[str]) -> list[str]:
+    return sorted(
+        path.relative_to(out).as_posix()
+        for suffix in suffixes for path in out.rglob(f"*{suffix}") if not path.name.startswith(".")
+    )  # fmt: skip
 
 
 def _read(record: Path) -> dict[str, Any] | None:

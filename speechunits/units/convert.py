@@ -149,19 +149,30 @@ def _write(
     named: bool,
     pseudotext: Pseudotext | None,
 ) -> None:
-    try:
-        lines = [_line(row, form, frames=frames, named=named, pseudotext=pseudotext) for row in rows]
-    except InputRefused as error:
-        report.refused.append((printable(rows[0].id), str(error)))
+    lines: list[str] = []
+    kept: list[UnitTranscript] = []
+    for row in rows:
+        try:
+            lines.append(_line(row, form, frames=frames, named=named, pseudotext=pseudotext))
+        except InputRefused as error:
+            report.refused.append((printable(row.id), str(error)))
+            continue
+        kept.append(row)
+    if not kept:
         return
+    if form == "textless":
+        # Those of other units would be read as if they were of these.
+        path.with_suffix(DURATIONS).unlink(missing_ok=True)
     write_text(path, "\n".join(lines).removesuffix("\n") + "\n")
-    if form == "textless" and all(row.timed for row in rows):
-        write_text(path.with_suffix(DURATIONS), "".join(to_durations(row, frames=frames) + "\n" for row in rows))
+    if form == "textless" and all(row.timed for row in kept):
+        write_text(path.with_suffix(DURATIONS), "".join(to_durations(row, frames=frames) + "\n" for row in kept))
     report.written.append(path)
-    report.transcripts += len(rows)
+    report.transcripts += len(kept)
 
 
 def _line(row: UnitTranscript, form: str, *, frames: bool, named: bool, pseudotext: Pseudotext | None) -> str:
+    if (form == "textless" or (form == "text" and named)) and set(row.id) & set("\t\n\r"):
+        raise InputRefused("the name holds a tab or a newline, which end a name in a line; rename it")
     text = format_named(form).write(row, frames=frames or not row.timed, pseudotext=pseudotext)
     return f"{row.id}\t{text}" if form == "text" and named else text
 

@@ -30,7 +30,8 @@ class WindowUnits(nn.Module):
 
     def __init__(self, units: Units) -> None:
         super().__init__()
-        features: Features = build_features(units.tensors, units.header)
+        settings = {**units.header["units"], "precision": "fp32"}
+        features: Features = build_features(units.tensors, {**units.header, "units": settings})
         self.width = 1
         if isinstance(features, SmoothedFeatures):
             self.width, features = features.width, features.features

@@ -38,6 +38,8 @@ OnFault = Callable[[str, str], None]
 """Called with the name of a refused input and the reason."""
 
 
+_WAITING = 1
+"""Recordings whose features may wait beside those being computed: an hour's are half a gigabyte."""
 _thread = threading.local()
 """``given_up`` of a thread that computes ahead: set when nobody waits for its result any more."""
 
@@ -210,14 +212,14 @@ def map_recordings(
     """Yield each recording with ``function`` of its ``(T,)`` samples at 16 kHz, in order, decoded and computed ahead.
 
     A recording that cannot be read is handed to ``on_fault`` and left out; without it, InputRefused is raised, and it
-    is raised where all were left out.
+    is raised where all were left out. Results may be large: few wait, those of longer recordings among them.
     """
 
     def compute(recording: Recording) -> T:
         return function(load_waveform(recording.audio, start_s=recording.start_s, end_s=recording.end_s))
 
     done = faults = 0
-    for recording, future in ahead(compute, recordings, workers):
+    for recording, future in ahead(compute, recordings, workers, waiting=_WAITING):
         try:
             result = future.result()
         except InputRefused as error:
@@ -233,28 +235,29 @@ def map_recordings(
 
 
 def ahead(
-    function: Callable[[Item], T], items: Iterable[Item], workers: int | None = None
+    function: Callable[[Item], T], items: Iterable[Item], workers: int | None = None, *, waiting: int | None = None
 ) -> Iterator[tuple[Item, Future[T]]]:
     """Yield each item with the future of ``function`` of it, in order, computed ahead in threads (one a core).
 
-    The queue is bounded: memory holds a few results, however many items there are. Where the caller stops, what is
-    being computed ends with the next window (:meth:`FeatureExtractor.stream`).
+    The queue is bounded: beside what is being computed, memory holds ``waiting`` results (three a thread unless given),
+    however many items there are. Where the caller stops, what is being computed ends with the next window
+    (:meth:`FeatureExtractor.stream`).
     """
     count = cores() if workers is None else workers
+    length = count + (3 * count if waiting is None else waiting)
     given_up = threading.Event()
 
     def watched(item: Item) -> T:
         _thread.given_up = given_up
-        return function(item)
+        with one_thread():
+            return function(item)
 
-    with one_thread(), ThreadPoolExecutor(count) as pool:
+    with ThreadPoolExecutor(count) as pool:
         queue: deque[tuple[Item, Future[T]]] = deque()
         rest = iter(items)
         try:
             while True:
-                queue.extend(
-                    (item, pool.submit(watched, item)) for item in itertools.islice(rest, 4 * count - len(queue))
-                )
+                queue.extend((item, pool.submit(watched, item)) for item in itertools.islice(rest, length - len(queue)))
                 if not queue:
                     return
                 item, future = queue.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speechunits.errors import InputRefused, UsageError
+from speechunits.frames import SAMPLE_RATE_HZ, frame_count
 from speechunits.units.ctm import to_ctm
 from speechunits.units.elan import to_eaf
 from speechunits.units.pseudotext import Pseudotext
@@ -120,8 +122,13 @@ def from_json(line: str) -> UnitTranscript:
         margins = value.get("margins")
         if margins is None and sequence and all("margin" in run for run in value["runs"]):
             margins = np.repeat([float(run["margin"]) for run in value["runs"]], [run.frames for run in sequence])
+        duration_s = float(value["duration_s"])
+        if (units < 0).any():
+            raise ValueError(f"units must be at least 0, but one is {units.min()}")
+        if not 0 <= duration_s < math.inf or frame_count(round(duration_s * SAMPLE_RATE_HZ)) != len(units):
+            raise ValueError(f"{duration_s:g} s have another number of frames than the {len(units)} that are written")
         return UnitTranscript(
-            id=str(value["id"]), duration_s=float(value["duration_s"]), units=units,
+            id=str(value["id"]), duration_s=duration_s, units=units,
             margins=None if margins is None else np.asarray(margins, np.float32).reshape(units.shape),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:

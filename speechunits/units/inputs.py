@@ -98,7 +98,8 @@ def _expanded(paths: Iterable[Path], refuse: OnFault) -> Iterator[Path]:
         matches = sorted(glob.glob(str(path), recursive=True), key=os.fsencode)  # noqa: PTH207 - pathlib's needs a base
         if not matches:
             refuse(printable(path), "no file matches; check the path, and that the pattern is in quotes")
-        yield from (Path(match) for match in matches if path.name != "**" or Path(match).is_file())
+        # Of any depth, the files of a folder are found without it.
+        yield from (Path(match) for match in matches if "**" not in path.parts or Path(match).is_file())
 
 
 def _long_names(files: list[Path]) -> dict[Path, str]:
@@ -109,8 +110,10 @@ def _long_names(files: list[Path]) -> dict[Path, str]:
     shared = [path for path in files if len(folders[path.stem]) > 1]
     if not shared:
         return {}
-    common = os.path.commonpath([path.parent.absolute() for path in shared])
-    return {path: path.absolute().relative_to(common).with_suffix("").as_posix() for path in shared}
+    # Not Path.absolute, which keeps `..`; nor Path.resolve, which follows links: two of them are two names.
+    places = {path: Path(os.path.abspath(path)) for path in shared}  # noqa: PTH100
+    common = os.path.commonpath([place.parent for place in places.values()])
+    return {path: place.relative_to(common).with_suffix("").as_posix() for path, place in places.items()}
 
 
 def _folder(folder: Path, refuse: OnFault) -> list[Input]:

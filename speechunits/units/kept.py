@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from speechunits.audio.load import printable
 from speechunits.audio.manifest import Recording
 from speechunits.errors import ModelRefused
 from speechunits.progress import progress
@@ -63,7 +64,7 @@ def _key(inventory: Path, recordings: Sequence[Recording]) -> str:
     header = read_header(inventory, "units")
     files = {audio: _state(audio) for audio in {recording.audio for recording in recordings}}
     heard = [
-        (recording.id, str(recording.audio), recording.start_s, recording.end_s, files[recording.audio])
+        (recording.id, printable(recording.audio), recording.start_s, recording.end_s, files[recording.audio])
         for recording in recordings
     ]
     return content_key(header["tensors_sha256"], header["units"], heard)

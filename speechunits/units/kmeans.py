@@ -21,6 +21,8 @@ _JUDGED_POINTS = 64
 """Points a centroid that tell counts and inertia where no iteration over all is asked for."""
 _REPAIRS = 3
 _REPAIR_ITERATIONS = 5
+_SEEDS = 2**31
+"""How many seeds faiss knows."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +145,7 @@ def _lloyd(
     try:
         # Left alone, faiss would silently fit on 256 points a centroid, and warn on stderr below 39.
         machine = faiss.Kmeans(
-            points.shape[1], clusters, niter=iterations, nredo=restarts, seed=seed, spherical=False,
+            points.shape[1], clusters, niter=iterations, nredo=restarts, seed=seed % _SEEDS, spherical=False,
             max_points_per_centroid=len(points), min_points_per_centroid=1, gpu=graphics,
         )  # fmt: skip
         machine.train(points, init_centroids=start)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from speechunits.encoder.incremental import IncrementalEncoder
 from speechunits.errors import UsageError
-from speechunits.frames import CORE_FRAMES, HOP, RECEPTIVE_FIELD, window_start
+from speechunits.frames import CORE_FRAMES, HOP, RECEPTIVE_FIELD, window_start, window_stop
 from speechunits.units.extract import one_thread
 from speechunits.units.features import CodebookFeatures, Features, LayerFeatures, SmoothedFeatures
 from speechunits.units.units import Units
@@ -87,7 +87,10 @@ class LiveUnits:
             self._next += CORE_FRAMES
         piece = torch.from_numpy(np.ascontiguousarray(samples, dtype=np.float32))
         with one_thread():
-            found = [window.push(piece[max(0, window.start - begun) :]) for window in self._windows]
+            found = [
+                window.push(piece[max(0, window.start - begun) : max(0, window.stop - begun)])
+                for window in self._windows
+            ]
         self._windows = [window for window in self._windows if not window.full]
         return self._assign(found)
 
@@ -107,7 +110,8 @@ class _Window:
     """A canonical window that is being heard; it gives the features of the frames it owns."""
 
     def __init__(self, first: int, features: Features) -> None:
-        self.start = window_start(first)
+        self.start, self.stop = window_start(first), window_stop(first)
+        """Samples it hears: a frame beyond them is another window's."""
         self._live = _live(features)
         skip = first - self.start // HOP
         self._owned = range(skip, skip + CORE_FRAMES)

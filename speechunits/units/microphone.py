@@ -64,23 +64,27 @@ def transcribe_stream(
 
 
 class _Interruptible:
-    """A source of bytes that Ctrl-C ends. A step that is being computed is finished first: half of it is lost else."""
+    """A source of bytes that Ctrl-C ends. What has been read is kept, and a step that is being computed is finished."""
 
     def __init__(self, source: BinaryIO) -> None:
-        self._source = source
+        # `read` waits for all it is asked for, and an interruption takes with it what had come until then.
+        self._read_some: Callable[[int], bytes] = getattr(source, "read1", source.read)
         self._reading = self._ended = False
 
     def read(self, size: int, /) -> bytes:
-        """Return up to ``size`` bytes, none after Ctrl-C."""
-        if self._ended:
-            return b""
-        try:
-            self._reading = True
-            data = self._source.read(size)
-            self._reading = False
-        except KeyboardInterrupt:
-            return b""
-        return data
+        """Return ``size`` bytes, fewer at the end and where Ctrl-C comes, none after it."""
+        held = bytearray()
+        while len(held) < size and not self._ended:
+            try:
+                self._reading = True
+                data = self._read_some(size - len(held))
+                self._reading = False
+            except KeyboardInterrupt:
+                break
+            if not data:
+                break
+            held += data
+        return bytes(held)
 
     def end(self) -> None:
         """Give no more bytes; raises KeyboardInterrupt where some are waited for."""
@@ -121,12 +125,16 @@ class Source(Protocol):
 def pcm_chunks(
     source: Source, size: int, tell: Callable[[str], None] = lambda text: print(text, file=sys.stderr)
 ) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of raw 16-bit PCM, ``(size,)`` at a time and fewer at the end, within [-1, 1)."""
+    """Yield the samples of raw 16-bit PCM, up to ``(size,)`` at a time, within [-1, 1)."""
+    rest = b""
     while data := source.read(_SAMPLE_BYTES * size):
-        if len(data) % _SAMPLE_BYTES:
-            tell(f"{_NAME}: warning: it ends within a sample (an odd number of bytes); is it 16-bit PCM?")
+        # A pipe may give less than it was asked for, and part a sample.
+        data = rest + data
         whole = len(data) // _SAMPLE_BYTES * _SAMPLE_BYTES
+        rest = data[whole:]
         yield np.frombuffer(data[:whole], "<i2").astype(np.float32) / np.float32(2**15)
+    if rest:
+        tell(f"{_NAME}: warning: it ends within a sample (an odd number of bytes); is it 16-bit PCM?")
 
 
 class _Text:

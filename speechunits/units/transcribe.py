@@ -81,6 +81,7 @@ def transcribe(
     return write_each(
         inputs, compute, suffix=chosen.suffix, named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
         stream=stream, jobs=jobs or cores(), blank_if_refused=form == "km", claim=claim,
+        beside=(DURATIONS,) if form == "textless" else (),
     )  # fmt: skip
 
 

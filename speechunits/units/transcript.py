@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +88,8 @@ def from_spans(name: str, spans: Sequence[Span], duration_s: float, *, audio: Pa
     InputRefused
         If labels are no units, or times do not fit the frames of a recording of ``duration_s``.
     """
+    if not 0 <= duration_s < math.inf:
+        raise InputRefused(f"{name}: the duration must be a finite number of seconds, but is {duration_s} instead")
     total = frame_count(round(duration_s * SAMPLE_RATE_HZ))
     sequence, margins, first = [], [], 0
     for index, span in enumerate(spans):

@@ -56,6 +56,7 @@ def write_each(
     jobs: int = 1,
     blank_if_refused: bool = False,
     claim: Claim | None = None,
+    beside: Sequence[str] = (),
 ) -> TranscribeReport:
     """Write ``compute`` of every recording among ``inputs``: audio files, folders (searched), manifests (``.tsv``).
 
@@ -63,7 +64,8 @@ def write_each(
     ``overwrite``, and progress is shown. Without it one line a recording on ``stream`` (standard output), with
     ``named`` after its name and a tab, with ``blank_if_refused`` an empty one in the place of a refused recording.
     ``jobs`` threads compute ahead; results are written in order meanwhile. Refusals and warnings go to ``on_fault``,
-    by default to standard error. ``claim`` says what makes the texts in ``out``.
+    by default to standard error. ``claim`` says what makes the texts in ``out``, ``beside`` the suffixes of the further
+    files that ``compute`` gives each.
 
     Raises
     ------
@@ -76,10 +78,10 @@ def write_each(
         report.refused.append((name, reason))
         tell(name, reason)
 
-    found = _fitting(find_inputs(_once(inputs), refuse), out, suffix, refuse)
+    found = _fitting(find_inputs(_once(inputs), refuse), out, (suffix, *beside), refuse)
     names = [item.name for item in found]
     with (
-        claimed(out, claim, names, suffix, overwrite=overwrite, done=report.done),
+        claimed(out, claim, names, (suffix, *beside), overwrite=overwrite, done=report.done),
         _watched(_todo(found, out, suffix, report, overwrite=overwrite), shown=out is not None) as (todo, advance),
     ):
         for item, future in ahead(compute, todo, jobs):
@@ -123,14 +125,15 @@ def _wrong_duration(item: Input, written: Written) -> str | None:
     )
 
 
-def _fitting(found: Sequence[Input], out: Path | None, suffix: str, refuse: OnFault) -> list[Input]:
-    """Return the inputs whose names, with a suffix, a file may have; the others are refused."""
+def _fitting(found: Sequence[Input], out: Path | None, suffixes: Sequence[str], refuse: OnFault) -> list[Input]:
+    """Return the inputs whose names, with any of the suffixes, a file may have; the others are refused."""
     kept = []
     for item in found:
-        if out is None or name_fits(Path(item.name + suffix)):
-            kept.append(item)
+        long = [suffix for suffix in suffixes if out is not None and not name_fits(Path(item.name + suffix))]
+        if long:
+            refuse(item.name, f"with {long[0]} the name is longer than a file's may be (255 bytes); rename it")
         else:
-            refuse(item.name, f"with {suffix} the name is longer than a file's may be (255 bytes); rename it")
+            kept.append(item)
     return kept
 
 

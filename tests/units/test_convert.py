@@ -1,6 +1,7 @@
 """Every format comes back, other programs open it, and what a format does not hold is named."""
 
 import itertools
+import json
 import re
 
 import numpy as np
@@ -330,3 +331,58 @@ def test_units_beside_recordings_are_no_transcripts(tmp_path, capsys):
     make_manifest(out, tmp_path / "m.tsv", ImportOptions())
     assert [row.text for row in read_manifest(tmp_path / "m.tsv")] == [None, None, "somebody's own"]
     assert "2 texts here are not taken for transcripts, since `speechunits convert` wrote" in capsys.readouterr().err
+
+
+def test_a_bad_recording_is_refused_and_the_rest_of_the_file_written(tmp_path):
+    model = Pseudotext.fit([[1, 2, 3] * 20, list(range(12)) * 3], 12, pieces=30)
+    rows = [f"r{index}\t1 2 3" for index in range(10)]
+    rows[7] = "r7\t1 99 3"
+    (tmp_path / "all.txt").write_text("\n".join(rows) + "\n")
+    report = convert(tmp_path / "all.txt", tmp_path / "out.txt", "text", pseudotext=model)
+    assert [name for name, _ in report.refused] == ["r7"]
+    assert "one is 99" in report.refused[0][1]
+    assert report.transcripts == 9
+    kept = (tmp_path / "out.txt").read_text().splitlines()
+    assert [line.split("\t")[0] for line in kept] == [f"r{index}" for index in range(10) if index != 7]
+
+
+def test_durations_of_other_units_do_not_stay(tmp_path):
+    out = tmp_path / "o.units"
+    convert(write(tmp_path / "timed.jsonl", "jsonl", transcript("t", margins=False)), out, "textless")
+    assert out.with_suffix(".durations").exists()
+    (tmp_path / "merged.txt").write_text("t\t5 6 7\n")
+    convert(tmp_path / "merged.txt", out, "textless", overwrite=True)
+    assert not out.with_suffix(".durations").exists()
+    (found,) = read_transcripts(out, "textless")
+    assert (found.units.tolist(), found.timed) == ([5, 6, 7], False)
+
+
+def test_a_name_that_no_line_can_hold_is_refused(tmp_path):
+    source = write(tmp_path / "a.jsonl", "jsonl", transcript("a\tb"), transcript("c"))
+    report = convert(source, tmp_path / "o.txt", "text")
+    assert (report.transcripts, len(report.refused)) == (1, 1)
+    assert "tab or a newline" in report.refused[0][1]
+    assert convert(source, tmp_path / "o.jsonl", "jsonl").transcripts == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"duration_s": float("nan")}, "nan s have another number of frames"),
+        ({"duration_s": float("inf")}, "inf s have another number of frames"),
+        ({"duration_s": -1.0}, "-1 s have another number of frames"),
+        ({"duration_s": 0.5}, "0.5 s have another number of frames than the 249"),
+        ({"runs": [{"unit": -5, "frames": 249}]}, "at least 0, but one is -5"),
+    ],
+)
+def test_json_that_no_recording_has_is_refused(change, said):
+    value = json.loads(to_json(transcript(margins=False)))
+    with pytest.raises(InputRefused, match=said):
+        from_json(json.dumps({**value, **change}))
+
+
+def test_an_elan_duration_that_is_none_is_refused(tmp_path):
+    source = write(tmp_path / "a.eaf", "eaf", transcript("a"))
+    source.write_text(re.sub(r'(NAME="speechunits:duration_s">)[^<]*', r"\g<1>nan", source.read_text()))
+    report = convert(source, tmp_path / "o.jsonl", "jsonl")
+    assert "the duration must be a finite number of seconds, but is nan instead" in report.refused[0][1]

@@ -12,6 +12,7 @@ from speechunits.frames import SAMPLE_RATE_HZ
 from speechunits.units.bundle import write_bundle
 from speechunits.units.export import export_onnx
 from speechunits.units.fit import fit_units
+from speechunits.units.units import Units
 from tests.units.conftest import noise
 
 runtime = pytest.importorskip("onnxruntime")
@@ -35,6 +36,14 @@ def check(units, path, seconds=2, agreement=0.995):
         total += len(expected)
     assert same / total >= agreement
     assert len(set(found.tolist())) > 1
+
+
+def test_units_of_lower_precision_are_those_of_full(units, tmp_path):
+    settings = {**units.header["units"], "precision": "bf16"}
+    lower = Units(units.tensors, {**units.header, "units": settings})
+    export_onnx(lower, tmp_path / "lower.onnx", seconds=2)
+    export_onnx(units, tmp_path / "full.onnx", seconds=2)
+    assert (tmp_path / "lower.onnx").read_bytes() == (tmp_path / "full.onnx").read_bytes()
 
 
 @pytest.mark.parametrize("seconds", [1, 2, 7])

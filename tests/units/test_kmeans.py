@@ -144,3 +144,9 @@ def test_many_points_find_the_centroids_that_few_find():
     found = nearest(points, centroids)
     assert np.array_equal(found, exact.argmin(axis=1))
     assert np.array_equal(found[1_024:1_500], nearest(points[1_024:1_500], centroids))
+
+
+def test_any_seed_is_a_seed():
+    points = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    found = [fit_kmeans(points, 8, seed=seed).centroids for seed in (2**31 - 1, 2**31, 3_000_000_000)]
+    assert all(len(centroids) == 8 for centroids in found)

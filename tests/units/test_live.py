@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import threading
 import time
 
 import numpy as np
@@ -16,12 +17,12 @@ from speechunits.config import EncoderConfig, QuantizerConfig, UnitsConfig, buil
 from speechunits.encoder.encoder import Encoder
 from speechunits.encoder.quantizer import ProductQuantizer
 from speechunits.errors import UsageError
-from speechunits.frames import CORE_FRAMES, HOP, canonical_windows, frame_count
+from speechunits.frames import CORE_FRAMES, HOP, canonical_windows, frame_count, window_start, window_stop
 from speechunits.units.bundle import write_bundle
 from speechunits.units.extract import cut_windows
 from speechunits.units.fit import fit_units
-from speechunits.units.live import LiveUnits, latency_samples
-from speechunits.units.microphone import transcribe_stream
+from speechunits.units.live import LiveUnits, _Encoded, latency_samples
+from speechunits.units.microphone import pcm_chunks, transcribe_stream
 from speechunits.units.reading import read_transcripts
 from speechunits.units.sequence import merged
 from speechunits.units.units import Units
@@ -174,9 +175,9 @@ class Pipe(io.BytesIO):
         super().__init__(data)
         self.out, self.seen = out, []
 
-    def read(self, size=-1):
+    def read1(self, size=-1):
         self.seen.append(len(self.out.getvalue().split()))
-        return super().read(size)
+        return super().read1(size)
 
 
 def test_units_are_written_at_the_latency_that_is_stated(causal):
@@ -208,12 +209,12 @@ class Interrupted(io.BytesIO):
         self.after = after
         self.reading = reading
 
-    def read(self, size=-1, /):
+    def read1(self, size=-1, /):
         self.after -= 1
         if self.after == 0 and self.reading:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(1)
-        return super().read(size)
+        return super().read1(size)
 
 
 @pytest.mark.parametrize("form", ["text", "ctm"])
@@ -266,3 +267,53 @@ def test_info_states_the_latency(causal, units, tmp_path, capsys):
         said.append(json.loads(capsys.readouterr().out)["stream"])
     assert said[0] == "latency 45 ms (720 samples) + chunk"
     assert said[1].startswith("refused: these units cannot be streamed")
+
+
+def test_an_interruption_keeps_what_the_pipe_gave(causal):
+    """A chunk of a second of which a part had come when Ctrl-C was pressed."""
+    heard = pcm(30_000)
+    read, write = os.pipe()
+    os.write(write, heard.tobytes())
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    out = io.StringIO()
+    try:
+        with os.fdopen(read, "rb") as source:
+            transcribe_stream(source, out, causal, frames=True, chunk_ms=1000)
+    finally:
+        timer.join()
+        os.close(write)
+    assert len(out.getvalue().split()) == frame_count(30_000)
+
+
+class Trickle(io.RawIOBase):
+    """A source that gives an odd number of bytes at a time."""
+
+    def __init__(self, data):
+        super().__init__()
+        self._rest = io.BytesIO(data)
+
+    def read(self, size=-1, /):
+        return self._rest.read(min(size, 801))
+
+
+def test_short_reads_part_no_sample():
+    heard, told = pcm(16_000), []
+    chunks = [*pcm_chunks(Trickle(heard.tobytes()), 1_600, told.append)]
+    assert np.array_equal(np.concatenate(chunks), heard.astype(np.float32) / np.float32(2**15))
+    assert told == []
+    (_,) = pcm_chunks(Trickle(b"\0" * 3), 1_600, told.append)
+    assert len(told) == 1
+
+
+def test_no_window_hears_more_than_it_owns(causal, monkeypatch):
+    """Attention over all that one push brought would cost the square of it."""
+    heard, waveform = [], noise(16_000 * 60)
+
+    def extend(self, samples, real=_Encoded.extend):
+        heard.append(len(samples))
+        return real(self, samples)
+
+    monkeypatch.setattr(_Encoded, "extend", extend)
+    assert_same(causal, waveform, len(waveform))
+    assert max(heard) == window_stop(CORE_FRAMES) - window_start(CORE_FRAMES)

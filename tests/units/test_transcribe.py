@@ -394,3 +394,32 @@ def test_the_manifest_says_whose_texts_it_left_out(folder, units, tmp_path, caps
     assert main(command) == 1
     assert "`speechunits transcribe` wrote them (transcribe.json says so)" in capsys.readouterr().err
     assert {row.text for row in read_manifest(tmp_path / "m.tsv")} == {None}
+
+
+def test_paths_above_and_globs_of_any_depth(units, tmp_path, monkeypatch):
+    for place in ("here/a", "other"):
+        (tmp_path / place).mkdir(parents=True)
+        soundfile.write(tmp_path / place / "x.wav", noise(4_000), 16_000)
+    monkeypatch.chdir(tmp_path / "here")
+    report = transcribe([Path("a/x.wav"), Path("../other/x.wav")], units, out=tmp_path / "out")
+    assert (sorted(report.done), report.refused) == (["here/a/x", "other/x"], [])
+    report = transcribe([Path("**/*")], units, out=tmp_path / "deep")
+    assert (report.done, report.refused) == (["x"], [])
+
+
+def test_durations_are_guarded_as_units_are(units, tmp_path):
+    for name in ("a", "n" * 247):
+        soundfile.write(tmp_path / f"{name}.wav", noise(4_000), 16_000)
+    soundfile.write(tmp_path / "z.wav", noise(4_000), 16_000)
+    inputs = sorted(tmp_path.glob("*.wav"))
+    report = transcribe(inputs, units, form="textless", out=tmp_path / "out", on_fault=lambda *_: None)
+    assert sorted(report.done) == ["a", "z"]
+    assert "with .durations the name is longer" in report.refused[0][1]
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "a.durations").write_text("MINE")
+    with pytest.raises(UsageError, match=r"first a\.durations\) that no record says were made here"):
+        transcribe([tmp_path / "a.wav"], units, form="textless", out=own)
+    assert (own / "a.durations").read_text() == "MINE"
+    again = transcribe(inputs[:1], units, form="textless", out=tmp_path / "out")
+    assert (again.done, again.skipped) == ([], ["a"])

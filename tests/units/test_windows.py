@@ -134,3 +134,25 @@ def test_an_interruption_does_not_wait_for_the_end_of_a_long_recording():
         next(ahead(lambda _: extractor.features(long), [0], 1))
     timer.join()
     assert slow.windows < 20
+
+
+def test_few_results_wait_and_the_callers_threads_stay_its_own():
+    begun: list[int] = []
+
+    def compute(item):
+        begun.append(item)
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        first, second = ahead(compute, range(50), 2, waiting=1), ahead(compute, range(50), 2, waiting=1)
+        (item, future), _ = next(first), next(second)
+        assert (item, future.result(), torch.get_num_threads()) == (0, 1, 3)
+        time.sleep(0.2)
+        assert max(begun) <= 3
+        first.close()
+        second.close()
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
