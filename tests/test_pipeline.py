@@ -287,7 +287,7 @@ def test_a_sweep_trains_every_row_that_is_asked_for(recipe, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("table", sorted((ROOT / "results").glob("*/reduction.md")), ids=lambda path: path.parent.name)
 def test_published_tables_are_those_of_their_saved_results(table, tmp_path):
-    name = re.sub(r"-(40h|by|untrained)\b.*", "", table.parent.name)
+    name = re.sub(r"-(40h|by|frozen|untrained)\b.*", "", table.parent.name)
     saved = next(
         path for path in (table.with_name("results.json"), table.with_name("unfinished.json")) if path.exists()
     )

@@ -203,7 +203,6 @@ class CodebookFeatures(Features):
         self.pairs = pairs
         self.precision = precision
         config = quantizer.config
-        self.num_pairs = config.entries**config.groups
         self.dim = config.groups if pairs else quantizer.entries.shape[0] * quantizer.entries.shape[2]
 
     def to(self, device: torch.device) -> None:

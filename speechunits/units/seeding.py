@@ -30,9 +30,9 @@ def plus_plus(
 ) -> FloatArray:
     """Return ``(K, D)`` of the ``(N, D)`` points, each drawn with probability ∝ squared distance to those before.
 
-    Of ``draws`` a step, by default 2 + ln K as in §5 of the paper, the one that lowers the sum of distances most is
-    kept. Beyond 64 points a centroid a random part of the points is looked at. Fewer distinct points than clusters:
-    some are taken twice.
+    Of ``draws`` a step, by default 2 + ln K as in the code of the paper's authors, the one that lowers the sum of
+    distances most is kept. Beyond 64 points a centroid a random part of the points is looked at. Fewer distinct points
+    than clusters: some are taken twice.
     """
     size = min(len(points), max(_POINTS_EACH * clusters, clusters))
     pool = points if size == len(points) else points[np.sort(generator.choice(len(points), size, replace=False))]
