@@ -86,7 +86,9 @@ def build(config: EncoderConfig, tensors: Mapping[str, Tensor], source: str) -> 
     ModelRefused
         If some are missing, unknown or of the wrong shape.
     """
-    encoder = Encoder(config)
+    # What is drawn here is overwritten below: it must not move the caller's draws.
+    with torch.random.fork_rng(devices=[]):
+        encoder = Encoder(config)
     state = joined(tensors)
     state.setdefault("context.mask_embedding", torch.zeros(config.dim))
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from speechunits.audio.load import printable
@@ -64,12 +64,8 @@ def convert(
     held: set[str] = set()
     for path, own in find_files(source, source_form):
         try:
-            read = read_transcripts(path, own, frames=frames)
-            if (source.is_dir() and FORMATS[own].alone) or (
-                source.is_dir() and len(read) == 1 and "name" not in _inside(own)
-            ):
-                name = path.relative_to(source).with_suffix("").as_posix()
-                read = [replace(transcript, id=name) for transcript in read]
+            name = path.relative_to(source).with_suffix("").as_posix() if source.is_dir() else None
+            read = read_transcripts(path, own, frames=frames, name=name)
             _check_times(read, target)
         except InputRefused as error:
             report.refused.append((printable(path), str(error)))
@@ -90,11 +86,6 @@ def convert(
     for path, rows in groups:
         _write(path, rows, form, report, frames=frames, named=path == out, pseudotext=pseudotext)
     return report
-
-
-def _inside(form: str) -> frozenset[str]:
-    """Return what is told inside a file; plain lines may come without a name, which is then the file's."""
-    return FORMATS[form].holds if form in ("jsonl", "ctm", "textless") else frozenset()
 
 
 def _check_times(transcripts: Sequence[UnitTranscript], target: Format) -> None:

@@ -18,7 +18,7 @@ from speechunits.frames import SAMPLE_RATE_HZ, frame_edges_s
 from speechunits.units.ctm import ctm_line, to_ctm
 from speechunits.units.live import Heard, LiveUnits, latency_samples
 from speechunits.units.transcript import Span, UnitTranscript
-from speechunits.units.units import Units
+from speechunits.units.units import CENTROIDS, Units
 
 _FORMS = ("text", "ctm")
 _SAMPLE_BYTES = 2
@@ -53,7 +53,9 @@ def transcribe_stream(
     if chunk_ms < 1:
         raise UsageError(f"a chunk must be at least 1 ms, but is {chunk_ms} instead")
     live = LiveUnits(units)
-    writer: _Text | _Ctm = _Text(out, frames=frames) if form == "text" else _Ctm(out, frames=frames)
+    writer: _Text | _Ctm = (
+        _Text(out, frames=frames) if form == "text" else _Ctm(out, frames=frames, confident=CENTROIDS in units.tensors)
+    )
     with _interruptible(source) as until_interrupted:
         for samples in pcm_chunks(until_interrupted, SAMPLE_RATE_HZ * chunk_ms // 1000):
             writer.add(live.push(samples))
@@ -156,9 +158,10 @@ class _Text:
 class _Ctm:
     """Runs, of which the present one is held until another unit or the end tells how long it is."""
 
-    def __init__(self, out: TextIO, *, frames: bool) -> None:
+    def __init__(self, out: TextIO, *, frames: bool, confident: bool) -> None:
         self._out = out
         self._frames = frames
+        self._confident = confident
         self._unit: int | None = None
         self._first = self._total = 0
         self._margins: list[float] = []
@@ -180,6 +183,6 @@ class _Ctm:
 
     def _write(self, total: int, duration_s: float) -> None:
         start_s, end_s = frame_edges_s(self._first, self._total - 1, total=total, duration_s=duration_s)
-        margin = sum(self._margins) / len(self._margins)
+        margin = sum(self._margins) / len(self._margins) if self._confident else None
         self._out.write(ctm_line(_NAME, Span(start_s, end_s, str(self._unit), margin)) + "\n")
         self._first, self._margins = self._total, []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,11 @@ def format_of(path: Path) -> str:
     raise UsageError(f"{printable(path)} must end in one of {known}, or its format be named with --from")
 
 
-def read_transcripts(path: Path, form: str, *, frames: bool = False) -> list[UnitTranscript]:
+def read_transcripts(path: Path, form: str, *, frames: bool = False, name: str | None = None) -> list[UnitTranscript]:
     """Read every transcript of a file; ``frames`` says that text holds one unit a frame, which text itself cannot.
 
-    Durations that a format does not hold are those of the shortest recording with as many frames.
+    Durations that a format does not hold are those of the shortest recording with as many frames, names those of the
+    file, or ``name``; numbered, where there are several.
 
     Raises
     ------
@@ -39,8 +41,9 @@ def read_transcripts(path: Path, form: str, *, frames: bool = False) -> list[Uni
         If the file cannot be read, or a line of it is not of the format: file and line are named.
     """
     format_named(form)
+    stem = path.stem if name is None else name
     if form in ("textgrid", "eaf"):
-        return [from_textgrid(path) if form == "textgrid" else from_eaf(path)]
+        return [replace(from_textgrid(path) if form == "textgrid" else from_eaf(path), id=stem)]
     if form == "ctm":
         try:
             return list(from_ctm(_read(path)))
@@ -56,13 +59,13 @@ def read_transcripts(path: Path, form: str, *, frames: bool = False) -> list[Uni
         )
     found = []
     for index, line in enumerate(lines):
-        name = path.stem if len(lines) == 1 else f"{path.stem}-{index + 1:0{len(str(len(lines)))}d}"
+        own = stem if len(lines) == 1 else f"{stem}-{index + 1:0{len(str(len(lines)))}d}"
         try:
             if form == "jsonl":
                 found.append(from_json(line))
             else:
                 timed = frames or form == "km"
-                found.append(_from_line(line, name, None if lengths is None else lengths[index], timed=timed))
+                found.append(_from_line(line, own, None if lengths is None else lengths[index], timed=timed))
         except InputRefused as error:
             raise InputRefused(f"{printable(path)}, line {index + 1}: {error}") from error
     return found

@@ -152,6 +152,8 @@ def test_pickles_are_read_only_where_allowed_and_never_run(tmp_path):
         ({"num_hidden_layers": 2}, "another architecture"),
         ({"num_hidden_layers": 4}, "another architecture"),
         ({"hidden_size": None}, "dim: must be a whole number"),
+        ({"hidden_dropout": None}, "config.json holds a value of another type than there should be"),
+        ({"conv_dim": 512}, "config.json holds a value of another type than there should be"),
     ],
 )
 def test_what_ours_cannot_be_is_refused_with_the_reason(tmp_path, change, said):
@@ -160,6 +162,13 @@ def test_what_ours_cannot_be_is_refused_with_the_reason(tmp_path, change, said):
     (tmp_path / "config.json").write_text(json.dumps({**settings, **change}))
     with pytest.raises((InputRefused, UsageError), match=said):
         read_foreign(tmp_path)
+
+
+def test_reading_leaves_the_callers_draws(tmp_path):
+    write_model(tmp_path, "hubert-base")
+    before = torch.random.get_rng_state()
+    read_foreign(tmp_path)
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_damaged_folders_are_refused(tmp_path):

@@ -386,3 +386,13 @@ def test_an_elan_duration_that_is_none_is_refused(tmp_path):
     source.write_text(re.sub(r'(NAME="speechunits:duration_s">)[^<]*', r"\g<1>nan", source.read_text()))
     report = convert(source, tmp_path / "o.jsonl", "jsonl")
     assert "the duration must be a finite number of seconds, but is nan instead" in report.refused[0][1]
+
+
+def test_names_in_a_folder_are_those_that_are_written_or_the_places_of_the_files(tmp_path):
+    for name, text in (("all.txt", "spk1/utt7\t1 2 3\n"), ("a/x.txt", "1 2\n3 4\n"), ("b/x.txt", "5\n6\n")):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).write_text(text)
+    report = convert(tmp_path / "in", tmp_path / "o.txt", "text")
+    assert report.refused == []
+    written = dict(line.split("\t") for line in (tmp_path / "o.txt").read_text().splitlines())
+    assert written == {"spk1/utt7": "1 2 3", "a/x-1": "1 2", "a/x-2": "3 4", "b/x-1": "5", "b/x-2": "6"}

@@ -122,6 +122,10 @@ def test_a_codebook_streams(corpus, tmp_path, clusters):
     units = make(tmp_path, corpus, source="codebook", clusters=clusters)
     assert LiveUnits(units).latency_samples == 400
     assert_same(units, noise(CORE + 3_333, 5), 1_600)
+    # Codes have no centroids, so nothing is known of how near the second is.
+    out = io.StringIO()
+    transcribe_stream(io.BytesIO(pcm(8_000).tobytes()), out, units, form="ctm")
+    assert {len(line.split()) for line in out.getvalue().splitlines()} == {6 if clusters else 5}
 
 
 @pytest.mark.parametrize("samples", [50_000, CORE + 40_000])
