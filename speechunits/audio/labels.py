@@ -26,7 +26,7 @@ def labelled(
     A recording ``sub/a.wav`` below ``folder`` goes with ``sub/a.eaf`` or ``sub/a.TextGrid``, or, if no other recording
     has its name, with ``a.eaf`` below ``labels`` itself. Recordings without such a file, or one that can be used, stay
     as they are. Refused, each by name: files that cannot be read or lack the tier, annotations that overlap the one
-    before, lie past the end of the recording or last less than a millisecond of it. Empty annotations are left out, and
+    before, lie before the start or past the end of the recording or last less than a millisecond of it. Empty annotations are left out, and
     files of no recording not read, with a warning.
 
     Raises
@@ -122,6 +122,8 @@ def _rows(
             empty.append(annotation)
         elif annotation.end_s <= annotation.start_s:
             refusals.append(f"{where} lasts no time; correct its times")
+        elif annotation.start_s < 0:
+            refusals.append(f"{where} begins before the recording does; correct its times")
         elif annotation.end_s > recording.duration_s + DURATION_TOLERANCE_S:
             refusals.append(f"{where} lies past the recording's end at {recording.duration_s:.3f} s; is it of another?")
         elif end_s - annotation.start_s < _SHORTEST_S:

@@ -191,6 +191,7 @@ def test_a_missing_tier_names_those_that_are_there(folder, tmp_path):
         ([(2_300, 2_700, "past")], "2.3-2.7 s lies past the recording's end at 2.500 s"),
         ([(2_500, 2_540, "after")], "2.5-2.54 s lasts less than a millisecond of the recording"),
         ([(2_520, 2_540, "behind")], "2.52-2.54 s lasts less than a millisecond of the recording"),
+        ([(-400, 50, "early")], "-0.4-0.05 s begins before the recording does"),
         ([(2_200, 2_300, " ")], None),
     ],
 )
