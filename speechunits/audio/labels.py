@@ -26,8 +26,8 @@ def labelled(
     A recording ``sub/a.wav`` below ``folder`` goes with ``sub/a.eaf`` or ``sub/a.TextGrid``, or, if no other recording
     has its name, with ``a.eaf`` below ``labels`` itself. Recordings without such a file, or one that can be used, stay
     as they are. Refused, each by name: files that cannot be read or lack the tier, annotations that overlap the one
-    before, lie before the start or past the end of the recording or last less than a millisecond of it. Empty annotations are left out, and
-    files of no recording not read, with a warning.
+    before, lie before the start or past the end of the recording, or last less than a millisecond of it. Empty
+    annotations are left out, and files of no recording not read, with a warning.
 
     Raises
     ------

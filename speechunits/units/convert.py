@@ -10,9 +10,9 @@ from speechunits.audio.load import printable
 from speechunits.audio.written import record_converted
 from speechunits.errors import InputRefused, UsageError
 from speechunits.run import name_fits, path_inside, write_text
-from speechunits.units.formats import FORMATS, Format, format_named, to_durations
+from speechunits.units.formats import DURATIONS, FORMATS, Format, format_named, to_durations
 from speechunits.units.pseudotext import Pseudotext
-from speechunits.units.reading import DURATIONS, find_files, read_transcripts
+from speechunits.units.reading import find_files, read_transcripts
 from speechunits.units.transcript import UnitTranscript
 
 _LOST = {

@@ -23,6 +23,10 @@ from speechunits.units.transcript import UnitTranscript, piece_spans, unit_spans
 IntArray = NDArray[np.int64]
 
 
+DURATIONS = ".durations"
+"""textlesslib's file of how many frames each unit of a ``.units`` lasts."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Format:
     """A format of unit transcripts."""
@@ -36,6 +40,8 @@ class Format:
     """One recording is one file; else several can share one."""
     pieces: bool = True
     """Whether pseudo-text pieces can be written."""
+    beside: tuple[str, ...] = ()
+    """Suffixes of the further files of each, for which the units' own durations are written."""
 
 
 def format_named(name: str) -> Format:
@@ -156,6 +162,8 @@ FORMATS: Mapping[str, Format] = {
     "textgrid": Format(suffix=".TextGrid", write=to_textgrid, holds=_TIMED | {"name"}, alone=True),
     "eaf": Format(suffix=".eaf", write=to_eaf, holds=_TIMED | {"name"}, alone=True),
     "km": Format(suffix=".km", write=to_km, holds=frozenset({"times"}), pieces=False),
-    "textless": Format(suffix=".units", write=to_textless, holds=frozenset({"times", "name"}), pieces=False),
+    "textless": Format(
+        suffix=".units", write=to_textless, holds=frozenset({"times", "name"}), pieces=False, beside=(DURATIONS,)
+    ),
 }
 """Every format, by the name the command line calls it; ``text`` holds times with ``frames``."""

@@ -12,12 +12,10 @@ from speechunits.audio.load import printable
 from speechunits.errors import InputRefused, UsageError
 from speechunits.units.ctm import from_ctm
 from speechunits.units.elan import from_eaf
-from speechunits.units.formats import FORMATS, format_named, from_json, from_text
+from speechunits.units.formats import DURATIONS, FORMATS, format_named, from_json, from_text
 from speechunits.units.sequence import Run, expanded
 from speechunits.units.textgrid import from_textgrid
 from speechunits.units.transcript import UnitTranscript, shortest_duration_s
-
-DURATIONS = ".durations"
 
 
 def format_of(path: Path) -> str:

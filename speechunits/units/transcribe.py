@@ -15,7 +15,6 @@ from speechunits.units.claim import Claim
 from speechunits.units.extract import OnFault
 from speechunits.units.formats import format_named, to_durations
 from speechunits.units.inputs import Input
-from speechunits.units.reading import DURATIONS
 from speechunits.units.units import Units
 from speechunits.units.writing import TranscribeReport, Written, write_each
 
@@ -75,13 +74,12 @@ def transcribe(
             item.audio, start_s=item.start_s, end_s=item.end_s, name=item.name, margins="confidence" in chosen.holds
         )
         text = chosen.write(transcript, frames=frames, pseudotext=pseudotext)
-        beside = ((DURATIONS, to_durations(transcript, frames=frames)),) if form == "textless" else ()
-        return Written(text, None if len(transcript.units) else _NO_FRAME, transcript.duration_s, beside)
+        beside = [(suffix, to_durations(transcript, frames=frames)) for suffix in chosen.beside]
+        return Written(text, None if len(transcript.units) else _NO_FRAME, transcript.duration_s, tuple(beside))
 
     return write_each(
-        inputs, compute, suffix=chosen.suffix, named=form == "text", out=out, overwrite=overwrite, on_fault=on_fault,
-        stream=stream, jobs=jobs or cores(), blank_if_refused=form == "km", claim=claim,
-        beside=(DURATIONS,) if form == "textless" else (),
+        inputs, compute, suffix=chosen.suffix, beside=chosen.beside, named=form == "text", out=out, overwrite=overwrite,
+        on_fault=on_fault, stream=stream, jobs=jobs or cores(), blank_if_refused=form == "km", claim=claim,
     )  # fmt: skip
 
 

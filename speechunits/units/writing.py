@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,9 +79,8 @@ def write_each(
         tell(name, reason)
 
     found = _fitting(find_inputs(_once(inputs), refuse), out, (suffix, *beside), refuse)
-    names = [item.name for item in found]
     with (
-        claimed(out, claim, names, (suffix, *beside), overwrite=overwrite, done=report.done),
+        claimed(out, claim, [item.name for item in found], (suffix, *beside), overwrite=overwrite, done=report.done),
         _watched(_todo(found, out, suffix, report, overwrite=overwrite), shown=out is not None) as (todo, advance),
     ):
         for item, future in ahead(compute, todo, jobs):
@@ -100,11 +99,15 @@ def write_each(
                 line = f"{item.name}\t{written.text}" if named else written.text
                 print(line, file=stream or sys.stdout, flush=True)
             else:
-                for other, text in (*written.beside, (suffix, written.text)):
-                    write_text(out / (item.name + other), text if text.endswith("\n") else text + "\n")
+                _write(out, item.name, (*written.beside, (suffix, written.text)))
             report.done.append(item.name)
             advance(item, written.duration_s)
     return report
+
+
+def _write(out: Path, name: str, texts: Iterable[tuple[str, str]]) -> None:
+    for suffix, text in texts:
+        write_text(out / (name + suffix), text if text.endswith("\n") else text + "\n")
 
 
 def _once(inputs: Sequence[Path]) -> list[Path]:

@@ -191,7 +191,6 @@ def test_a_missing_tier_names_those_that_are_there(folder, tmp_path):
         ([(2_300, 2_700, "past")], "2.3-2.7 s lies past the recording's end at 2.500 s"),
         ([(2_500, 2_540, "after")], "2.5-2.54 s lasts less than a millisecond of the recording"),
         ([(2_520, 2_540, "behind")], "2.52-2.54 s lasts less than a millisecond of the recording"),
-        ([(-400, 50, "early")], "-0.4-0.05 s begins before the recording does"),
         ([(2_200, 2_300, " ")], None),
     ],
 )
@@ -203,6 +202,16 @@ def test_bad_annotations_are_named_and_the_rest_taken(folder, tmp_path, bad, sai
         assert "1 empty annotations are left out, the first at 2.2-2.3 s" in warnings[0]
     else:
         assert [f"a.eaf: {said}" in refusal for refusal in refusals] == [True]
+
+
+def test_an_annotation_before_the_recording_is_refused(folder, tmp_path):
+    path = praat(tmp_path / "labels" / "a.TextGrid", [(100, 900, "early"), (1_000, 1_500, "fine")])
+    text = path.read_text()
+    assert text.count("xmin = 0.1 ") == 1
+    path.write_text(text.replace("xmin = 0.1 ", "xmin = -0.1 "))
+    rows, refusals, _ = found(folder, tmp_path / "labels")
+    assert [row.text for row in rows if row.text] == ["fine"]
+    assert ["-0.1-0.9 s begins before the recording does" in refusal for refusal in refusals] == [True]
 
 
 def reference(to):

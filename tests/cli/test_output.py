@@ -195,7 +195,7 @@ def test_a_full_standard_output_is_2_and_no_traceback(tiny_runs, unbuffered):
 )
 def test_texts_go_into_no_folder_that_looks_like_a_file(tmp_path, monkeypatch, capsys, command, out, said):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "in.jsonl").write_text('{"id": "a", "duration_s": 0.1, "runs": []}\n')
+    (tmp_path / "in.jsonl").write_text('{"id": "a", "duration_s": 0.02, "runs": []}\n')
     options = ["--format", "eaf"] if command == "convert" else ["--model", "m.safetensors"]
     assert main([command, "in.jsonl", *options, "-o", out]) == 2
     assert said in capsys.readouterr().err
