@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, NamedTuple
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-_UNKNOWN_SIZES = (0, 0xFFFFFFFF, 0x7FFFF000)
-"""Sizes written by programs that stream a WAV file and cannot come back to fill them in."""
+_UNKNOWN_SIZE = 0x7FFFF000
+"""What one program that streams a WAV file, and cannot come back to fill in the size, writes there."""
+_UNKNOWN_NEAR = 512
+"""Others write the largest number of 31 or 32 bits, or one less by the size of the header."""
 _UNKNOWN_AIFF = 0x7F000000
 """The same for AIFF: no less than this."""
 _IN_DS64 = 0xFFFFFFFF
@@ -36,7 +38,7 @@ def is_truncated(path: Path) -> bool:
         size = path.stat().st_size
         if head[:4] in (b"RIFF", b"RF64") and head[8:12] == b"WAVE":
             found = _chunk(file, b"data", "little")
-            return found is None or (found.size not in _UNKNOWN_SIZES and found.start + found.size > size)
+            return found is None or (not _is_unknown(found.size) and found.start + found.size > size)
         if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
             # Without sound there is no SSND; what is cut within the header lacks it too, but is shorter than it says.
             found = _chunk(file, b"SSND", "big")
@@ -95,7 +97,7 @@ def _uncounted(path: Path) -> float:
             return 0.0
         found = _chunk(file, b"data", "little")
         size = path.stat().st_size
-        if found is None or found.size in _UNKNOWN_SIZES:
+        if found is None or _is_unknown(found.size):
             return 0.0
         place = file.seek(found.start + found.size + found.size % 2)
         while len(header := file.read(8)) == 8 and _is_name(header[:4]):
@@ -105,6 +107,11 @@ def _uncounted(path: Path) -> float:
             place = file.seek(place + 8 + length + length % 2)
         file.seek(place)
         return (size - place) / found.size if any(file.read(_LOOKED_AT)) else 0.0
+
+
+def _is_unknown(size: int) -> bool:
+    """Tell whether the size of a WAV file's data is what is written before it is known."""
+    return size in (0, _UNKNOWN_SIZE) or any(abs(size - end) <= _UNKNOWN_NEAR for end in (1 << 31, 1 << 32))
 
 
 def _is_name(name: bytes) -> bool:

@@ -77,15 +77,17 @@ def load_corpus(config: CorpusConfig) -> Corpus:
     recordings, warnings, refused = check_durations(rows)
     for line in [*warnings, *(f"refused: {error}" for error in refused)]:
         print(line, file=sys.stderr)
-    emptied = frozenset(row.split for row in rows if row.split).difference(row.split for row in recordings)
-    recordings, warnings = split([_text_of(recording, config) for recording in recordings], SPLIT_SEED)
+    # Of the whole manifest: a file out of reach for a day must not move others from train to what is held out.
+    divided, warnings = split([_text_of(row, config) for row in rows], SPLIT_SEED)
+    divided, durations_s = cut_tune(divided, SPLIT_SEED), {row.id: row.duration_s for row in recordings}
+    kept = tuple(replace(row, duration_s=durations_s[row.id]) for row in divided if row.id in durations_s)
     for warning in [*warnings, *quoted(config.manifest, rows)]:
         print(f"warning: {warning}", file=sys.stderr)
     return Corpus(
         manifest=config.manifest,
-        recordings=tuple(cut_tune(recordings, SPLIT_SEED)),
+        recordings=kept,
         phones=read_phones(config.phones) if config.phones is not None else {},
-        emptied=emptied,
+        emptied=frozenset(row.split for row in divided if row.split).difference(row.split for row in kept),
         refused=[str(error) for error in refused],
     )
 

@@ -71,7 +71,7 @@ def _texts(path: Path) -> list[str] | None:
         lines = [" ".join(line.replace(" ", "").replace("|", " ").split()) for line in text_lines(letters)]
     else:
         return None
-    return [unicodedata.normalize("NFC", line.strip()) for line in lines]
+    return [unicodedata.normalize("NFC", " ".join(line.split())) for line in lines]
 
 
 def text_lines(path: Path) -> list[str]:

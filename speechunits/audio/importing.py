@@ -82,7 +82,12 @@ def _write(out: Path, recordings: Sequence[Recording]) -> None:
         changed = datetime.fromtimestamp(out.stat().st_mtime)
         kept = out.with_name(f"{out.stem}.{changed:%Y-%m-%dT%H%M%S}{out.suffix}")
         shutil.copy2(out, kept)
-    write_manifest(out, recordings)
+    try:
+        write_manifest(out, recordings)
+    except BaseException:
+        if kept is not None:
+            kept.unlink()
+        raise
     if kept is not None and kept.read_bytes() == out.read_bytes():
         kept.unlink()
     elif kept is not None:

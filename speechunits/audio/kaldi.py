@@ -59,9 +59,17 @@ def read_kaldi(folder: Path) -> tuple[list[Recording], list[str], list[str]]:
             Recording(
                 id=name, audio=path, duration_s=duration_s, start_s=start_s, end_s=end_s,
                 speaker=speakers.get(name), split=folder.name if folder.name in SPLITS else None,
-                text=unicodedata.normalize("NFC", texts.get(name, "")) or None,
+                text=unicodedata.normalize("NFC", " ".join(texts.get(name, "").split())) or None,
             )
         )  # fmt: skip
+    utterances = {row.id for row in rows}
+    for file, table in (("text", texts), ("utt2spk", speakers)):
+        alone = [name for name in table if name not in utterances]
+        if alone:
+            warnings.append(
+                f"{file}: {len(alone)} of {len(table)} names are those of no utterance here, and are not read: the "
+                f"first is {printable(alone[0])}"
+            )
     return rows, refusals, warnings
 
 
@@ -107,7 +115,8 @@ def _path(folder: Path, place: str) -> Path:
     if _ARCHIVE.search(place):
         raise InputRefused(f"{place!r} is a place in an archive; extract it to an audio file (wav-copy), and name that")
     below = folder / place
-    return below if below.exists() else Path(place)
+    # Not Path.exists, which raises where a name is too long: that is to be said of this recording alone.
+    return below if os.path.exists(below) else Path(place)  # noqa: PTH110
 
 
 def _table(path: Path, refusals: list[str], *, may_be_empty: bool = False) -> dict[str, str]:

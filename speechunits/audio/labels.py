@@ -66,7 +66,12 @@ def labelled(
             continue
         name = printable(path.relative_to(labels))
         annotations = _from_zero(annotations, file, recording, name, warnings)
-        rows += _rows(recording, annotations, name, refusals, warnings)
+        found = _rows(recording, annotations, name, refusals, warnings)
+        if not found:
+            warnings.append(
+                f"{name}: tier {tier!r} holds no annotation to use; the recording stays whole, without text"
+            )
+        rows += found or [recording]
     unread = [f"{printable(place)}: {reason}" for place, reason in files.unread.items()]
     if len(unlabelled) == len(recordings):
         raise UsageError(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from speechunits.audio.fairseq_manifest import text_lines
 from speechunits.audio.load import printable, probe
 from speechunits.audio.manifest import Recording, raise_faults, read_manifest, read_table
 from speechunits.errors import InputRefused
@@ -34,7 +35,7 @@ def read_libri(root: Path, parts: Mapping[str, Sequence[str]]) -> list[Recording
     for split, sources in parts.items():
         for source in sources:
             for path in sorted((root / source).rglob("*.trans.txt")):
-                for line in path.read_text(encoding="utf-8").splitlines():
+                for line in filter(str.strip, text_lines(path)):
                     identifier, _, text = line.partition(" ")
                     audio, speaker = path.parent / f"{identifier}.flac", path.parent.parent.name
                     recordings.append(

@@ -22,6 +22,8 @@ _BLOCK = 1 << 18
 """Samples decoded at a time while a file is only verified: bounds the memory a three-hour recording takes."""
 _CONTEXT_S = 0.05
 """Seconds read on either side of a segment, so that the resampling filter sees the samples around its edges."""
+_ENDLESS = 1 << 62
+"""Samples: what libsndfile says of an Opus file of several streams."""
 _MP3_SLACK = 2304
 """Samples by which the length in an mp3 header may exceed what is decoded: two frames of encoder padding."""
 
@@ -162,6 +164,11 @@ def _open(path: Path, held: ExitStack) -> Any:
     file = _decoder(path, held)
     if is_truncated(path):
         raise refusal(path, "the file is truncated: its container promises more", "copy it again from its source")
+    if file.frames >= _ENDLESS:
+        raise refusal(
+            path, "its length is not known to the decoder: several streams one after the other",
+            "join them by `ffmpeg -i IN OUT.wav`",
+        )  # fmt: skip
     if file.frames == 0:
         raise refusal(path, "the recording holds 0 samples", "record it again, or remove it")
     return file

@@ -232,4 +232,5 @@ def _crop_samples(config: BatchConfig) -> int:
 
 
 def _least(config: BatchConfig) -> int:
-    return max(RECEPTIVE_FIELD, round(config.min_s * SAMPLE_RATE_HZ))
+    # A crop is whole frames: where it may be no longer than the least, it must not be less.
+    return max(RECEPTIVE_FIELD, min(round(config.min_s * SAMPLE_RATE_HZ), _crop_samples(config)))

@@ -180,7 +180,7 @@ def _places(paths: list[Path]) -> dict[Path, tuple[str | None, str | None]]:
 
 def _text(texts: Beside, written: WrittenTexts, relative: Path, faults: list[Fault]) -> str | None:
     path = texts.find(relative)
-    if path is None or not path.is_file() or written.has(path):
+    if path is None or not os.path.isfile(path) or written.has(path):  # noqa: PTH113 - Path.is_file raises
         return None
     try:
         text = path.read_text(encoding="utf-8-sig")

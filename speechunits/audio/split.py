@@ -62,7 +62,7 @@ def _grouping(divided: Sequence[Recording], *, parts: bool) -> tuple[Group | Non
 
     Speakers where there are enough, else files, else (with ``parts``) single recordings; named by their first id.
     """
-    if len({recording.speaker for recording in divided}) >= FEWEST_SPEAKERS:
+    if len({recording.speaker for recording in divided if recording.speaker}) >= FEWEST_SPEAKERS:
         return lambda recording: recording.speaker or "", []
     first = _firsts(divided)
     if len(first) >= FEWEST_GROUPS:

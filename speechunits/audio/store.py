@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import struct
 import sys
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -100,7 +101,9 @@ class WaveformStore:
                     return None
                 self._checked.add(name)
             if time.time() - status.st_mtime > _TOUCH_S and self._writes:
-                path.touch()
+                # It may be somebody else's, and removed meanwhile: what was read is whole all the same.
+                with suppress(OSError):
+                    os.utime(path)
         except (OSError, struct.error, ValueError):
             # Missing, removed meanwhile, shorter than a header, or of somebody else: decoding finds out what is wrong.
             return None

@@ -118,3 +118,12 @@ def test_phones_are_read_by_id(tmp_path):
     assert [phone.label for phone in corpus.phones["r00"]] == ["a", "SIL"]
     with pytest.raises(UsageError, match=r"missing\.tsv does not exist\. check the path"):
         load(tmp_path, make(tmp_path, 3), phones=tmp_path / "missing.tsv")
+
+
+@pytest.mark.parametrize("fields", [{}, {"split": "train"}])
+def test_a_file_out_of_reach_moves_no_other(tmp_path, fields):
+    recordings = make(tmp_path, 30, speakers=3, **fields)
+    before = {row.id: row.split for row in load(tmp_path, recordings).recordings}
+    (tmp_path / "r15.wav").unlink()
+    after = {row.id: row.split for row in load(tmp_path, recordings).recordings}
+    assert after == {name: split for name, split in before.items() if name != "r15"}

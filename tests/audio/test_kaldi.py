@@ -25,7 +25,7 @@ def test_recordings_without_segments(folder):
     rows, refusals, _ = read_kaldi(folder)
     assert refusals == []
     assert [(r.id, r.text, r.speaker, r.split, r.duration_s, r.start_s) for r in rows] == [
-        ("rec1", "two  words", "ann", "train", 2.0, None), ("rec2", None, "bob", "train", 1.0, None),
+        ("rec1", "two words", "ann", "train", 2.0, None), ("rec2", None, "bob", "train", 1.0, None),
     ]  # fmt: skip
     assert rows[0].audio == folder / "one.wav"
 
@@ -80,3 +80,22 @@ def test_files_that_cannot_be_read_are_usage_errors(folder):
     assert not is_kaldi(folder)
     with pytest.raises(UsageError, match="cannot read"):
         read_kaldi(folder)
+
+
+def test_names_of_no_utterance_are_said(folder):
+    (folder / "text").write_text("REC1 two\twords\nrec2 hello\tworld\n")
+    (folder / "utt2spk").write_text("rec1 ann\nrec2 bob\n")
+    rows, refusals, warnings = read_kaldi(folder)
+    assert refusals == []
+    assert [row.text for row in rows] == [None, "hello world"]
+    assert warnings == [
+        "text: 1 of 2 names are those of no utterance here, and are not read: the first is REC1",
+    ]
+
+
+def test_a_path_too_long_is_refused_alone(folder):
+    (folder / "wav.scp").write_text(f"rec1 one.wav\nx {'y' * 300}\n")
+    rows, refusals, _ = read_kaldi(folder)
+    assert [row.id for row in rows] == ["rec1"]
+    assert len(refusals) == 1
+    assert "File name too long" in refusals[0]

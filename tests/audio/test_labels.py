@@ -299,7 +299,8 @@ def test_a_grid_that_keeps_the_times_of_a_longer_recording_is_shifted(tmp_path):
     # As long as neither: another recording's, which the annotations past the end say too.
     grid(tmp_path / "a.TextGrid", 10, 14)
     _, refusals, warnings = found(tmp_path, tmp_path)
-    assert (len(refusals), len(warnings)) == (2, 1)
+    assert (len(refusals), len(warnings)) == (2, 2)
+    assert "holds no annotation to use" in warnings[1]
 
 
 def test_an_origin_in_elan_is_named_and_not_guessed_at(tmp_path):
@@ -325,3 +326,13 @@ def test_an_origin_in_elan_is_named_and_not_guessed_at(tmp_path):
     assert warning.startswith("a b.eaf: a b.wav has an origin of -2.5 s (TIME_ORIGIN), which is not counted in")
     (warning,) = said(("film.mp4", 700))
     assert warning.startswith("a b.eaf: film.mp4 has an origin of 0.7 s")
+
+
+def test_a_recording_without_annotations_yet_stays(folder, tmp_path):
+    elan(tmp_path / "labels" / "a.eaf", [])
+    praat(tmp_path / "labels" / "sub" / "b.TextGrid")
+    rows, refusals, warnings = found(folder, tmp_path / "labels")
+    assert [(row.id, row.text) for row in rows[:1]] == [("a", None)]
+    assert len(rows) > 1
+    assert refusals == []
+    assert "a.eaf: tier 'words' holds no annotation to use; the recording stays whole, without text" in warnings

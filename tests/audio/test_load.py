@@ -281,3 +281,23 @@ def test_what_else_follows_samples_is_no_sound(tmp_path, tail):
     path = write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, 2 * RATE + 1))
     path.write_bytes(path.read_bytes() + tail)
     assert verify(path).warnings == ()
+
+
+@pytest.mark.parametrize("size", [0x80000000, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFDB, 0x7FFFFFDB, 0x7FFFF000])
+def test_sizes_that_say_unknown_are_no_truncation(tmp_path, size):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full(8_000, 0.1, np.float32), 16_000, subtype="PCM_16")
+    data = bytearray(path.read_bytes())
+    place = data.index(b"data") + 4
+    data[place : place + 4] = size.to_bytes(4, "little")
+    path.write_bytes(data)
+    assert verify(path).samples == 8_000
+    assert len(load_waveform(path)) == 8_000
+
+
+def test_a_length_that_no_recording_has_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "a.wav"
+    soundfile.write(path, np.full(8_000, 0.1, np.float32), 16_000)
+    monkeypatch.setattr(soundfile.SoundFile, "frames", property(lambda _: (1 << 63) - 1))
+    with pytest.raises(InputRefused, match=r"several streams one after the other; join them by `ffmpeg"):
+        probe(path)

@@ -177,3 +177,12 @@ def test_batches_of_utterances_are_hardly_padded():
     taken = sum(padded_samples(max(piece.samples for piece in batch)) * len(batch) for batch in batches)
     real = sum(piece.samples for batch in batches for piece in batch)
     assert 0 < 1 - real / taken < 0.03
+
+
+@pytest.mark.parametrize("seconds", [0.25, 0.51, 1.01])
+def test_crops_as_long_as_the_shortest_recording(seconds):
+    """A crop is whole frames, so it may be shorter than the least by less than one."""
+    config = BatchConfig(batch_s=20.0, crop_s=seconds, min_s=seconds)
+    samples = [round(seconds * 16_000), 48_000]
+    assert pieces_of(Sampler(samples, config, seed=0).epoch(0))
+    assert pieces_of(consecutive_batches(samples, config, crop=True))

@@ -198,3 +198,12 @@ def test_speakers_without_transcripts_are_heard_in_train():
     assert not warnings
     assert {r.split for r in done if r.speaker in {"s0", "s1"}} == {"train"}
     assert all(len({r.split for r in done if r.speaker == name}) == 1 for name in {r.speaker for r in done})
+
+
+def test_recordings_without_a_speaker_are_no_speaker():
+    recordings = [
+        Recording(id=f"r{index:02d}", audio=Path(f"r{index:02d}.wav"), duration_s=10.0, speaker=speaker)
+        for index, speaker in enumerate([*"abcde", None] * 5)
+    ]
+    _, warnings = split(recordings, 0)
+    assert "fewer than 6 speakers (5 named)" in warnings[0]

@@ -206,3 +206,19 @@ def test_the_total_is_never_read_half_written(tmp_path):
     writing.result()
     assert len(answers) > 100
     assert all(answers)
+
+
+def test_what_is_used_is_read_though_it_cannot_be_marked(tmp_path, monkeypatch):
+    (recording,) = corpus(tmp_path, 1)
+    store = WaveformStore(tmp_path / "cache", 10)
+    store.put(recording, np.arange(5, dtype=np.int16), AUDIO)
+    (path,) = entries(store)
+    os.utime(path, (0, 0))
+
+    def gone(place, *_):
+        path.unlink()
+        raise PermissionError(place)
+
+    monkeypatch.setattr(os, "utime", gone)
+    np.testing.assert_array_equal(store.get(recording, AUDIO), np.arange(5))
+    assert entries(store) == set()
