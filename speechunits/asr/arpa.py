@@ -6,11 +6,13 @@ Format: SRILM, ngram-format(5). Probabilities and back-off weights are base-10 l
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import re
 import sys
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,8 @@ SPACES = ("<space>", "|", "▁")
 """How models over characters write a space, the first of them ours."""
 UNSEEN = -10.0
 """Log10 probability of a word that a model without ``<unk>`` does not know."""
+_UTF8 = "utf-8-sig"
+"""Perhaps with a mark of its byte order."""
 Ngram = tuple[str, ...]
 
 
@@ -90,7 +94,7 @@ def read_arpa(path: Path) -> NgramModel:
     """
     shown = printable(path)
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        with gzip.open(path, "rt", encoding=_UTF8) if path.suffix == ".gz" else path.open(encoding=_UTF8) as file:
             return _Reader(shown, file).read()
     except UnicodeDecodeError as error:
         hint = "a binary model of another program? Give the ARPA file it was made from"
@@ -100,8 +104,11 @@ def read_arpa(path: Path) -> NgramModel:
 
 
 def write_arpa(path: Path, model: NgramModel) -> None:
-    """Write a model atomically, n-grams sorted: equal models are equal files."""
-    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    """Write a model atomically, gzipped where ``path`` says so, n-grams sorted: equal models are equal files."""
+    with ExitStack() as held:
+        plain = held.enter_context(held.enter_context(atomic_path(path)).open("wb"))
+        zipped = gzip.GzipFile(filename="", mode="wb", fileobj=plain, mtime=0) if path.suffix == ".gz" else None
+        file = held.enter_context(io.TextIOWrapper(zipped or plain, encoding="utf-8", newline="\n"))
         grams: list[list[Ngram]] = [[] for _ in range(model.order)]
         for ngram in sorted(model.ngrams):
             grams[len(ngram) - 1].append(ngram)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from speechunits.asr.tokens import normalize
+
 
 @dataclass(frozen=True, kw_only=True)
 class TimedToken:
@@ -48,7 +50,7 @@ def timed_words(tokens: Sequence[TimedToken], *, marked: bool = False, spaced: b
             known = [token.confidence for token in group if token.confidence is not None]
             words.append(
                 TimedWord(
-                    word=spelled, start_s=group[0].start_s, end_s=group[-1].end_s,
+                    word=normalize(spelled), start_s=group[0].start_s, end_s=group[-1].end_s,
                     confidence=sum(known) / len(known) if known else None,
                 )
             )  # fmt: skip

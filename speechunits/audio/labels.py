@@ -66,12 +66,7 @@ def labelled(
             continue
         name = printable(path.relative_to(labels))
         annotations = _from_zero(annotations, file, recording, name, warnings)
-        found = _rows(recording, annotations, name, refusals, warnings)
-        if not found:
-            warnings.append(
-                f"{name}: tier {tier!r} holds no annotation to use; the recording stays whole, without text"
-            )
-        rows += found or [recording]
+        rows += _rows(recording, annotations, name, refusals, warnings)
     unread = [f"{printable(place)}: {reason}" for place, reason in files.unread.items()]
     if len(unlabelled) == len(recordings):
         raise UsageError(
@@ -148,4 +143,6 @@ def _rows(
         warnings.append(
             f"{shown}: {len(empty)} empty annotations are left out, the first at {first.start_s:g}-{first.end_s:g} s"
         )
-    return rows
+    if not rows:
+        warnings.append(f"{shown}: its tier holds no annotation to use; the recording stays whole, as it was")
+    return rows or [recording]

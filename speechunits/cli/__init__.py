@@ -63,6 +63,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("speechunits: interrupted; what was finished is kept, the same command goes on", file=sys.stderr)
         return 130
+    except UnicodeEncodeError as error:
+        shown = error.object[error.start : error.end].encode("ascii", "backslashreplace").decode()
+        print(f"speechunits: {error.encoding} has no {shown}, which is to be written; PYTHONUTF8=1 before the command "
+              "writes UTF-8", file=sys.stderr)  # fmt: skip
+        return 2
     except BrokenPipeError:
         # The reader of our output (head, less) has left: not an error, but nothing more can be printed.
         _leave_output()

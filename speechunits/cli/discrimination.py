@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from speechunits.cli.naming import MANIFEST_HELP, SPLIT_HELP, named, positive, results_path, seed
+from speechunits.cli.naming import MANIFEST_HELP, SPLIT_HELP, named, natural, positive, results_path, seed
 from speechunits.cli.output import check_output, has_suffix
 
 if TYPE_CHECKING:
@@ -38,8 +38,12 @@ def add(kinds: Commands) -> None:
         "--distance", choices=DISTANCES, default="angular",
         help="of frames, averaged over the warped path (kl: of their softmax); `edit`: of the merged units of bundles",
     )  # fmt: skip
-    abx.add_argument("--max-group", type=int, metavar="N", help="items of a phone and speaker, drawn (default: all)")
-    abx.add_argument("--max-other-speakers", type=int, default=5, metavar="N", help="speakers of X (default 5; 0: all)")
+    abx.add_argument(
+        "--max-group", type=positive, metavar="N", help="items of a phone and speaker, drawn (default: all)"
+    )
+    abx.add_argument(
+        "--max-other-speakers", type=natural, default=5, metavar="N", help="speakers of X (default 5; 0: all)"
+    )
     abx.add_argument("--seed", type=seed, default=0, help="of what is drawn: items, speakers of X (default: 0)")
     abx.add_argument(
         "--drop-last-frame",

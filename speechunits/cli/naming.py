@@ -58,6 +58,11 @@ def seed(text: str) -> int:
     return _whole(text, 0)
 
 
+def natural(text: str) -> int:
+    """Return a whole number of at least 0."""
+    return _whole(text, 0)
+
+
 def positive(text: str) -> int:
     """Return a whole number of at least 1."""
     return _whole(text, 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -53,8 +55,11 @@ def is_bundle(path: Path) -> bool:
 
 def is_arpa(path: Path) -> bool:
     """Tell whether a file begins as language models in the ARPA format do, perhaps after a comment."""
-    with path.open("rb") as file:
-        return b"\\data\\" in file.read(4096)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            return b"\\data\\" in file.read(4096)
+    except (gzip.BadGzipFile, EOFError, zlib.error):
+        return False
 
 
 def has_suffix(suffix: str) -> Callable[[Path], bool]:

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.naming import MANIFEST_HELP, SPLIT_HELP
+from speechunits.cli.naming import MANIFEST_HELP, SPLIT_HELP, natural
 from speechunits.cli.output import check_output, is_bundle
 from speechunits.errors import InputRefused
 
@@ -33,7 +33,7 @@ def add(commands: Commands) -> None:
     stats.add_argument("--split", default="dev", help=SPLIT_HELP)
     stats.add_argument("--phones", type=Path, help="phone alignment, to score boundaries against")
     stats.add_argument("--words", type=Path, help="word alignment, in the same columns (id, start, end, phone)")
-    stats.add_argument("--steps", type=int, default=400, help="of the recurrent language model; 0: n-gram only")
+    stats.add_argument("--steps", type=natural, default=400, help="of the recurrent language model; 0: n-gram only")
     stats.add_argument("-o", "--out", type=Path, metavar="DIR", help="pseudotext.json, pseudotext.md, TextGrids")
     stats.set_defaults(run=run_pseudotext_stats)
     for name, text in (
@@ -49,9 +49,10 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
     """Fit a sentencepiece model over units."""
     from speechunits import fitting
     from speechunits.audio.corpus import corpus_of
-    from speechunits.config import PseudotextConfig
+    from speechunits.config import PseudotextConfig, build_config
 
-    config = PseudotextConfig(pieces=options.pieces, model=options.type)
+    tree = {"pieces": options.pieces, "model": options.type}
+    config = build_config(PseudotextConfig, tree, origin="pseudotext fit")
     check_output(options.out or options.model, inputs=[options.manifest], is_result=is_bundle)
     corpus = corpus_of(options.manifest)
     fitting.fit_pseudotext(options.model, corpus, config, options.out or options.model)

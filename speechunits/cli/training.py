@@ -58,7 +58,7 @@ def add(commands: Commands) -> None:
     compare.add_argument(
         "--minutes", type=_minutes, help="each recipe once more, with what it trains on in so many minutes of one core"
     )
-    compare.add_argument("--minutes-seeds", type=int, help="seeds of that second ranking (default: all)")
+    compare.add_argument("--minutes-seeds", type=positive, help="seeds of that second ranking (default: all)")
     compare.add_argument(
         "-o", "--out", type=Path, required=True,
         help="folder of table.md, results.json, pnmi.png; its rows of the same settings are not trained again",
@@ -144,10 +144,15 @@ def run_compare(options: argparse.Namespace) -> int:
 
     overrides = [word for word in options.recipes if "=" in word] + options.overrides
     paths = [Path(word) for word in options.recipes if "=" not in word]
+    if not paths:
+        raise UsageError("name a recipe to compare, or several: the learners' are recipes/objectives/*.yaml")
     recipes = [load_config(RecipeConfig, path, overrides) for path in paths]
     saved = options.out / "results.json"
-    published = read_json(saved) if saved.exists() else {"rows": ()}
-    if "rows" not in published:
+    try:
+        published = read_json(saved) if saved.exists() else {"rows": ()}
+    except ValueError as error:
+        raise UsageError(f"{saved} is damaged ({error}); put it back, or name another folder with -o") from error
+    if not isinstance(published, dict) or not all(isinstance(row, dict) for row in published.get("rows", [None])):
         raise UsageError(f"{saved} must hold a comparison, but holds other results; name another folder with -o")
     results = compare(
         recipes, seeds=options.seeds, minutes=options.minutes, minutes_seeds=options.minutes_seeds,

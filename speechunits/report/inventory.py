@@ -80,7 +80,7 @@ def plot_phones(name: str, phones: Sequence[str], counts: NDArray[np.int64], pat
     image = axes.imshow(shares, aspect="auto", interpolation="nearest", cmap="magma_r", vmin=0, vmax=1)
     axes.set_yticks(range(len(phones)), phones, fontsize=7)
     axes.set_xlabel(f"{shares.shape[1]} active units, by their most frequent phone")
-    axes.set_title(name, fontsize=9.5, loc="left")
+    axes.set_title(name, fontsize=9.5, loc="left", parse_math=False)
     figure.colorbar(image, ax=axes, label="share of the unit's frames")
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", metadata={"Software": None})

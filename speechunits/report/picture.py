@@ -64,7 +64,7 @@ def plot_sentence(
     for phone in phones:
         spectrogram.axvline(phone.start_s, color="#0072B2", linewidth=0.6, alpha=0.6)
     spectrogram.set_ylabel("kHz")
-    spectrogram.set_title(title, fontsize=10, loc="left")
+    spectrogram.set_title(title, fontsize=10, loc="left", parse_math=False)
     silent = [phone.label in (SILENCE, UNKNOWN) for phone in phones]
     _draw_boxes(
         spoken,
@@ -106,7 +106,10 @@ def _draw_boxes(
     for (start_s, end_s, label), color in zip(boxes, colors, strict=True):
         axes.axvspan(start_s, end_s, facecolor=color, edgecolor="#666666", linewidth=0.5)
         if label and end_s - start_s >= _LETTER_S * len(label):
-            axes.text((start_s + end_s) / 2, 0.48, label, ha="center", va="center", fontsize=size, clip_on=True)
+            axes.text(
+                (start_s + end_s) / 2, 0.48, label, ha="center", va="center", fontsize=size, clip_on=True,
+                parse_math=False,
+            )  # fmt: skip
     axes.set_ylim(0, 1)
     axes.set_yticks([])
     axes.set_ylabel(name, rotation=0, ha="right", va="center")

@@ -4,6 +4,7 @@ import math
 import pytest
 
 from speechunits.asr.arpa import NgramModel, read_arpa, write_arpa
+from speechunits.cli.output import is_arpa
 from speechunits.errors import InputRefused
 from tests.reference.asr import katz_log10
 
@@ -111,3 +112,21 @@ def test_what_is_no_text_or_not_there_is_refused(tmp_path):
 def test_an_empty_model_gives_no_probability(tmp_path):
     model = read_arpa(write(tmp_path, "\\data\\\nngram 1=0\n\\1-grams:\n\\end\\\n"))
     assert math.isclose(model.log10((), "a"), -10)
+
+
+def test_a_gzipped_model_comes_back_and_equal_models_are_equal_files(tmp_path):
+    model = NgramModel(1, {("a",): (-0.5, 0.0), ("b",): (-0.25, 0.0)})
+    for name in ("one", "two"):
+        write_arpa(tmp_path / f"{name}.arpa.gz", model)
+    assert read_arpa(tmp_path / "one.arpa.gz").ngrams == model.ngrams
+    assert (tmp_path / "one.arpa.gz").read_bytes() == (tmp_path / "two.arpa.gz").read_bytes()
+    assert is_arpa(tmp_path / "one.arpa.gz")
+    (tmp_path / "other.gz").write_bytes(b"somebody's own")
+    assert not is_arpa(tmp_path / "other.gz")
+
+
+def test_a_mark_of_the_byte_order_is_no_fault(tmp_path):
+    model = NgramModel(1, {("a",): (-0.5, 0.0)})
+    write_arpa(tmp_path / "a.arpa", model)
+    (tmp_path / "b.arpa").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "a.arpa").read_bytes())
+    assert read_arpa(tmp_path / "b.arpa").ngrams == model.ngrams

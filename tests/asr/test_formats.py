@@ -125,3 +125,11 @@ def test_json_holds_everything():
 def test_unknown_format():
     with pytest.raises(UsageError, match="format must be one of text, jsonl, ctm, textgrid, srt, but is 'eaf'"):
         format_named("eaf")
+
+
+def test_words_are_spelled_as_the_text_is():
+    tokens = [
+        TimedToken(token=letter, start_s=index / 10, end_s=index / 10 + 0.1, confidence=None)
+        for index, letter in enumerate(["e", "\u0303", " ", "a"])
+    ]
+    assert [word.word for word in timed_words(tokens, marked=False, spaced=False)] == ["\u1ebd", "a"]

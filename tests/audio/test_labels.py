@@ -335,4 +335,4 @@ def test_a_recording_without_annotations_yet_stays(folder, tmp_path):
     assert [(row.id, row.text) for row in rows[:1]] == [("a", None)]
     assert len(rows) > 1
     assert refusals == []
-    assert "a.eaf: tier 'words' holds no annotation to use; the recording stays whole, without text" in warnings
+    assert "a.eaf: its tier holds no annotation to use; the recording stays whole, as it was" in warnings

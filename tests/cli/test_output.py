@@ -1,5 +1,6 @@
 """Where results go: never over an input, and what cannot be written is said before the work."""
 
+import io
 import os
 import shutil
 import subprocess
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from speechunits.cli import main
+from speechunits.units.bundle import write_bundle
 
 
 @pytest.fixture
@@ -221,3 +224,40 @@ def test_a_layer_that_is_none_is_named(tiny_corpus, tiny_runs, tmp_path, capsys)
     for word in ("last", "²"):
         assert main([*fit, "--layer", word, "-o", str(tmp_path / "u.safetensors")]) == 2
         assert f"layer: must be auto or a whole number, but is {word!r} instead" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (["compare", "pretrain.budget.hours=1", "-o", "c"], "name a recipe to compare"),
+        (["compare", "r.yaml", "-o", "damaged"], "damaged/results.json is damaged"),
+        (["compare", "r.yaml", "-o", "other"], "must hold a comparison, but holds other results"),
+        (["pseudotext", "fit", "--model", "u", "--manifest", "m.tsv", "--pieces", "0"], "pieces must be at least 1"),
+    ],
+)
+def test_plausible_mistakes_are_2_and_no_traceback(tmp_path, monkeypatch, capsys, command, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r.yaml").write_text("name: x\ncorpus: {manifest: m.tsv}\n")
+    for name, text in (("damaged", '{"rows": ['), ("other", '{"rows": [1]}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(text)
+    assert main(command) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--max-group", "-1"], ["--max-group", "0"], ["--max-other-speakers", "-1"]],
+)  # fmt: skip
+def test_counts_that_are_none_are_refused(words, capsys):
+    with pytest.raises(SystemExit) as refused:
+        main(["evaluate", "abx", "mfcc", "--manifest", "m.tsv", "--phones", "p.tsv", *words])
+    assert refused.value.code == 2
+    assert "must be a whole number of at least" in capsys.readouterr().err
+
+
+def test_letters_that_standard_output_has_not_are_named(tmp_path, monkeypatch, capsys):
+    bundle = tmp_path / "encoder.safetensors"
+    write_bundle(bundle, {"a": torch.zeros(1)}, {"kind": "encoder", "note": "\u025b"})
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    assert main(["info", str(bundle)]) == 2
+    assert "latin-1 has no \\u025b, which is to be written; PYTHONUTF8=1 before" in capsys.readouterr().err

@@ -39,6 +39,12 @@ def test_equal_input_gives_equal_bytes(tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("text", ["it costs $x^$ y", "tip: $5 not $6"])
+def test_dollars_are_no_mathematics(tmp_path, text):
+    plot_sentence(tone(500), [Phone(0, 1, text)], [], tmp_path / "a.png", title=text)
+    assert (tmp_path / "a.png").stat().st_size > 5_000
+
+
 def test_the_command_draws_a_recording(tmp_path, monkeypatch, capsys):
     soundfile.write(tmp_path / "a.wav", tone(700), 16_000)
     row = Recording(id="a", audio=tmp_path / "a.wav", duration_s=1.0, split="train")
