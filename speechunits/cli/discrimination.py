@@ -95,6 +95,22 @@ def _write(options: argparse.Namespace, measured: dict[str, Any], table: str) ->
     print(table)
 
 
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Check the places of the results, of the table beside them, and of items."""
+    inputs = [options.manifest, options.phones, *(getattr(options, name, None) for name in ("items", "words"))]
+    if options.out is not None:
+        check_output(options.out, inputs=inputs, is_result=has_suffix(".json"))
+        # A table without its results is somebody's notes.
+        check_output(options.out.with_suffix(".md"), inputs=inputs, is_result=lambda _: options.out.exists())
+    if getattr(options, "save_items", None) is not None:
+        check_output(options.save_items, inputs=inputs, is_result=_is_items)
+
+
+def _is_items(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(5) == b"#file"
+
+
 def run_abx(options: argparse.Namespace) -> int:
     """Measure ABX."""
     from speechunits.audio.corpus import corpus_of
@@ -102,8 +118,7 @@ def run_abx(options: argparse.Namespace) -> int:
     from speechunits.evaluation.abx.measure import AbxSettings, measure_abx
     from speechunits.report.discrimination import abx_markdown
 
-    if options.out is not None:
-        check_output(options.out, inputs=[options.manifest, options.phones], is_result=has_suffix(".json"))
+    _check_outputs(options)
     corpus = corpus_of(options.manifest, options.phones)
     recordings = corpus.split(options.split)
     if options.items is not None:
@@ -136,8 +151,7 @@ def run_probe(options: argparse.Namespace) -> int:
     from speechunits.evaluation.sources import PLAIN
     from speechunits.report.discrimination import probe_markdown
 
-    if options.out is not None:
-        check_output(options.out, inputs=[options.manifest, options.phones], is_result=has_suffix(".json"))
+    _check_outputs(options)
     corpus = corpus_of(options.manifest, options.phones)
     settings = ProbeSettings(
         labels=tuple(options.label or ("phone", "speaker", "word")), seeds=tuple(range(options.seeds)),

@@ -47,10 +47,16 @@ def check_output(
         )
 
 
-def is_bundle(path: Path) -> bool:
-    """Tell whether a file begins as safetensors do: eight bytes of a header's length, and the header."""
-    with path.open("rb") as file:
-        return file.read(9)[8:] == b"{"
+def is_units(path: Path) -> bool:
+    """Tell whether a file is a bundle of units: not an encoder's or a recogniser's, which took longer to make."""
+    from speechunits.errors import ModelRefused
+    from speechunits.units.bundle import read_header
+
+    try:
+        read_header(path, "units")
+    except ModelRefused:
+        return False
+    return True
 
 
 def is_arpa(path: Path) -> bool:

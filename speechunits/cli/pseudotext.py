@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import MANIFEST_HELP, SPLIT_HELP, natural
-from speechunits.cli.output import check_output, is_bundle
+from speechunits.cli.output import check_output, is_units
 from speechunits.errors import InputRefused
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def run_pseudotext_fit(options: argparse.Namespace) -> int:
 
     tree = {"pieces": options.pieces, "model": options.type}
     config = build_config(PseudotextConfig, tree, origin="pseudotext fit")
-    check_output(options.out or options.model, inputs=[options.manifest], is_result=is_bundle)
+    check_output(options.out or options.model, inputs=[options.manifest], is_result=is_units)
     corpus = corpus_of(options.manifest)
     fitting.fit_pseudotext(options.model, corpus, config, options.out or options.model)
     return 1 if corpus.refused else 0

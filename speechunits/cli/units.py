@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speechunits.cli.naming import FILES_HELP, MANIFEST_HELP, listed, positive, seed
-from speechunits.cli.output import check_output, check_texts, has_suffix, is_bundle
+from speechunits.cli.output import check_output, check_texts, has_suffix, is_units
 from speechunits.cli.pseudotext import add as add_pseudotext
 from speechunits.errors import UsageError
 
@@ -119,7 +119,7 @@ def run_fit(options: argparse.Namespace) -> int:
         "layer": int(options.layer) if options.layer.removeprefix("-").isdecimal() else options.layer,
     }
     config = build_config(UnitsConfig, tree, origin="units fit")
-    check_output(options.out, inputs=[options.manifest, options.source_model], is_result=is_bundle)
+    check_output(options.out, inputs=[options.manifest, options.source_model], is_result=is_units)
     corpus = corpus_of(options.manifest)
     with tempfile.TemporaryDirectory() as folder:
         source = None

@@ -261,3 +261,31 @@ def test_letters_that_standard_output_has_not_are_named(tmp_path, monkeypatch, c
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
     assert main(["info", str(bundle)]) == 2
     assert "latin-1 has no \\u025b, which is to be written; PYTHONUTF8=1 before" in capsys.readouterr().err
+
+
+def test_what_evaluate_writes_beside_replaces_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("m.tsv", "notes.md", "words.tsv"):
+        Path(name).write_text(f"somebody's {name}")
+    abx = ["evaluate", "abx", "mfcc", "--manifest", "m.tsv", "--phones", "p.tsv"]
+    assert main([*abx, "--save-items", "m.tsv"]) == 2
+    assert "m.tsv is one of the inputs" in capsys.readouterr().err
+    assert main([*abx, "--save-items", "words.tsv"]) == 2
+    assert "words.tsv is there already, and not what this command writes" in capsys.readouterr().err
+    assert main([*abx, "-o", "notes.json"]) == 2
+    assert "notes.md is there already, and not what this command writes" in capsys.readouterr().err
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        name: f"somebody's {name}" for name in ("m.tsv", "notes.md", "words.tsv")
+    }
+
+
+def test_units_never_replace_a_bundle_of_another_kind(tiny_runs, tmp_path, capsys):
+    encoder = tmp_path / "keep.safetensors"
+    write_bundle(encoder, {"a": torch.zeros(1)}, {"kind": "encoder"})
+    before = encoder.read_bytes()
+    (tmp_path / "m.tsv").write_text("id\taudio\tduration\tsplit\na\ta.wav\t.5\ttrain\n")
+    units = str(tiny_runs / "tiny" / "units.safetensors")
+    for command in (["pseudotext", "fit", "--model", units], ["units", "fit", "mfcc"]):
+        assert main([*command, "--manifest", str(tmp_path / "m.tsv"), "-o", str(encoder)]) == 2
+        assert "keep.safetensors is there already, and not what this command writes" in capsys.readouterr().err
+    assert encoder.read_bytes() == before
