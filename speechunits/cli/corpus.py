@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.naming import seed
+from speechunits.cli.naming import natural
 from speechunits.cli.output import check_output
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ def add(commands: Commands) -> None:
         "out", type=Path, metavar="OUT", help="folder to write: audio/, manifest.tsv, phones.tsv, words.tsv"
     )
     synth.add_argument("--hours", type=float, default=1.0, help="hours of speech (default %(default)s)")
-    synth.add_argument("--seed", type=seed, default=0, help="another seed, another corpus (default %(default)s)")
+    synth.add_argument("--seed", type=natural, default=0, help="another seed, another corpus (default %(default)s)")
     synth.add_argument("--voices", type=int, default=60, help="speakers over all splits (default %(default)s)")
     synth.add_argument("--languages", default="es", help="espeak languages, comma-separated (default %(default)s)")
     synth.add_argument(
@@ -43,7 +43,7 @@ def add(commands: Commands) -> None:
         "--labels", type=Path, metavar="DIR", help="transcripts: .txt, or with --tier .eaf, .TextGrid"
     )
     manifest.add_argument("--tier", metavar="NAME", help="one row an annotation of this tier")
-    manifest.add_argument("--seed", type=seed, default=0, help="seed of the splits and of cuts without a pause")
+    manifest.add_argument("--seed", type=natural, default=0, help="seed of the splits and of cuts without a pause")
     manifest.set_defaults(run=run_manifest)
 
 

@@ -53,13 +53,8 @@ def results_path(text: str) -> Path:
     return path
 
 
-def seed(text: str) -> int:
-    """Return the seed of a random generator."""
-    return _whole(text, 0)
-
-
 def natural(text: str) -> int:
-    """Return a whole number of at least 0."""
+    """Return a whole number of at least 0, such as a seed."""
     return _whole(text, 0)
 
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.naming import positive, seed
+from speechunits.cli.naming import natural, positive
 
 if TYPE_CHECKING:
     from speechunits.config import RecipeConfig
@@ -31,7 +31,7 @@ def add(commands: Commands) -> None:
         "--minutes", type=_label_budget, default=(), metavar="MINUTES|all",
         help="label budget in minutes, or all that train has (default: the recipe's headline)",
     )  # fmt: skip
-    finetune.add_argument("--label-seed", type=seed, default=0, help="seed of the label list and the training")
+    finetune.add_argument("--label-seed", type=natural, default=0, help="seed of the label list and the training")
     finetune.add_argument(
         "--side", choices=("pretrained", "untrained", "logmel", "units"), default="pretrained",
         help="what it starts from: the pretrained encoder (default), its architecture untrained, a small network on "

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechunits.cli.naming import FILES_HELP, MANIFEST_HELP, listed, positive, seed
+from speechunits.cli.naming import FILES_HELP, MANIFEST_HELP, listed, natural, positive
 from speechunits.cli.output import check_output, check_texts, has_suffix, is_units
 from speechunits.cli.pseudotext import add as add_pseudotext
 from speechunits.errors import UsageError
@@ -91,7 +91,9 @@ def _add_fit(commands: Commands) -> None:
     )
     fit.add_argument("--latents", action="store_true", help="`auto` may also choose -1")
     fit.add_argument("--criterion", default="predictability", help="by which `auto` chooses (docs/evaluation.md)")
-    fit.add_argument("--seed", type=seed, default=0, help="of the sample of frames and the first centroids (default 0)")
+    fit.add_argument(
+        "--seed", type=natural, default=0, help="of the sample of frames and the first centroids (default 0)"
+    )
     fit.add_argument("--restarts", type=positive, default=1, help="k-means runs, of which the best is kept")
     fit.add_argument("--seeding", choices=("sample", "k-means++", "pass"), default="sample", help="first centroids")
     fit.add_argument("--stream-passes", type=int, default=0, help="mini-batch passes over every frame")

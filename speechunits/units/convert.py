@@ -10,7 +10,7 @@ from speechunits.audio.load import printable
 from speechunits.audio.written import record_converted
 from speechunits.errors import InputRefused, UsageError
 from speechunits.run import name_fits, path_inside, write_text
-from speechunits.units.formats import DURATIONS, FORMATS, Format, format_named, to_durations
+from speechunits.units.formats import FORMATS, Format, format_named, to_durations
 from speechunits.units.pseudotext import Pseudotext
 from speechunits.units.reading import find_files, read_transcripts
 from speechunits.units.transcript import UnitTranscript
@@ -121,7 +121,7 @@ def _groups(
 
 def _check_absent(paths: Sequence[Path], out: Path, form: str) -> None:
     """Raise UsageError where files are there that somebody may have written, or corrected."""
-    beside = [path.with_suffix(DURATIONS) for path in paths] if form == "textless" else []
+    beside = [path.with_suffix(suffix) for path in paths for suffix in format_named(form).beside]
     there = [path for path in (*paths, *beside) if path.exists()]
     if there:
         raise UsageError(
@@ -151,12 +151,13 @@ def _write(
         kept.append(row)
     if not kept:
         return
-    if form == "textless":
+    beside = [path.with_suffix(suffix) for suffix in format_named(form).beside]
+    for other in beside:
         # Those of other units would be read as if they were of these.
-        path.with_suffix(DURATIONS).unlink(missing_ok=True)
+        other.unlink(missing_ok=True)
     write_text(path, "\n".join(lines).removesuffix("\n") + "\n")
-    if form == "textless" and all(row.timed for row in kept):
-        write_text(path.with_suffix(DURATIONS), "".join(to_durations(row, frames=frames) + "\n" for row in kept))
+    for other in beside if all(row.timed for row in kept) else ():
+        write_text(other, "".join(to_durations(row, frames=frames) + "\n" for row in kept))
     report.written.append(path)
     report.transcripts += len(kept)
 
